@@ -1,0 +1,29 @@
+import { awsSettings } from './aws.ts';
+import { optionalSetting, secret, setting } from './settings.ts';
+
+/** The settings that every script reads. */
+export const appSettings = {
+  APP: setting('APP', {
+    about: 'the name of the app; backups and locks carry it',
+    example: 'bloaty',
+    type: (z) => z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'may have only a-z, 0-9, ".", "_" and "-"'),
+  }),
+  APP_DIR: setting('APP_DIR', {
+    about: 'the directory of the app on its host: compose file, .env, uploads',
+    example: '/opt/bloaty',
+    type: (z) => z.string().startsWith('/', 'must be an absolute path'),
+  }),
+  NOTIFY_URL: optionalSetting('NOTIFY_URL', {
+    about: 'a Slack-compatible webhook that gets a message when a script fails',
+    example: 'https://hooks.slack.com/services/T000/B000/XXXX',
+    sensitive: true,
+    type: secret,
+  }),
+  HEARTBEAT_URL: optionalSetting('HEARTBEAT_URL', {
+    about: 'pinged when backup starts, succeeds and fails; with {script} in it, when any script does',
+    example: 'https://hc-ping.com/your-ping-key/bloaty-{script}',
+    sensitive: true,
+    type: secret,
+  }),
+  ...awsSettings,
+};

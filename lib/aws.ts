@@ -1,0 +1,102 @@
+import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
+import { Failure, messageOf } from './failure.ts';
+import type { Secret } from './secret.ts';
+import { optionalSetting, type Values } from './settings.ts';
+
+/** The settings of every script that speaks to AWS; the names are AWS's own. */
+export const awsSettings = {
+  AWS_REGION: optionalSetting('AWS_REGION', {
+    about: 'the region; instance roles do not imply one',
+    example: 'eu-north-1',
+    type: (z) => z.string().regex(/^[a-z]{2}(-[a-z]+)+-\d$/, 'is not the name of a region'),
+  }),
+  AWS_PROFILE: optionalSetting('AWS_PROFILE', {
+    about: 'the profile of ~/.aws/config that credentials come from',
+    example: 'bloaty',
+    type: (z) => z.string(),
+  }),
+  AWS_ENDPOINT_URL: optionalSetting('AWS_ENDPOINT_URL', {
+    about: 'another address than AWS, for S3-compatible stores and for tests',
+    example: 'https://fra1.digitaloceanspaces.com',
+    type: (z) => z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }),
+  }),
+};
+
+export type AwsSettings = Values<typeof awsSettings>;
+
+/**
+ * Puts what an env file says about AWS where the SDK and the programs that we start look for it. The one place
+ * that writes the process's environment: the SDK has its own chain of credentials, and we want all of it.
+ */
+export function adoptAwsEnvironment(raw: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(raw)) {
+    if (name.startsWith('AWS_') && value !== '') process.env[name] ??= value;
+  }
+}
+
+const RETRIES = 4;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** A store that accepts and then says nothing is given up after this long, each try. */
+const SILENCE_TIMEOUT_MS = 30_000;
+
+export interface S3Access {
+  region: string | undefined;
+  endpoint?: string | undefined;
+  credentials?: { accessKeyId: string; secretAccessKey: Secret } | undefined;
+  /** Requests in flight at the most. */
+  sockets?: number;
+}
+
+/** An S3 client that retries what can be retried and gives up on silence. */
+export async function s3Client({ region, endpoint, credentials, sockets = 32 }: S3Access): Promise<S3Client> {
+  const [{ S3Client }, { Agent: HttpAgent }, { Agent: HttpsAgent }] = await Promise.all([
+    import('@aws-sdk/client-s3'),
+    import('node:http'),
+    import('node:https'),
+  ]);
+  const pool = { keepAlive: true, maxSockets: sockets };
+  const config: S3ClientConfig = {
+    region: region ?? 'us-east-1',
+    maxAttempts: RETRIES + 1,
+    requestHandler: {
+      connectionTimeout: CONNECT_TIMEOUT_MS,
+      socketTimeout: SILENCE_TIMEOUT_MS,
+      httpAgent: new HttpAgent(pool),
+      httpsAgent: new HttpsAgent(pool),
+    },
+  };
+  const custom = endpoint ?? process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL;
+  if (custom) Object.assign(config, { endpoint: custom, forcePathStyle: true });
+  if (credentials) {
+    const { accessKeyId, secretAccessKey } = credentials;
+    config.credentials = { accessKeyId, secretAccessKey: secretAccessKey.reveal() };
+  }
+  return new S3Client(config);
+}
+
+/** Makes one line of what the SDK threw: which call, on what, and what to do about it. */
+export function awsFailure(error: unknown, call: string, on: string): Failure {
+  const { name = 'Error', $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
+  const status = $metadata?.httpStatusCode;
+  const said = messageOf(error) === name ? '' : `: ${messageOf(error)}`;
+  return new Failure(`${call} ${on}: ${name}${status ? ` (${status})` : ''}${said}`, {
+    next: advice(name, status, call),
+    cause: error,
+  });
+}
+
+function advice(name: string, status: number | undefined, call: string): string {
+  if (status === 403 || name === 'AccessDenied') {
+    return `use credentials that are allowed s3:${call} (docs/backup.md lists who needs what)`;
+  }
+  if (name === 'NoSuchBucket') return 'create the bucket, or correct its name';
+  if (name === 'CredentialsProviderError') return 'set AWS_PROFILE or keys, or give the host a role';
+  if (name === 'PermanentRedirect' || status === 301) return "set AWS_REGION to the bucket's region";
+  if (status && status >= 500) return 'the store is failing; run it again when it answers';
+  return 'check AWS_ENDPOINT_URL and the network, then run it again';
+}
+
+/** Whether the SDK was refused for want of a permission. */
+export function isRefused(error: unknown): boolean {
+  return (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode === 403;
+}

@@ -1,0 +1,60 @@
+/** The exit codes of every script; `docs/runbook.md` lists them for users. */
+export const EXIT = { done: 0, failed: 1, usage: 2, problem: 3, locked: 75 } as const;
+
+type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+interface FailureOptions {
+  /** Exit code of the script; 1 unless told. */
+  exit?: ExitCode;
+  /** The command, or the act, with which the operator goes on. */
+  next?: string;
+  cause?: unknown;
+}
+
+/** An expected failure: its message is one line that says what is wrong and with which value. */
+export class Failure extends Error {
+  readonly exit: ExitCode;
+  readonly next: string | undefined;
+
+  constructor(message: string, { exit = EXIT.failed, next, cause }: FailureOptions = {}) {
+    super(message, { cause });
+    this.name = 'Failure';
+    this.exit = exit;
+    this.next = next;
+  }
+}
+
+/** Several problems found before anything was changed; they are reported together, a line each. */
+export class Problems extends Failure {
+  constructor(readonly problems: readonly Failure[]) {
+    super(`${problems.length} problems`, {
+      exit: problems.some((p) => p.exit === EXIT.usage) ? EXIT.usage : EXIT.failed,
+    });
+    this.name = 'Problems';
+  }
+}
+
+/** Thrown into whatever runs when a signal arrives; the script exits with 128 + the signal's number. */
+export class Interrupted extends Error {
+  constructor(readonly signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') {
+    super(`interrupted by ${signal}`);
+    this.name = 'Interrupted';
+  }
+}
+
+/** Runs every check, even after one failed, and throws all that they found as one {@link Problems}. */
+export async function checkAll(checks: ReadonlyArray<() => unknown | Promise<unknown>>): Promise<void> {
+  const outcomes = await Promise.allSettled(checks.map(async (check) => check()));
+  const reasons = outcomes.flatMap((o) => (o.status === 'rejected' ? [o.reason] : []));
+  const unexpected = reasons.find((r) => !(r instanceof Failure));
+  if (unexpected) throw unexpected;
+  const problems = reasons.flatMap((r) => (r instanceof Problems ? [...r.problems] : [r as Failure]));
+  if (problems.length === 1) throw problems[0];
+  if (problems.length > 1) throw new Problems(problems);
+}
+
+/** One line of whatever was thrown, for messages that quote a cause. */
+export function messageOf(error: unknown): string {
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  return message.split('\n')[0] ?? message;
+}

@@ -1,0 +1,136 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { hostname } from 'node:os';
+import type { Readable, Writable } from 'node:stream';
+import { Failure } from './failure.ts';
+import { mask, type Secret } from './secret.ts';
+
+/** A command as data: what is logged, printed by a dry run, compared in a test and executed. */
+export interface Command {
+  readonly argv: readonly [string, ...string[]];
+  /** Added to the environment; secrets go here or to standard input, never to argv. */
+  readonly env?: Readonly<Record<string, string | Secret>>;
+  readonly cwd?: string;
+}
+
+/** A command that runs, with its streams open. */
+export interface Running {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** Settles when it ended: rejects with a {@link Failure} on a signal or an exit code other than 0. */
+  readonly done: Promise<void>;
+  kill(): void;
+}
+
+/** Something on which a command can be run; `local`, and by later scripts `ssh://` and `ssm://`. */
+export interface Host {
+  readonly name: string;
+  start(command: Command): Running;
+  /** Runs to the end and returns what it wrote to stdout. */
+  run(command: Command, input?: string): Promise<string>;
+}
+
+const STDERR_KEPT = 4000;
+
+/** A command as a person would type it; the values of its environment that are secrets are redacted. */
+export function show({ argv, env = {} }: Command): string {
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${quote(String(value))}`);
+  return mask([...variables, ...argv.map(quote)].join(' '));
+}
+
+/** POSIX single quotes, and only where they are needed: dash knows no other form. */
+export function quote(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+interface LocalOptions {
+  /** Ends the commands when aborted. */
+  signal?: AbortSignal | undefined;
+  /** Hears of each command before it starts. */
+  onStart?: ((command: Command) => void) | undefined;
+}
+
+/** The machine that the script runs on. */
+export function localHost({ signal, onStart }: LocalOptions = {}): Host {
+  const start = (command: Command): Running => {
+    onStart?.(command);
+    const [file, ...rest] = command.argv;
+    const child = spawn(file, rest, {
+      env: { ...process.env, ...revealed(command.env) },
+      ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
+      stdio: ['pipe', 'pipe', 'pipe'],
+      ...(signal ? { signal } : {}),
+    });
+    // A command that ended early closes its input; its exit code says why, not our EPIPE.
+    child.stdin.on('error', () => {});
+    return {
+      stdin: child.stdin,
+      stdout: child.stdout,
+      done: ended(child, command),
+      kill: () => child.kill(),
+    };
+  };
+  return {
+    name: hostname(),
+    start,
+    async run(command, input) {
+      const running = start(command);
+      running.stdin.end(input ?? '');
+      const [text] = await Promise.all([collect(running.stdout), running.done]);
+      return text;
+    },
+  };
+}
+
+function revealed(env: Command['env'] = {}): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [name, typeof value === 'string' ? value : value.reveal()]),
+  );
+}
+
+async function collect(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function ended(child: ChildProcess, command: Command): Promise<void> {
+  let stderr = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-STDERR_KEPT);
+  });
+  const done = new Promise<void>((resolve, reject) => {
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') return reject(error);
+      reject(new CommandFailure(command, `${command.argv[0]}: command not found`, null));
+    });
+    child.on('close', (code, signal) => {
+      if (code === 0) return resolve();
+      const how = signal ? `was killed by ${signal}` : `exited with ${code}`;
+      reject(new CommandFailure(command, lastWords(stderr) || how, code, how, stderr));
+    });
+  });
+  // Whoever started it awaits `done` later; until then a rejection is not an unhandled one.
+  done.catch(() => {});
+  return done;
+}
+
+/** What a command wrote last that says something, on one line. */
+function lastWords(stderr: string): string {
+  const said = stderr.split('\n').filter((line) => line.trim() !== '');
+  const errors = said.filter((line) => /error|fatal|denied|no such|cannot|refused|not /i.test(line));
+  return (errors[0] ?? said.at(-1) ?? '').trim();
+}
+
+/** A command that could not be started, exited with another code than 0, or was killed. */
+export class CommandFailure extends Failure {
+  constructor(
+    readonly command: Command,
+    readonly words: string,
+    readonly code: number | null,
+    how = 'did not start',
+    readonly stderr = '',
+  ) {
+    super(`${command.argv[0]} ${how}: ${mask(words)}`, { next: `try it by hand: ${show(command)}` });
+    this.name = 'CommandFailure';
+  }
+}

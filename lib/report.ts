@@ -1,0 +1,94 @@
+import { performance } from 'node:perf_hooks';
+import { duration } from './format.ts';
+import { mask } from './secret.ts';
+
+/** How far a step is; `total` is absent where it is not known beforehand. */
+export interface Progress {
+  done: number;
+  total?: number;
+  unit: 'bytes' | 'files' | 'rows';
+}
+
+/** What a step may say of itself while it runs. */
+export interface Step {
+  progress(progress: Progress): void;
+  /** What was achieved, shown behind the step when it is done. */
+  note(text: string): void;
+}
+
+/** One way of talking to whoever runs the script. All texts it is given are masked already. */
+export interface Voice {
+  start(title: string): void;
+  progress(title: string, progress: Progress, elapsedMs: number): void;
+  done(title: string, note: string, elapsedMs: number): void;
+  failed(title: string, elapsedMs: number): void;
+  say(level: 'info' | 'warning' | 'error', text: string): void;
+  /** A table that sums the run up. */
+  table(text: string): void;
+  /** A named result for steps that follow (GitHub Actions' outputs). */
+  output(name: string, value: string): void;
+}
+
+/** Everything that a script says. stderr is talk; stdout gets only what {@link Report.data} is given. */
+export class Report {
+  readonly warnings: string[] = [];
+
+  constructor(
+    private readonly voice: Voice,
+    private readonly stdout: (text: string) => void = (text) => process.stdout.write(text),
+  ) {}
+
+  /** Runs `act` as one step: announced, timed, and reported as done or failed. Steps do not overlap. */
+  async step<T>(title: string, act: (step: Step) => Promise<T>): Promise<T> {
+    const shown = mask(title);
+    const started = performance.now();
+    const elapsed = () => performance.now() - started;
+    let note = '';
+    this.voice.start(shown);
+    try {
+      const result = await act({
+        progress: (progress) => this.voice.progress(shown, progress, elapsed()),
+        note: (text) => {
+          note = mask(text);
+        },
+      });
+      this.voice.done(shown, note, elapsed());
+      return result;
+    } catch (error) {
+      this.voice.failed(shown, elapsed());
+      throw error;
+    }
+  }
+
+  info(text: string): void {
+    this.voice.say('info', mask(text));
+  }
+
+  /** Something that the operator should look at, though the run goes on. */
+  warn(text: string): void {
+    this.warnings.push(mask(text));
+    this.voice.say('warning', mask(text));
+  }
+
+  error(text: string): void {
+    this.voice.say('error', mask(text));
+  }
+
+  summary(text: string): void {
+    this.voice.table(mask(text));
+  }
+
+  output(name: string, value: string): void {
+    this.voice.output(name, mask(value));
+  }
+
+  /** The script's answer, on stdout. */
+  data(text: string): void {
+    this.stdout(`${mask(text)}\n`);
+  }
+}
+
+/** `done in 3.1 s: 12 files`, as the voices that write lines put it. */
+export function outcome(note: string, elapsedMs: number): string {
+  return note ? `${note} (${duration(elapsedMs)})` : `done (${duration(elapsedMs)})`;
+}

@@ -1,0 +1,159 @@
+import { createInterface } from 'node:readline/promises';
+import { appSettings } from './app.ts';
+import { adoptAwsEnvironment } from './aws.ts';
+import { EXIT, Failure, Interrupted, messageOf, Problems } from './failure.ts';
+import { duration } from './format.ts';
+import { localHost, show } from './host.ts';
+import { acquire } from './lock.ts';
+import { Report } from './report.ts';
+import type { Context, Definition, Flag } from './script.ts';
+import { readEnvironment, resolveSettings, type Settings } from './settings.ts';
+import { stateDirectory, stateFile } from './state.ts';
+import { chooseVoice } from './voice.ts';
+import { watch } from './watch.ts';
+
+type AnyDefinition = Definition<Settings, Record<string, Flag<unknown>>>;
+
+/** What commander made of the command line. */
+export interface Line {
+  envFile?: string[];
+  verbose?: boolean;
+  dryRun?: boolean;
+  json?: boolean;
+  yes?: boolean;
+  operands: string[];
+  [flag: string]: unknown;
+}
+
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+/** After a signal, what runs has this long to end before its releases are run all the same. */
+const GRACE_MS = 10_000;
+
+/** Runs a script to its end and exits with its code: settings, lock, steps, releases, and the telling of it. */
+export async function execute(name: string, definition: AnyDefinition, line: Line): Promise<never> {
+  const report = new Report(await chooseVoice(name));
+  const releases: Array<() => Promise<void> | void> = [];
+  const interruption = new AbortController();
+  for (const signal of Object.keys(SIGNALS) as Array<keyof typeof SIGNALS>) {
+    process.on(signal, () => interruption.abort(new Interrupted(signal)));
+  }
+  process.stdout.on('error', () => {});
+  let watcher: Awaited<ReturnType<typeof watch>> | undefined;
+  let error: unknown;
+  try {
+    const raw = await readEnvironment(line.envFile ?? []);
+    adoptAwsEnvironment(raw);
+    if (!line.dryRun) watcher = await watch(name, raw, report);
+    const settings = await resolveSettings({ ...appSettings, ...definition.settings }, raw);
+    await watcher?.started();
+    const context = makeContext(definition, line, settings, report, interruption.signal, releases);
+    if (definition.lock && !line.dryRun) await lock(name, definition.lock, context);
+    await untilInterrupted(definition.run(context), interruption.signal);
+  } catch (thrown) {
+    error = interruption.signal.aborted ? interruption.signal.reason : thrown;
+  }
+  error = await release(releases, error);
+  if (error) tell(report, name, error, line.verbose === true);
+  await watcher?.ended(error);
+  process.exit(exitCode(error));
+}
+
+function makeContext(
+  definition: AnyDefinition,
+  line: Line,
+  settings: unknown,
+  report: Report,
+  signal: AbortSignal,
+  releases: Array<() => Promise<void> | void>,
+): Context {
+  const dryRun = line.dryRun === true;
+  const flags = Object.fromEntries(Object.keys(definition.flags ?? {}).map((key) => [key, line[key]]));
+  const onStart = line.verbose
+    ? (command: Parameters<typeof show>[0]) => report.info(`$ ${show(command)}`)
+    : undefined;
+  return {
+    settings: settings as Context['settings'],
+    flags: flags as Context['flags'],
+    operands: line.operands,
+    report,
+    host: localHost({ signal, onStart }),
+    signal,
+    dryRun,
+    json: line.json === true,
+    async change(title, what, act) {
+      if (!dryRun) return report.step(title, act);
+      report.info(`would: ${title}`);
+      for (const item of what) report.info(`  ${typeof item === 'string' ? item : show(item)}`);
+      return undefined;
+    },
+    confirm: (question) => (line.yes || dryRun ? Promise.resolve() : ask(question, signal)),
+    defer: (act) => void releases.push(act),
+  };
+}
+
+async function lock(name: string, lockName: string, { settings, report, defer }: Context): Promise<void> {
+  const file = stateFile(stateDirectory(settings.APP_DIR), `${lockName}.lock`);
+  const held = await acquire(localHost(), file, name);
+  defer(() => held.release());
+  if (!held.inherited) return;
+  const { script, pid, started } = held.inherited;
+  const ago = duration(Date.now() - Date.parse(started));
+  report.warn(
+    `${script} (process ${pid}, started ${ago} ago) died without finishing; its lock was taken over`,
+  );
+}
+
+async function ask(question: string, signal: AbortSignal): Promise<void> {
+  if (!process.stdin.isTTY) {
+    throw new Failure(`${question} There is no terminal to ask on`, { exit: EXIT.usage, next: 'say --yes' });
+  }
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  // readline makes Ctrl-C its own event; it has to stay a signal.
+  terminal.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  const answer = await terminal.question(`${question} [y/N] `, { signal });
+  terminal.close();
+  if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('not confirmed: nothing was changed');
+}
+
+async function untilInterrupted(running: Promise<void>, signal: AbortSignal): Promise<void> {
+  const interrupted = new Promise<never>((_, reject) => {
+    const late = () => setTimeout(() => reject(signal.reason), GRACE_MS).unref();
+    if (signal.aborted) late();
+    else signal.addEventListener('abort', late, { once: true });
+  });
+  await Promise.race([running, interrupted]);
+  signal.throwIfAborted();
+}
+
+/** Runs the releases, last come first; a failing one does not stop the others. */
+async function release(releases: Array<() => Promise<void> | void>, error: unknown): Promise<unknown> {
+  let first = error;
+  for (const act of releases.reverse()) {
+    try {
+      await act();
+    } catch (thrown) {
+      first ??= thrown;
+    }
+  }
+  return first;
+}
+
+function tell(report: Report, name: string, error: unknown, verbose: boolean): void {
+  const failures = error instanceof Problems ? error.problems : [error];
+  for (const failure of failures) report.error(sentence(failure));
+  if (verbose && error instanceof Error) report.error(error.stack ?? name);
+}
+
+/** One line: what failed, and how to go on. */
+export function sentence(error: unknown): string {
+  const message = messageOf(error);
+  if (error instanceof Failure) return error.next ? `${message}. Next: ${error.next}` : message;
+  if (error instanceof Interrupted) return message;
+  return `unexpected: ${message}. Next: run it with --verbose and report what it shows`;
+}
+
+function exitCode(error: unknown): number {
+  if (error === undefined) return EXIT.done;
+  if (error instanceof Interrupted) return 128 + SIGNALS[error.signal];
+  return error instanceof Failure ? error.exit : EXIT.failed;
+}

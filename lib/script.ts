@@ -1,0 +1,157 @@
+import { hostname } from 'node:os';
+import { basename } from 'node:path';
+import type { Command as Commander, Option as CommanderOption } from 'commander';
+import type { appSettings } from './app.ts';
+import { EXIT } from './failure.ts';
+import type { Command, Host } from './host.ts';
+import type { Report, Step } from './report.ts';
+import type { Settings, Values } from './settings.ts';
+
+/** A flag as commander writes it, and the type of its value. */
+export interface Flag<T> {
+  readonly flags: string;
+  readonly about: string;
+  readonly parse?: (raw: string) => T;
+}
+
+/** A flag that is there or not: `flag('--force', 'overwrite')`. */
+export const flag = (flags: string, about: string): Flag<boolean> => ({ flags, about });
+/** A flag with a value; `parse` throws what is wrong with it. */
+export const option = <T = string>(flags: string, about: string, parse?: (raw: string) => T): Flag<T> => ({
+  flags,
+  about,
+  ...(parse ? { parse } : {}),
+});
+
+type Flags = Record<string, Flag<unknown>>;
+type FlagValues<F extends Flags> = { [K in keyof F]: F[K] extends Flag<infer T> ? T | undefined : never };
+
+/** What one script is: this is all that a script file states, apart from its steps. */
+export interface Definition<S extends Settings, F extends Flags> {
+  /** What it does, in one line. */
+  does: string;
+  /** Where it stands in `docs/runbook.md`. */
+  step: string;
+  example: string;
+  settings: S;
+  flags?: F;
+  /** Operands: `{ '[id]': 'the backup, latest unless told' }`. */
+  operands?: Record<string, string>;
+  /** It changes something: `--dry-run` exists. */
+  changes?: boolean;
+  /** It answers something: `--json` exists. */
+  reports?: boolean;
+  /** It asks before it acts: `--yes` exists. */
+  asks?: boolean;
+  /** Runs with the same lock exclude each other on a host. */
+  lock?: string;
+  run(context: Context<S, F>): Promise<void>;
+}
+
+/** What a script's steps work with. */
+export interface Context<S extends Settings = Settings, F extends Flags = Flags> {
+  settings: Values<S> & Values<typeof appSettings>;
+  flags: FlagValues<F>;
+  operands: string[];
+  report: Report;
+  host: Host;
+  /** Aborted when the run is interrupted; pass it to everything that waits. */
+  signal: AbortSignal;
+  dryRun: boolean;
+  json: boolean;
+  /**
+   * One step that changes something: in a dry run `what` is printed and nothing done. `what` holds the very
+   * commands that `act` runs.
+   */
+  change<T>(
+    title: string,
+    what: readonly (Command | string)[],
+    act: (step: Step) => Promise<T>,
+  ): Promise<T | undefined>;
+  /** Asks unless `--yes`; without a terminal it refuses (exit 2). Resolves only to go on. */
+  confirm(question: string): Promise<void>;
+  /** Does it when the run ends, in whatever way; last come, first done. */
+  defer(release: () => Promise<void> | void): void;
+}
+
+/** Runs the script that `meta` is the module of; the only thing a script file calls. */
+export async function script<S extends Settings, F extends Flags = Record<never, never>>(
+  meta: ImportMeta,
+  definition: Definition<S, F>,
+): Promise<void> {
+  const name = basename(meta.filename, '.ts');
+  const [major = 0] = process.versions.node.split('.').map(Number);
+  if (major < 24) {
+    process.stderr.write(
+      `${name}: needs Node 24, this is ${process.versions.node} on ${hostname()}. Next: start it by npx tsx, ` +
+        'or put node_modules/.bin first on PATH\n',
+    );
+    process.exitCode = EXIT.usage;
+    return;
+  }
+  const commander = await import('commander');
+  const program = describe(commander, name, definition);
+  try {
+    program.parse();
+  } catch (error) {
+    process.exitCode = (error as { exitCode: number }).exitCode === 0 ? EXIT.done : EXIT.usage;
+    return;
+  }
+  const { execute } = await import('./run.ts');
+  await execute(name, definition as unknown as Definition<Settings, Flags>, {
+    ...program.opts(),
+    operands: program.args,
+  });
+}
+
+function describe(
+  { Command, Option, InvalidArgumentError }: typeof import('commander'),
+  name: string,
+  definition: Definition<Settings, Flags> | Definition<never, never>,
+): Commander {
+  const {
+    does,
+    step,
+    example,
+    settings,
+    flags = {},
+    operands = {},
+    ...is
+  } = definition as Definition<Settings, Flags>;
+  const program = new Command(name)
+    .description(`${does}\n\nRunbook: ${step} (docs/runbook.md)`)
+    .exitOverride();
+  for (const [operand, about] of Object.entries(operands)) program.argument(operand, about);
+  for (const { flags: text, about, parse } of Object.values(flags)) {
+    const made: CommanderOption = new Option(text, about);
+    if (parse) made.argParser(parseWith(parse, InvalidArgumentError));
+    program.addOption(made);
+  }
+  if (is.changes) program.option('--dry-run', 'look at everything, print what would be done, change nothing');
+  if (is.reports) program.option('--json', 'answer with one JSON document on stdout');
+  if (is.asks) program.option('--yes', 'do not ask');
+  program
+    .option('--env-file <file...>', 'read settings from it; the environment wins (default: .env)')
+    .option('--verbose', 'show the stack of an error')
+    .helpOption('--help', 'show this')
+    .showSuggestionAfterError()
+    .addHelpText('after', () => {
+      const names = Object.values({ ...settings }).map((s) => s.name);
+      const list = [...names, 'NOTIFY_URL', 'HEARTBEAT_URL', 'AWS_*'].join(', ');
+      return `\nSettings (docs/settings.md): APP, APP_DIR, ${list}\n\nExample:\n  ${example}`;
+    });
+  return program;
+}
+
+function parseWith<T>(
+  parse: (raw: string) => T,
+  Invalid: new (message: string) => Error,
+): (raw: string) => T {
+  return (raw) => {
+    try {
+      return parse(raw);
+    } catch (error) {
+      throw new Invalid((error as Error).message);
+    }
+  };
+}

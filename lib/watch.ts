@@ -1,0 +1,46 @@
+import { appSettings } from './app.ts';
+import { EXIT, Failure } from './failure.ts';
+import { beat, hasHeartbeat, notify } from './notify.ts';
+import type { Report } from './report.ts';
+import { sentence } from './run.ts';
+import { mask } from './secret.ts';
+import { resolveSettings } from './settings.ts';
+
+/** Those who watch a run from afar: a heartbeat, and a webhook that hears of failures. */
+export interface Watcher {
+  started(): Promise<void>;
+  ended(error: unknown): Promise<void>;
+}
+
+/** The watchers that the environment names; they are there even when another setting is wrong. */
+export async function watch(
+  script: string,
+  raw: Readonly<Record<string, string>>,
+  report: Report,
+): Promise<Watcher> {
+  const { NOTIFY_URL, HEARTBEAT_URL } = appSettings;
+  const { NOTIFY_URL: webhook, HEARTBEAT_URL: heart } = await resolveSettings(
+    { NOTIFY_URL, HEARTBEAT_URL },
+    raw,
+  );
+  const pinged = heart && hasHeartbeat(heart.reveal(), script) ? heart : undefined;
+  const heard = async (sent: Promise<string | undefined>, by: string) => {
+    const problem = await sent;
+    if (problem) report.warn(`${by} was not told: ${problem}`);
+  };
+  return {
+    async started() {
+      if (pinged) await heard(beat(pinged, script, 'start'), 'HEARTBEAT_URL');
+    },
+    async ended(error) {
+      const text = error === undefined ? '' : mask(sentence(error));
+      if (pinged)
+        await heard(beat(pinged, script, error === undefined ? 'success' : 'fail', text), 'HEARTBEAT_URL');
+      // Exit 2 at a terminal is a slip of the hand; from cron it is a broken installation.
+      const slip = error instanceof Failure && error.exit === EXIT.usage && process.stdin.isTTY;
+      if (webhook && error !== undefined && !slip) {
+        await heard(notify(webhook, `${raw.APP ?? 'opsbook'}: ${script} failed: ${text}`), 'NOTIFY_URL');
+      }
+    },
+  };
+}

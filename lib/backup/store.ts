@@ -1,0 +1,74 @@
+import type { Readable } from 'node:stream';
+import { Failure } from '../failure.ts';
+import type { Secret } from '../secret.ts';
+
+/** An object as a listing shows it. */
+export interface Listed {
+  /** Below the app's folder in the store. */
+  key: string;
+  bytes: number;
+  modified: Date;
+}
+
+/** Where backups live. Keys are relative to the app's folder in it, so that apps cannot meet in one store. */
+export interface Store {
+  /** As a user would write it, with the app's folder. */
+  readonly uri: string;
+  /** The full address of a key, for messages and dry runs. */
+  address(key: string): string;
+  /** @throws Failure when the store cannot be reached, is not there, or may not be listed or written */
+  check(): Promise<void>;
+  /** Stores a small value in one request. Nothing is there if it fails. */
+  put(key: string, body: Uint8Array): Promise<void>;
+  /**
+   * Stores what flows, without knowing its length; `most` is the most bytes that it may become. Nothing is there
+   * if the body fails.
+   */
+  putStream(key: string, body: AsyncIterable<Uint8Array>, most: number): Promise<void>;
+  /** @throws Missing when it is not there, Failure when it may not be read */
+  get(key: string): Promise<Readable>;
+  /** All objects whose key starts with `prefix`, in order of key. */
+  list(prefix: string): AsyncIterable<Listed>;
+  remove(keys: readonly string[]): Promise<void>;
+  /** Makes what was put so far survive a power cut, before the manifest says that it is there. */
+  settle(): Promise<void>;
+  /** Bytes free for more, where that can be known. */
+  free(): Promise<number | undefined>;
+}
+
+export type StoreAddress =
+  | { kind: 's3'; bucket: string; prefix: string }
+  | { kind: 'file'; directory: string };
+
+/** `s3://bucket/prefix` or `file:///directory`. */
+export function parseStore(raw: string): StoreAddress {
+  const s3 = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/(.*))?$/.exec(raw);
+  if (s3) {
+    const prefix = (s3[2] ?? '').replace(/\/+$/, '');
+    if (/X{4,}/i.test(s3[1] ?? '')) throw new Error('is a placeholder, not a bucket');
+    return { kind: 's3', bucket: s3[1] ?? '', prefix };
+  }
+  const file = /^file:\/\/(\/.+)$/.exec(raw);
+  if (file) return { kind: 'file', directory: decodeURIComponent(file[1] ?? '').replace(/\/+$/, '') };
+  throw new Error('is neither s3://bucket/prefix nor file:///directory');
+}
+
+export interface StoreAccess {
+  region: string | undefined;
+  endpoint?: string | undefined;
+  credentials?: { accessKeyId: string; secretAccessKey: Secret } | undefined;
+  signal: AbortSignal;
+}
+
+/** Opens the store for one app. */
+export async function openStore(address: StoreAddress, app: string, access: StoreAccess): Promise<Store> {
+  if (address.kind === 's3') {
+    const { s3Store } = await import('./store-s3.ts');
+    return s3Store(address.bucket, address.prefix ? `${address.prefix}/${app}` : app, access);
+  }
+  const { fileStore } = await import('./store-file.ts');
+  return fileStore(`${address.directory}/${app}`, access.signal);
+}
+
+/** An object that is not in the store. */
+export class Missing extends Failure {}

@@ -1,0 +1,46 @@
+import {
+  containerId,
+  docker,
+  isRunning,
+  ourLabel,
+  publishedPort,
+  removeContainer,
+} from '../machine/docker.ts';
+import type { Engine } from '../machine/engine.ts';
+import { containerName } from '../names.ts';
+import { network } from '../network.ts';
+import { step } from '../progress.ts';
+import { readState } from '../state.ts';
+import { answers, waitFor } from '../wait.ts';
+import { seed } from './seed.ts';
+
+export const region = 'eu-north-1';
+
+const name = containerName('aws');
+const port = 5000;
+
+/** AWS as the containers of the sandbox see it. */
+export const insideUrl = `http://aws:${port}`;
+
+/** AWS as this machine sees it. */
+export async function awsUrl(engine: Engine): Promise<string> {
+  return `http://127.0.0.1:${await publishedPort(engine, name, port)}`;
+}
+
+/** A running AWS with its buckets and users. */
+export async function ensureAws(engine: Engine, image: string): Promise<void> {
+  if (await isRunning(engine, name)) {
+    if (readState().awsContainer === (await containerId(engine, name))) return;
+  }
+  await step('starting AWS (moto)', async () => {
+    await removeContainer(engine, name); // its data was in its memory
+    const argv = ['run', '--detach', '--name', name, '--hostname', 'aws', ...ourLabel];
+    argv.push('--network', network, '--network-alias', 'aws', '--publish', `127.0.0.1::${port}`);
+    // Nothing is checked until the seed ends it by a call to /moto-api/reset-auth.
+    argv.push('--env', 'INITIAL_NO_AUTH_ACTION_COUNT=1000000', '--env', `AWS_DEFAULT_REGION=${region}`);
+    await docker(engine, [...argv, image]);
+    const url = await awsUrl(engine);
+    await waitFor('AWS to answer', 30, () => answers(`${url}/moto-api/data.json`));
+    await seed(url, await containerId(engine, name));
+  });
+}

@@ -26,6 +26,9 @@ const postgresPart = z.object({
   encoding: z.string(),
   collate: z.string(),
   ctype: z.string(),
+  icuLocale: z.string().nullable(),
+  /** What `ALTER DATABASE … SET` said, as `name=value`. */
+  settings: z.array(z.string()),
   serverVersion: z.string(),
   clientVersion: z.string(),
   /** `zstd`: a zstd frame around the dump, from servers before 16; `none`: pg_dump compressed it itself. */

@@ -40,6 +40,8 @@ export interface Prepared {
   /** What a dry run prints: the very commands that {@link save} runs. */
   readonly plan: readonly (Command | string)[];
   save(step: Step): Promise<PartRecord>;
+  /** After the manifest was written: what the part remembers for the next backup becomes true. */
+  committed?(): Promise<void>;
 }
 
 /** What a part has to work with while it is restored. */

@@ -1,0 +1,42 @@
+import { Failure } from '../../failure.ts';
+import { literal, type Server } from './server.ts';
+
+/** What is to be known of a database before it is dumped. */
+export interface Facts {
+  database: string;
+  owner: string;
+  encoding: string;
+  collate: string;
+  ctype: string;
+  icuLocale: string | null;
+  settings: string[];
+  bytes: number;
+  serverVersion: string;
+  serverNumber: number;
+}
+
+/** The version of the pg_dump that would run. */
+export async function clientVersion(server: Server): Promise<{ text: string; major: number }> {
+  const said = await server.host.run(server.command('pg_dump', '--version'));
+  const text = /\) (\S+)/.exec(said)?.[1] ?? said.trim();
+  return { text, major: Number.parseInt(text, 10) };
+}
+
+export async function factsOf(server: Server): Promise<Facts> {
+  const { database } = server.address;
+  const [facts] = await server.rows<Facts>(
+    database,
+    `SELECT json_build_object(
+       'database', datname, 'owner', pg_get_userbyid(datdba), 'encoding', pg_encoding_to_char(encoding),
+       'collate', datcollate, 'ctype', datctype,
+       'icuLocale', coalesce(to_jsonb(d) ->> 'daticulocale', CASE to_jsonb(d) ->> 'datlocprovider'
+         WHEN 'i' THEN to_jsonb(d) ->> 'datlocale' END),
+       'settings', coalesce((SELECT setconfig FROM pg_db_role_setting s
+         WHERE s.setdatabase = d.oid AND s.setrole = 0), '{}'),
+       'bytes', pg_database_size(datname), 'serverVersion', current_setting('server_version'),
+       'serverNumber', current_setting('server_version_num')::int)
+     FROM pg_database d WHERE datname = ${literal(database)}`,
+  );
+  if (!facts) throw new Failure(`${server.address.uri}: the server does not list the database ${database}`);
+  return facts;
+}

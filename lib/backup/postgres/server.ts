@@ -1,0 +1,107 @@
+import type { Compose } from '../../compose.ts';
+import { EXIT, Failure } from '../../failure.ts';
+import { type Command, CommandFailure, type Host } from '../../host.ts';
+import type { PostgresAddress } from './address.ts';
+
+/** A PostgreSQL server, and how its client programs are run against it. */
+export interface Server {
+  readonly address: PostgresAddress;
+  /** A client program with its arguments; for a compose service it runs in the service's container. */
+  command(program: string, ...args: string[]): Command;
+  /** The rows that `sql` gives in `database`, each a JSON value: the query must have one column of type json. */
+  rows<T>(database: string, sql: string): Promise<T[]>;
+  /** Runs statements one by one in `database`, each in a transaction of its own, the first error ends it. */
+  execute(database: string, ...statements: string[]): Promise<void>;
+  readonly host: Host;
+}
+
+/** psql as a program wants it: no rc file, no decoration, an error ends it. */
+export const PSQL = ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set', 'ON_ERROR_STOP=1'];
+
+/** The database that is always there, to speak from about others. */
+export const MAINTENANCE = 'postgres';
+
+/**
+ * Connects to where `address` points.
+ * @throws Failure when the service does not run or the server does not answer
+ */
+export async function connect(host: Host, compose: Compose, address: PostgresAddress): Promise<Server> {
+  const command = await commandFor(host, compose, address);
+  const server: Server = {
+    host,
+    address,
+    command,
+    async rows<T>(database: string, sql: string) {
+      const text = await host.run(command('psql', ...PSQL, '--dbname', database), `${sql};\n`);
+      return text
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as T);
+    },
+    async execute(database, ...statements) {
+      await host.run(command('psql', ...PSQL, '--dbname', database), `${statements.join(';\n')};\n`);
+    },
+  };
+  return server;
+}
+
+async function commandFor(
+  host: Host,
+  compose: Compose,
+  address: PostgresAddress,
+): Promise<Server['command']> {
+  if (address.via === 'direct') {
+    const env = { PGCONNECT_TIMEOUT: '10', ...address.env };
+    return (program, ...args) => ({ argv: [program, ...args], env });
+  }
+  const container = await compose.container(address.service);
+  if (!container) {
+    throw new Failure(`${address.uri}: the service ${address.service} does not run`, {
+      next: `docker compose up --detach ${address.service}`,
+    });
+  }
+  const user = address.user ?? (await superuser(host, container));
+  return (program, ...args) => ({
+    argv: ['docker', 'exec', '--interactive', '--env', `PGUSER=${user}`, container, program, ...args],
+  });
+}
+
+/** The image's superuser is what its environment says, and only by default "postgres". */
+async function superuser(host: Host, container: string): Promise<string> {
+  const format = '{{range .Config.Env}}{{println .}}{{end}}';
+  const env = await host.run({ argv: ['docker', 'inspect', '--format', format, container] });
+  return /^POSTGRES_USER=(.+)$/m.exec(env)?.[1] ?? 'postgres';
+}
+
+/** A quoted identifier. */
+export const ident = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+/** A quoted string. */
+export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+
+/** Makes of what psql or pg_dump said a failure that names the database and what to do. */
+export function explained(error: unknown, { uri, database, via }: PostgresAddress): unknown {
+  if (!(error instanceof CommandFailure)) return error;
+  const { words } = error;
+  const known: Array<[RegExp, string]> = [
+    [/database .* does not exist/, 'correct the name in BACKUP_DATABASES'],
+    [/password authentication failed|no password supplied/, 'correct the password in BACKUP_DATABASES'],
+    [/role .* does not exist/, 'correct the user in BACKUP_DATABASES'],
+    [
+      /could not connect|connection .* failed|could not translate|timeout expired/i,
+      'see that the server runs',
+    ],
+    [/permission denied/, 'grant it: GRANT pg_read_all_data TO the role of the backup'],
+    [
+      /command not found/,
+      via === 'direct' ? "install the server's client: postgresql-client" : 'install Docker',
+    ],
+  ];
+  const match = known.find(([pattern]) => pattern.test(words));
+  if (!match) return new Failure(`${uri}: ${error.message}`, { next: error.next ?? '', cause: error });
+  const usage = /does not exist|password/.test(words);
+  return new Failure(`${uri}: ${words.replace(/^.*?(error|FATAL): +/i, '')} (database ${database})`, {
+    next: match[1],
+    exit: usage ? EXIT.usage : EXIT.failed,
+    cause: error,
+  });
+}

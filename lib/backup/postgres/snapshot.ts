@@ -1,0 +1,76 @@
+import { Failure } from '../../failure.ts';
+import type { TableRows } from '../manifest.ts';
+import { ident, type Server } from './server.ts';
+import { openSession } from './session.ts';
+
+/** Tables beyond this are not read twice: their number of rows is the planner's estimate, and marked as one. */
+const COUNTED_BYTES = 512 * 1024 * 1024;
+
+interface Table {
+  schema: string;
+  name: string;
+  bytes: number;
+  estimate: number;
+  readable: boolean;
+}
+
+const TABLES = `
+  SELECT json_build_object(
+    'schema', n.nspname, 'name', c.relname, 'bytes', pg_relation_size(c.oid),
+    'estimate', greatest(c.reltuples, 0)::bigint, 'readable', has_table_privilege(c.oid, 'SELECT'))
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+    AND NOT EXISTS (SELECT FROM pg_depend d
+      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+  ORDER BY n.nspname, c.relname`;
+
+/**
+ * The tables of a database that a dump has rows of.
+ * @throws Failure naming those that the role may not read
+ */
+export async function readableTables(server: Server, database: string): Promise<Table[]> {
+  const tables = await server.rows<Table>(database, TABLES);
+  const barred = tables.filter((table) => !table.readable).map(({ schema, name }) => `${schema}.${name}`);
+  if (barred.length > 0) {
+    const more = barred.length > 5 ? ` and ${barred.length - 5} more` : '';
+    throw new Failure(`${server.address.uri}: may not read ${barred.slice(0, 5).join(', ')}${more}`, {
+      next: 'GRANT pg_read_all_data TO the role of the backup',
+    });
+  }
+  return tables;
+}
+
+/** A snapshot of a database that pg_dump can take over, so that what is counted is what is dumped. */
+export interface Snapshot {
+  readonly id: string;
+  /** Counts the rows of every table, as the snapshot sees them. */
+  count(): Promise<TableRows[]>;
+  close(): Promise<void>;
+}
+
+export async function exportSnapshot(server: Server, database: string): Promise<Snapshot> {
+  const session = openSession(server, database);
+  // Row security would hide rows from a count without a word; off, it is an error, as it is for pg_dump.
+  await session.query(
+    'SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off',
+  );
+  await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+  const [id = ''] = await session.query('SELECT pg_export_snapshot()');
+  const tables = (await session.query(TABLES)).map((line) => JSON.parse(line) as Table);
+  return {
+    id,
+    async count() {
+      const counted: TableRows[] = [];
+      for (const { schema, name, bytes, estimate } of tables) {
+        const exact = bytes <= COUNTED_BYTES;
+        const [rows] = exact
+          ? await session.query(`SELECT count(*) FROM ${ident(schema)}.${ident(name)}`)
+          : [String(estimate)];
+        counted.push({ table: `${schema}.${name}`, rows: Number(rows), exact });
+      }
+      return counted;
+    },
+    close: () => session.end(),
+  };
+}

@@ -1,0 +1,148 @@
+import type { Compose } from '../../compose.ts';
+import { Failure } from '../../failure.ts';
+import { bytes, count } from '../../format.ts';
+import type { Step } from '../../report.ts';
+import { outputOf, saveFlow, zstd } from '../flow.ts';
+import type { PostgresPart, Stored } from '../manifest.ts';
+import type { Prepared, Source, Work } from '../part.ts';
+import type { Flow } from '../seal.ts';
+import type { PostgresAddress } from './address.ts';
+import { clientVersion, type Facts, factsOf } from './facts.ts';
+import { connect, explained, type Server } from './server.ts';
+import { exportSnapshot, readableTables } from './snapshot.ts';
+
+/** From this version on pg_dump compresses with zstd itself. */
+const ZSTD_SINCE = 16;
+
+/** How long pg_dump waits for a lock that DDL of the app holds. */
+const LOCK_WAIT = '60s';
+
+/** A PostgreSQL database as a part of a backup. */
+export function postgresSource(address: PostgresAddress, compose: Compose): Source {
+  const source: Source = {
+    kind: 'postgres',
+    name: address.database,
+    uri: address.uri,
+    async prepare(work) {
+      try {
+        return await prepare(source, address, compose, work);
+      } catch (error) {
+        throw explained(error, address);
+      }
+    },
+  };
+  return source;
+}
+
+async function prepare(
+  source: Source,
+  address: PostgresAddress,
+  compose: Compose,
+  work: Work,
+): Promise<Prepared> {
+  const server = await connect(work.host, compose, address);
+  const [facts, client] = await Promise.all([factsOf(server), clientVersion(server)]);
+  if (client.major < Math.floor(facts.serverNumber / 10_000)) {
+    throw new Failure(
+      `${address.uri}: pg_dump ${client.text} is older than the server, ${facts.serverVersion}`,
+      {
+        next: `install postgresql-client-${Math.floor(facts.serverNumber / 10_000)}, or use compose://`,
+      },
+    );
+  }
+  await readableTables(server, address.database);
+  const compression = client.major >= ZSTD_SINCE ? 'none' : 'zstd';
+  const key = `backups/${work.id}/${source.name}.dump${compression === 'zstd' ? '.zst' : ''}${work.sealer.suffix}`;
+  const globals = server.command('pg_dumpall', '--globals-only', '--no-role-passwords');
+  const dump = dumpCommand(server, compression, '$SNAPSHOT');
+  return {
+    source,
+    plan: [dump, `  → ${work.store.address(key)}`, globals],
+    async save(step) {
+      try {
+        const job = { server, facts, work, key, compression, step } as const;
+        const { stored, tables } = await dumpWithCounts(job);
+        const roles = await saveGlobals(job, globals);
+        step.note(`${bytes(stored.bytes)}, ${count(tables.length, 'table')}, ${rows(tables)} rows`);
+        return record(source, facts, client.text, compression, stored, roles, tables);
+      } catch (error) {
+        throw explained(error, address);
+      }
+    },
+  };
+}
+
+const rows = (tables: PostgresPart['tables']) =>
+  tables.reduce((sum, t) => sum + t.rows, 0).toLocaleString('en-US');
+
+function dumpCommand(server: Server, compression: 'none' | 'zstd', snapshot: string) {
+  return server.command(
+    ...(['pg_dump', '--format', 'custom', '--compress', compression === 'none' ? 'zstd:1' : '0'] as const),
+    ...['--lock-wait-timeout', LOCK_WAIT, '--snapshot', snapshot, '--dbname', server.address.database],
+  );
+}
+
+interface Job {
+  server: Server;
+  facts: Facts;
+  work: Work;
+  key: string;
+  compression: 'none' | 'zstd';
+  step: Step;
+}
+
+/** Dumps, and counts the rows in the dump's own snapshot meanwhile. */
+async function dumpWithCounts({ server, facts, work, key, compression, step }: Job) {
+  const snapshot = await exportSnapshot(server, facts.database);
+  // The two run side by side; where one fails the other must not outlive it.
+  const counting = snapshot.count();
+  counting.catch(() => {});
+  try {
+    const running = server.host.start(dumpCommand(server, compression, snapshot.id));
+    running.stdin.end();
+    const dumped: Flow = outputOf(running);
+    const stored = await saveFlow(
+      compression === 'zstd' ? zstd(dumped) : dumped,
+      key,
+      facts.bytes * 2,
+      work,
+      (done) => step.progress({ done, unit: 'bytes' }),
+    );
+    return { stored, tables: await counting };
+  } finally {
+    await snapshot.close().catch(() => {});
+  }
+}
+
+async function saveGlobals({ server, work }: Job, command: ReturnType<Server['command']>): Promise<Stored> {
+  const key = `backups/${work.id}/${server.address.database}.globals.sql${work.sealer.suffix}`;
+  const running = server.host.start(command);
+  running.stdin.end();
+  return saveFlow(outputOf(running), key, 0, work);
+}
+
+function record(
+  source: Source,
+  { bytes: bytesIn, serverNumber: _, ...facts }: Facts,
+  client: string,
+  compression: 'none' | 'zstd',
+  dump: Stored,
+  globals: Stored,
+  tables: PostgresPart['tables'],
+): PostgresPart {
+  const bytesOut = dump.bytes + globals.bytes;
+  const { name, uri } = source;
+  return {
+    kind: 'postgres',
+    name,
+    source: uri,
+    bytesIn,
+    bytesOut,
+    ...facts,
+    clientVersion: client,
+    compression,
+    dump,
+    globals,
+    tables,
+  };
+}

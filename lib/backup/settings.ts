@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs';
+import { composeSettings } from '../compose.ts';
+import { Secret } from '../secret.ts';
+import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
+import { type PostgresAddress, parseCompose, parseDirect } from './postgres/address.ts';
+import { parsePolicy } from './retention.ts';
+import { parseSqlite, type SqliteAddress } from './sqlite/address.ts';
+import { parseStore } from './store.ts';
+
+export type DatabaseAddress = PostgresAddress | SqliteAddress;
+
+function parseDatabase(raw: string): DatabaseAddress {
+  if (raw.startsWith('compose://')) return parseCompose(raw);
+  if (/^postgres(ql)?:\/\//.test(raw)) return parseDirect(raw);
+  if (raw.startsWith('sqlite://')) return parseSqlite(raw);
+  throw new Error('has an item that is none of compose://, postgres:// and sqlite://');
+}
+
+const recipient = /^age1[02-9ac-hj-np-z]{58}$/;
+
+/** Where backups are, for every script of the area. */
+export const storeSettings = {
+  BACKUP_STORE: setting('BACKUP_STORE', {
+    about: "where backups live; the app's name is appended",
+    example: 's3://bloaty-backups-x7/',
+    type: parsed(parseStore),
+  }),
+};
+
+/** What is backed up. */
+export const sourceSettings = {
+  ...storeSettings,
+  ...composeSettings,
+  BACKUP_DATABASES: optionalSetting('BACKUP_DATABASES', {
+    about: 'the databases, separated by commas: compose://SERVICE/DATABASE, postgres://…, sqlite:///FILE',
+    example: 'compose://db/bloaty?user=postgres',
+    sensitive: true,
+    type: list(parseDatabase),
+  }),
+  BACKUP_DIRECTORIES: optionalSetting('BACKUP_DIRECTORIES', {
+    about: 'the directories, separated by commas; relative ones are below APP_DIR',
+    example: 'uploads',
+    type: list((raw) => raw),
+  }),
+  BACKUP_BUCKETS: optionalSetting('BACKUP_BUCKETS', {
+    about: 'the buckets, separated by commas: NAME?endpoint=URL, or endpoint=compose://SERVICE:PORT',
+    example: 'images?endpoint=compose://minio:9000',
+    type: list((raw) => raw),
+  }),
+  BUCKET_ACCESS_KEY_ID: optionalSetting('BUCKET_ACCESS_KEY_ID', {
+    about: 'the access key of BACKUP_BUCKETS, where it is another than that of AWS',
+    example: 'images-backup',
+    type: (z) => z.string(),
+  }),
+  BUCKET_SECRET_ACCESS_KEY: optionalSetting('BUCKET_SECRET_ACCESS_KEY', {
+    about: 'its secret key',
+    example: 'from-the-secret-store',
+    sensitive: true,
+    type: secret,
+  }),
+  BACKUP_RECIPIENT: optionalSetting('BACKUP_RECIPIENT', {
+    about: 'the age recipient that backups are encrypted to; its identity stays off the host',
+    example: 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p',
+    type: (z) => z.string().regex(recipient, 'is not an age recipient: "age1" and 58 characters'),
+  }),
+};
+
+/** What reading an encrypted backup takes. */
+export const identitySettings = {
+  BACKUP_IDENTITY_FILE: optionalSetting('BACKUP_IDENTITY_FILE', {
+    about: 'the file with the age identity that backups were encrypted to, for those who read them',
+    example: '/root/bloaty-backup.age',
+    type: parsed(readIdentity),
+  }),
+};
+
+/** How long backups are kept. */
+export const retentionSettings = {
+  BACKUP_KEEP: setting('BACKUP_KEEP', {
+    about: 'how many backups are kept: of the last days, weeks, months and years that have one',
+    example: 'daily=7,weekly=4,monthly=3',
+    default: 'daily=7,weekly=4,monthly=3',
+    type: parsed(parsePolicy),
+  }),
+};
+
+export type SourceSettings = Values<typeof sourceSettings>;
+
+function readIdentity(file: string): Secret {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new Error(`cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+  const identity = /^AGE-SECRET-KEY-1[0-9A-Z]{58}$/m.exec(text)?.[0];
+  if (!identity) throw new Error('holds no age identity (a line that starts with AGE-SECRET-KEY-1)');
+  return new Secret(identity);
+}

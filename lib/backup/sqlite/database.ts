@@ -1,0 +1,69 @@
+import { createReadStream } from 'node:fs';
+import { backup, DatabaseSync } from 'node:sqlite';
+import { Failure, messageOf } from '../../failure.ts';
+import type { TableRows } from '../manifest.ts';
+import type { Flow } from '../seal.ts';
+
+/** How long we wait for the app's write locks. */
+const BUSY_MS = 30_000;
+/** All pages in one step: what other processes write meanwhile would start the copy anew. */
+const ALL_PAGES = 2 ** 31 - 1;
+
+/** Copies a database that others write to, as of one moment; an existing `to` gets the content, connections and all. */
+export async function copyDatabase(from: string, to: string): Promise<void> {
+  const database = open(from);
+  try {
+    await backup(database, to, { rate: ALL_PAGES });
+  } catch (error) {
+    throw new Failure(`${from} → ${to}: ${messageOf(error)}`, {
+      next: 'end what holds its lock, and try again',
+    });
+  } finally {
+    database.close();
+  }
+}
+
+/**
+ * Reads a database through: the rows of every table.
+ * @throws Failure when SQLite's own check finds it damaged
+ */
+export function inspect(file: string): TableRows[] {
+  const database = open(file);
+  try {
+    const [verdict] = database.prepare('PRAGMA quick_check(1)').all() as Array<{ quick_check: string }>;
+    if (verdict?.quick_check !== 'ok') {
+      throw new Failure(`${file} is damaged: ${verdict?.quick_check}`, { next: 'restore it from a backup' });
+    }
+    const tables = database
+      .prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1",
+      )
+      .all() as Array<{ name: string }>;
+    return tables.map(({ name }) => {
+      const quoted = `"${name.replaceAll('"', '""')}"`;
+      const { rows } = database.prepare(`SELECT count(*) AS rows FROM ${quoted}`).get() as { rows: number };
+      return { table: name, rows, exact: true };
+    });
+  } catch (error) {
+    if (error instanceof Failure) throw error;
+    throw new Failure(`${file}: ${messageOf(error)}`, {
+      next: 'check that it is a SQLite database',
+      cause: error,
+    });
+  } finally {
+    database.close();
+  }
+}
+
+function open(file: string): DatabaseSync {
+  try {
+    return new DatabaseSync(file, { readOnly: true, timeout: BUSY_MS });
+  } catch (error) {
+    throw new Failure(`${file}: ${messageOf(error)}`, {
+      next: 'check the path in BACKUP_DATABASES',
+      cause: error,
+    });
+  }
+}
+
+export const readFlow = (file: string): Flow => createReadStream(file, { highWaterMark: 1 << 20 });

@@ -1,0 +1,141 @@
+import { once } from 'node:events';
+import { constants, createReadStream } from 'node:fs';
+import { access, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Failure } from '../failure.ts';
+import { localHost } from '../host.ts';
+import { type Listed, Missing, type Store } from './store.ts';
+
+/** What is being written carries this until it is whole; listings do not see it. */
+const PARTIAL = '.partial';
+
+/** A store in a directory: for its owner alone, and every object appears whole or not at all. */
+export function fileStore(directory: string, signal: AbortSignal): Store {
+  const path = (key: string) => join(directory, key);
+
+  async function write(key: string, body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
+    const partial = `${path(key)}${PARTIAL}`;
+    try {
+      await mkdir(dirname(partial), { recursive: true, mode: 0o700 });
+      const file = await open(partial, 'w', 0o600);
+      try {
+        for await (const chunk of body) {
+          signal.throwIfAborted();
+          await file.writeFile(chunk);
+        }
+      } finally {
+        await file.close();
+      }
+      signal.throwIfAborted();
+      await rename(partial, path(key));
+    } catch (error) {
+      await rm(partial, { force: true });
+      throw explained(error, path(key));
+    }
+  }
+
+  return {
+    uri: `file://${directory}`,
+    address: (key) => `file://${path(key)}`,
+    check: () => checkDirectory(directory),
+    put: (key, body) => write(key, [body]),
+    putStream: (key, body) => write(key, body),
+    async get(key) {
+      const stream = createReadStream(path(key), { highWaterMark: 1 << 20 });
+      try {
+        await once(stream, 'open');
+      } catch (error) {
+        throw explained(error, path(key));
+      }
+      return stream;
+    },
+    list: (prefix) => listBelow(directory, prefix),
+    async remove(keys) {
+      for (const key of keys) {
+        await rm(path(key), { force: true });
+        await removeIfEmpty(dirname(path(key)), directory);
+      }
+    },
+    // One sync of the file system instead of an fsync for each of many small files.
+    settle: async () => void (await localHost().run({ argv: ['sync', '--file-system', directory] })),
+    async free() {
+      const { bavail, bsize } = await statfs(await nearest(directory));
+      return bavail * bsize;
+    },
+  };
+}
+
+async function checkDirectory(directory: string): Promise<void> {
+  const existing = await nearest(directory);
+  try {
+    await access(existing, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw explained(error, existing);
+  }
+  // Below a parent that is not there either, a missing directory is rather an unmounted disk than a first run.
+  if (existing !== directory && existing !== dirname(directory) && existing !== dirname(dirname(directory))) {
+    throw new Failure(`BACKUP_STORE file://${dirname(directory)} is not there, nor is its parent`, {
+      next: `mount it, or create it: mkdir -p ${dirname(directory)}`,
+    });
+  }
+}
+
+/** The directory itself, or the nearest above it that exists. */
+async function nearest(directory: string): Promise<string> {
+  try {
+    await stat(directory);
+    return directory;
+  } catch {
+    return nearest(dirname(directory));
+  }
+}
+
+async function* listBelow(directory: string, prefix: string): AsyncIterable<Listed> {
+  const start = join(directory, prefix.slice(0, prefix.lastIndexOf('/') + 1));
+  let entries: Awaited<ReturnType<typeof readEntries>>;
+  try {
+    entries = await readEntries(start);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw explained(error, start);
+  }
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const key = join(start, entry.name).slice(directory.length + 1);
+    if (entry.isDirectory()) {
+      if (`${key}/`.startsWith(prefix) || prefix.startsWith(`${key}/`))
+        yield* listBelow(directory, `${key}/`);
+    } else if (key.startsWith(prefix) && !key.endsWith(PARTIAL)) {
+      const { size, mtime } = await stat(join(directory, key));
+      yield { key, bytes: size, modified: mtime };
+    }
+  }
+}
+
+const readEntries = (directory: string) => readdir(directory, { withFileTypes: true });
+
+async function removeIfEmpty(directory: string, top: string): Promise<void> {
+  if (directory === top) return;
+  try {
+    await rmdir(directory);
+  } catch {
+    return;
+  }
+  await removeIfEmpty(dirname(directory), top);
+}
+
+function explained(error: unknown, path: string): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT')
+    return new Missing(`${path} is not there`, { next: 'npx tsx scripts/backup/list.ts' });
+  const advice: Record<string, string> = {
+    ENOSPC: 'free space: npx tsx scripts/backup/prune.ts, or a larger disk',
+    EDQUOT: 'free space: npx tsx scripts/backup/prune.ts, or a larger quota',
+    EACCES: 'give this user the right to write there',
+    EROFS: 'mount it writable',
+  };
+  if (!code || !(code in advice)) return error;
+  return new Failure(`${path}: ${code === 'ENOSPC' ? 'no space left on the disk' : code}`, {
+    next: advice[code] ?? '',
+    cause: error,
+  });
+}

@@ -1,0 +1,151 @@
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import type { S3Client, _Error as S3Error } from '@aws-sdk/client-s3';
+import { awsFailure, isRefused, s3Client } from '../aws.ts';
+import { Failure } from '../failure.ts';
+import { type Listed, Missing, type Store, type StoreAccess } from './store.ts';
+
+/** S3 refuses more parts than this in one upload, and parts smaller than 5 MiB. */
+const MOST_PARTS = 10_000;
+const PART_BYTES = 8 * 1024 * 1024;
+/** Parts in flight: with 8 MiB parts the memory for one stream stays near 32 MiB, however long it is. */
+const PARTS_IN_FLIGHT = 3;
+const DELETED_AT_ONCE = 1000;
+
+/** A store in S3, or in something that speaks its protocol. Writing needs PutObject and ListBucket, no more. */
+export async function s3Store(bucket: string, folder: string, access: StoreAccess): Promise<Store> {
+  const s3 = await import('@aws-sdk/client-s3');
+  const client = await s3Client(access);
+  const { signal } = access;
+  const options = { abortSignal: signal };
+  const uri = `s3://${bucket}/${folder}`;
+  const at = (key: string) => ({ Bucket: bucket, Key: `${folder}/${key}` });
+  const address = (key: string) => `${uri}/${key}`;
+
+  async function* list(prefix: string): AsyncIterable<Listed> {
+    const pages = s3.paginateListObjectsV2(
+      { client },
+      { Bucket: bucket, Prefix: `${folder}/${prefix}` },
+      options,
+    );
+    try {
+      for await (const page of pages) {
+        for (const { Key = '', Size = 0, LastModified = new Date(0) } of page.Contents ?? []) {
+          yield { key: Key.slice(folder.length + 1), bytes: Size, modified: LastModified };
+        }
+      }
+    } catch (error) {
+      throw explained(error, 'ListBucket', address(prefix), signal);
+    }
+  }
+
+  return {
+    uri,
+    address,
+    list,
+    async check() {
+      for await (const _ of list('backups/')) break;
+    },
+    async put(key, body) {
+      const ChecksumSHA256 = createHash('sha256').update(body).digest('base64');
+      try {
+        await client.send(new s3.PutObjectCommand({ ...at(key), Body: body, ChecksumSHA256 }), options);
+      } catch (error) {
+        throw explained(error, 'PutObject', address(key), signal);
+      }
+    },
+    async putStream(key, body, most) {
+      try {
+        await upload(client, at(key), body, most, signal);
+      } catch (error) {
+        throw error instanceof Failure ? error : explained(error, 'PutObject', address(key), signal);
+      }
+    },
+    async get(key) {
+      try {
+        const { Body } = await client.send(new s3.GetObjectCommand(at(key)), options);
+        return Body as Readable;
+      } catch (error) {
+        if ((error as Error).name === 'NoSuchKey') throw missing(address(key), error);
+        throw explained(error, 'GetObject', address(key), signal);
+      }
+    },
+    async remove(keys) {
+      for (let i = 0; i < keys.length; i += DELETED_AT_ONCE) {
+        await removeSome(
+          client,
+          s3,
+          bucket,
+          keys.slice(i, i + DELETED_AT_ONCE).map((key) => at(key).Key),
+        );
+      }
+    },
+    settle: async () => {},
+    free: async () => undefined,
+  };
+}
+
+async function upload(
+  client: S3Client,
+  at: { Bucket: string; Key: string },
+  body: AsyncIterable<Uint8Array>,
+  most: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { Upload } = await import('@aws-sdk/lib-storage');
+  const upload = new Upload({
+    client,
+    params: { ...at, Body: Readable.from(body, { objectMode: false }), ChecksumAlgorithm: 'SHA256' },
+    partSize: Math.max(PART_BYTES, Math.ceil(most / (MOST_PARTS - 1))),
+    queueSize: PARTS_IN_FLIGHT,
+  });
+  const abort = () => void upload.abort();
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    await upload.done();
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+  signal.throwIfAborted();
+}
+
+async function removeSome(
+  client: S3Client,
+  { DeleteObjectsCommand }: typeof import('@aws-sdk/client-s3'),
+  bucket: string,
+  keys: string[],
+): Promise<void> {
+  const Delete = { Objects: keys.map((Key) => ({ Key })), Quiet: true };
+  let errors: S3Error[];
+  try {
+    ({ Errors: errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket: bucket, Delete })));
+  } catch (error) {
+    throw awsFailure(error, 'DeleteObject', `s3://${bucket}/${keys[0]}`);
+  }
+  // DeleteObjects answers 200 and lists what it did not delete.
+  const [first] = errors;
+  if (first) {
+    throw new Failure(
+      `DeleteObject s3://${bucket}/${first.Key}: ${first.Code} (${errors.length} of ${keys.length})`,
+      {
+        next: 'use credentials that are allowed s3:DeleteObject',
+      },
+    );
+  }
+}
+
+function missing(address: string, cause: unknown): Missing {
+  return new Missing(`${address} is not there`, {
+    next: 'npx tsx scripts/backup/list.ts shows what is',
+    cause,
+  });
+}
+
+function explained(error: unknown, call: string, address: string, signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason;
+  if (call !== 'GetObject' || !isRefused(error)) return awsFailure(error, call, address);
+  return new Failure(`GetObject ${address}: refused, these credentials may not read the store`, {
+    next: 'run it with the credentials of a reader: the host that takes backups needs none',
+    cause: error,
+  });
+}

@@ -21,7 +21,7 @@ function asParts(names: string[]): Part[] {
 
 async function main([command = 'up', ...rest]: string[]): Promise<void> {
   if (command === 'up') {
-    process.stdout.write(exportLines(exports(await up(asParts(rest)))));
+    process.stdout.write(exportLines(exports(await up(rest.length > 0 ? asParts(rest) : undefined))));
     say(`the sandbox "${prefix}" is up`);
   } else if (command === 'env') process.stdout.write(exportLines(exports(await world())));
   else if (command === 'down') await down();

@@ -1,3 +1,4 @@
+import type { AppWorld } from './apps/compose-app.ts';
 import { region } from './cloud/aws.ts';
 import { buckets } from './cloud/seed.ts';
 import type { Credentials } from './state.ts';
@@ -11,10 +12,29 @@ function keys(name: string, credentials: Credentials | undefined): Record<string
   };
 }
 
+function bloatyExports({ host, dir, composeFile, url }: AppWorld): Record<string, string> {
+  return {
+    DOCKER_HOST: host.dockerHost,
+    APP: 'bloaty',
+    APP_DIR: dir,
+    COMPOSE_FILE: composeFile,
+    BACKUP_DATABASES: 'compose://db/bloaty?user=postgres',
+    BACKUP_DIRECTORIES: 'uploads',
+    HEALTH_URL: `${url}/health`,
+    VERSION_URL: `${url}/api/version`,
+    SANDBOX_URL: url,
+    SANDBOX_SSH: `${host.ssh.user}@${host.ssh.host}:${host.ssh.port}`,
+    SANDBOX_SSH_KEY: host.ssh.keyFile,
+    SANDBOX_HOST_CONTAINER: host.container,
+  };
+}
+
 /** The settings with which a script, run by hand from this checkout, operates the sandbox's bloaty. */
 export function exports(world: World): Record<string, string> {
   const { users, url } = world.aws;
   const values: Record<string, string> = {
+    ...(world.dockerConfig ? { DOCKER_CONFIG: world.dockerConfig } : {}),
+    ...(world.bloaty ? bloatyExports(world.bloaty) : {}),
     AWS_ENDPOINT_URL: url,
     AWS_REGION: region,
     ...keys('AWS', users['backup-writer']),

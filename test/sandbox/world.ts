@@ -1,6 +1,11 @@
 import { rm } from 'node:fs/promises';
+import { bloaty } from './apps/bloaty.ts';
+import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/compose-app.ts';
 import { awsUrl, ensureAws } from './cloud/aws.ts';
-import { ensureImages, type ImageName } from './images/catalogue.ts';
+import { describeHost, ensureHost, haltHost } from './hosts/host.ts';
+import { ensureStore } from './hosts/store.ts';
+import { ensureImages, type ImageName, onHosts } from './images/catalogue.ts';
+import { dockerConfig, ensureCompose } from './machine/compose.ts';
 import { docker, isRunning } from './machine/docker.ts';
 import { type Engine, ensureEngine, findEngine, stopIfUnused } from './machine/engine.ts';
 import { withLock } from './machine/lock.ts';
@@ -11,7 +16,7 @@ import { ensurePostgres, postgresUrl } from './services/postgres.ts';
 import { type Credentials, readState } from './state.ts';
 
 /** What `up` can be asked for; AWS is always there. */
-export const parts = ['postgres'] as const;
+export const parts = ['bloaty', 'postgres'] as const;
 export type Part = (typeof parts)[number];
 
 export interface World {
@@ -19,21 +24,39 @@ export interface World {
   aws: { url: string; users: Record<string, Credentials> };
   /** URL of the server outside the hosts, by major version */
   postgres: Record<number, string>;
+  /** DOCKER_CONFIG for this machine, when its docker has no Compose of its own */
+  dockerConfig: string | undefined;
+  bloaty?: AppWorld;
+  chitram?: AppWorld;
 }
 
-const imagesOf: Record<Part, ImageName[]> = { postgres: ['postgres'] };
+const apps = [bloaty];
 
 /** Brings up what is not up yet. Warm it takes some seconds, on a new machine some minutes. */
-export async function up(wanted: Part[] = []): Promise<World> {
+export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
   const engine = await withLock('engine', async () => {
     const found = await ensureEngine();
     await ensureNetwork(found); // from now on the engine is in use
     return found;
   });
-  const images = await ensureImages(engine, ['moto', ...wanted.flatMap((part) => imagesOf[part])]);
+  const withHosts = apps.filter((app) => (wanted as string[]).includes(app.name));
+  const names: ImageName[] = ['moto', 'postgres'];
+  if (withHosts.length > 0) names.push('host', ...Object.values(onHosts));
+  const images = await ensureImages(engine, [...new Set(names)]);
   await ensureAws(engine, images.get('moto')!);
+  for (const app of withHosts) await upApp(engine, app, images);
   if (wanted.includes('postgres')) await ensurePostgres(engine, images.get('postgres')!, 17);
   return describe(engine);
+}
+
+async function upApp(engine: Engine, app: ComposeApp, images: Map<ImageName, string>): Promise<void> {
+  const image = images.get('host')!;
+  await ensureCompose(engine, image);
+  const tags = Object.entries(onHosts).map(([name, built]) => [name, images.get(built)!]);
+  const store = await ensureStore(engine, image, Object.fromEntries(tags));
+  const isNew = await ensureHost(engine, app.host, image, store);
+  const host = await describeHost(engine, app.host);
+  await ensureApp(engine, app, host!, isNew);
 }
 
 async function describe(engine: Engine): Promise<World> {
@@ -43,7 +66,17 @@ async function describe(engine: Engine): Promise<World> {
     const url = await postgresUrl(engine, major);
     if (url) postgres[major] = url;
   }
-  return { engine, aws: { url: await awsUrl(engine), users: state.awsUsers ?? {} }, postgres };
+  const world: World = {
+    engine,
+    aws: { url: await awsUrl(engine), users: state.awsUsers ?? {} },
+    postgres,
+    dockerConfig: await dockerConfig(engine),
+  };
+  for (const app of apps) {
+    const host = await describeHost(engine, app.host);
+    if (host) world[app.name] = describeApp(app, host);
+  }
+  return world;
 }
 
 /** The running sandbox. @throws SandboxError when none runs */
@@ -71,6 +104,7 @@ async function removeAll(engine: Engine): Promise<void> {
   const ours = ['--filter', `label=${label}=${prefix}`];
   const lines = (text: string): string[] => text.split('\n').filter(Boolean);
   const containers = lines(await docker(engine, ['ps', '-aq', ...ours]));
+  for (const app of apps) await haltHost(engine, containerName(app.host.name));
   if (containers.length > 0) await docker(engine, ['rm', '--force', '--volumes', ...containers]);
   const networks = lines(await docker(engine, ['network', 'ls', '-q', ...ours]));
   if (networks.length > 0) await docker(engine, ['network', 'rm', ...networks]);

@@ -1,3 +1,4 @@
+import { webFiles } from '../apps/web/bundle.ts';
 import { aptFiles } from '../machine/apt.ts';
 import { tryDocker } from '../machine/docker.ts';
 import type { Engine } from '../machine/engine.ts';
@@ -6,8 +7,16 @@ import { step } from '../progress.ts';
 import { buildImage, type ImageSpec, imageTag } from './build.ts';
 import { debianTag, ensureDebian, type Suite } from './debian.ts';
 
-/** Images by the name that compose files use for them (`sandbox/<name>`). */
-export type ImageName = 'moto' | 'postgres';
+export type ImageName = 'moto' | 'host' | 'postgres' | 'redis' | 'nginx' | 'caddy' | 'web';
+
+/** What the hosts' engines have, by the names that the compose files use. */
+export const onHosts: Record<string, ImageName> = {
+  'sandbox/postgres:17': 'postgres',
+  'sandbox/redis:8': 'redis',
+  'sandbox/nginx:1.26': 'nginx',
+  'sandbox/caddy:2.6': 'caddy',
+  'sandbox/web:1.0.0': 'web',
+};
 
 interface Built {
   spec: ImageSpec;
@@ -29,8 +38,9 @@ async function catalogue(): Promise<{ base: Built; images: Map<ImageName, Built>
   const trixie = await base('trixie');
   const from = { arg: 'BASE', tag: trixie.tag };
   const specs: (ImageSpec & { name: ImageName })[] = [
-    { name: 'moto', context: 'moto', from },
+    ...(['moto', 'host', 'redis', 'nginx', 'caddy'] as const).map((name) => ({ name, context: name, from })),
     { name: 'postgres', context: 'postgres', from, args: { VERSION: '17' } },
+    { name: 'web', context: 'web', from, args: { VERSION: '1.0.0' }, files: await webFiles() },
   ];
   const images = new Map<ImageName, Built>();
   for (const spec of specs) images.set(spec.name, { spec, tag: await imageTag(spec) });

@@ -1,0 +1,44 @@
+import { chmod, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { cacheDir, directory, SandboxError } from '../names.ts';
+import { step } from '../progress.ts';
+import { docker } from './docker.ts';
+import { type Engine, engineEnv } from './engine.ts';
+
+const configDir = join(cacheDir, 'docker-config');
+const plugin = 'docker-compose';
+
+async function version(env: Record<string, string | undefined>): Promise<number> {
+  const { stdout } = await execa('docker', ['compose', 'version', '--short'], {
+    env,
+    extendEnv: false,
+    reject: false,
+  });
+  return Number(/^v?(\d+)\./.exec(stdout)?.[1] ?? 0);
+}
+
+/** DOCKER_CONFIG with which `docker compose` is version 2: undefined where the machine's own is. */
+export async function dockerConfig(engine: Engine): Promise<string | undefined> {
+  const { DOCKER_CONFIG: given, ...env } = engineEnv(engine);
+  // In a shell with our export lines DOCKER_CONFIG is already ours: ask what the machine has without it.
+  if ((await version(given === configDir ? env : { ...env, DOCKER_CONFIG: given })) >= 2) return undefined;
+  return (await version({ ...env, DOCKER_CONFIG: configDir })) >= 2 ? configDir : undefined;
+}
+
+/** Where the machine has no Compose v2 plugin: takes the one of the host image into a directory of the sandbox. */
+export async function ensureCompose(engine: Engine, hostImage: string): Promise<void> {
+  if ((await version(engineEnv(engine))) >= 2 || (await dockerConfig(engine))) return;
+  await step('fetching the Compose plugin for this machine', async () => {
+    const target = join(directory(configDir, 'cli-plugins'), plugin);
+    const id = (await docker(engine, ['create', hostImage])).trim();
+    try {
+      await docker(engine, ['cp', `${id}:/usr/libexec/docker/cli-plugins/${plugin}`, `${target}.new`]);
+    } finally {
+      await docker(engine, ['rm', id]);
+    }
+    await chmod(`${target}.new`, 0o755);
+    await rename(`${target}.new`, target);
+    if (!(await dockerConfig(engine))) throw new SandboxError(`docker compose does not run with ${target}`);
+  });
+}

@@ -15,8 +15,8 @@ import { step } from './progress.ts';
 import { ensurePostgres, postgresUrl } from './services/postgres.ts';
 import { type Credentials, readState } from './state.ts';
 
-/** What `up` can be asked for; AWS is always there. */
-export const parts = ['bloaty', 'postgres'] as const;
+/** What `up` can be asked for; AWS comes with each. */
+export const parts = ['bloaty', 'postgres', 'aws'] as const;
 export type Part = (typeof parts)[number];
 
 export interface World {

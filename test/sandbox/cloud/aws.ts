@@ -12,15 +12,18 @@ import { network } from '../network.ts';
 import { step } from '../progress.ts';
 import { readState } from '../state.ts';
 import { answers, waitFor } from '../wait.ts';
-import { seed } from './seed.ts';
+import { buckets, seed } from './seed.ts';
 
 export const region = 'eu-north-1';
 
 const name = containerName('aws');
 const port = 5000;
 
-/** AWS as the containers of the sandbox see it. */
-export const insideUrl = `http://aws:${port}`;
+/** With a dot: a host's engine does not pass names of one label on to the sandbox's network. */
+const domain = 'aws.sandbox';
+
+/** AWS as the hosts and their containers see it. */
+export const insideUrl = `http://${domain}:${port}`;
 
 /** AWS as this machine sees it. */
 export async function awsUrl(engine: Engine): Promise<string> {
@@ -35,7 +38,11 @@ export async function ensureAws(engine: Engine, image: string): Promise<void> {
   await step('starting AWS (moto)', async () => {
     await removeContainer(engine, name); // its data was in its memory
     const argv = ['run', '--detach', '--name', name, '--hostname', 'aws', ...ourLabel];
-    argv.push('--network', network, '--network-alias', 'aws', '--publish', `127.0.0.1::${port}`);
+    argv.push('--network', network, '--publish', `127.0.0.1::${port}`);
+    // Clients put the bucket into the host name unless told otherwise.
+    const names = [domain, ...Object.values(buckets).map((bucket) => `${bucket}.${domain}`)];
+    argv.push(...names.flatMap((alias) => ['--network-alias', alias]));
+    argv.push('--env', `MOTO_S3_CUSTOM_ENDPOINTS=${insideUrl}`);
     // Nothing is checked until the seed ends it by a call to /moto-api/reset-auth.
     argv.push('--env', 'INITIAL_NO_AUTH_ACTION_COUNT=1000000', '--env', `AWS_DEFAULT_REGION=${region}`);
     await docker(engine, [...argv, image]);

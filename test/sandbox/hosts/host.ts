@@ -59,7 +59,7 @@ export async function ensureHost(
 function runArgs(spec: HostSpec, container: string, store: string): string[] {
   const mine = hostDir(spec.name);
   const argv = ['run', '--detach', '--name', container, '--hostname', spec.name, ...ourLabel, ...nestingArgs];
-  argv.push('--network', network, '--network-alias', spec.name);
+  argv.push('--network', network, '--network-alias', `${spec.name}.sandbox`);
   for (const port of [22, 80, 443]) argv.push('--publish', `127.0.0.1::${port}`);
   argv.push('--env', `SANDBOX_HOST=${container}`, '--env', `SANDBOX_SOCKET=${socket(spec.name)}`);
   argv.push('--volume', `${store}:/store`, '--volume', `${mine}:${mine}`);

@@ -18,7 +18,7 @@ export async function ensurePostgres(engine: Engine, image: string, major: numbe
     await updateState({ postgresPassword: password });
     await removeContainer(engine, name);
     const argv = ['run', '--detach', '--name', name, ...ourLabel, '--network', network];
-    argv.push('--network-alias', `postgres${major}`, '--publish', '127.0.0.1::5432');
+    argv.push('--network-alias', `postgres${major}.sandbox`, '--publish', '127.0.0.1::5432');
     argv.push('--env', `POSTGRES_PASSWORD=${password}`, '--env', 'POSTGRES_DB=app');
     await docker(engine, [...argv, image]);
     const ready = ['exec', name, 'pg_isready', '-q', '-h', '127.0.0.1'];

@@ -27,6 +27,8 @@ export interface Host {
   start(command: Command): Running;
   /** Runs to the end and returns what it wrote to stdout. */
   run(command: Command, input?: string): Promise<string>;
+  /** The same host, whose commands an interruption does not end: for cleaning up behind one. */
+  readonly uninterrupted: Host;
 }
 
 const STDERR_KEPT = 4000;
@@ -72,6 +74,9 @@ export function localHost({ signal, onStart }: LocalOptions = {}): Host {
   return {
     name: hostname(),
     start,
+    get uninterrupted() {
+      return localHost({ onStart });
+    },
     async run(command, input) {
       const running = start(command);
       running.stdin.end(input ?? '');

@@ -1,25 +1,44 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytes } from '../format.ts';
-import type { Manifest, PartRecord } from './manifest.ts';
+import { type Manifest, type PartRecord, readManifest } from './manifest.ts';
 
-/** The manifest that this host wrote last: it may not be able to read it back from the store. */
-const file = (stateDir: string) => join(stateDir, 'last-manifest.json');
+/** Manifests that this host wrote: it may not be able to read them back from the store. */
+const file = (stateDir: string, id: string) => join(stateDir, 'manifests', `${id}.json`);
 
 export function rememberManifest(stateDir: string, manifest: Manifest): void {
-  const partial = `${file(stateDir)}.partial`;
+  mkdirSync(join(stateDir, 'manifests'), { recursive: true, mode: 0o700 });
+  const partial = `${file(stateDir, manifest.id)}.partial`;
   writeFileSync(partial, JSON.stringify(manifest), { mode: 0o600 });
-  renameSync(partial, file(stateDir));
+  renameSync(partial, file(stateDir, manifest.id));
+}
+
+/** A manifest that this host wrote, if it still knows it. */
+export function recallManifest(stateDir: string, app: string, id: string): Manifest | undefined {
+  if (!existsSync(file(stateDir, id))) return undefined;
+  return readManifest(readFileSync(file(stateDir, id), 'utf8'), app, id);
+}
+
+/** Forgets the manifests of backups that are no more. */
+export function forgetManifests(stateDir: string, kept: ReadonlySet<string>): void {
+  for (const id of remembered(stateDir)) if (!kept.has(id)) rmSync(file(stateDir, id), { force: true });
+}
+
+function remembered(stateDir: string): string[] {
+  const folder = join(stateDir, 'manifests');
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .flatMap((name) => /^(.*)\.json$/.exec(name)?.[1] ?? [])
+    .sort();
 }
 
 /** Warnings for each part that is less than half of what it was in the backup before. */
 export function shrunk(stateDir: string, now: Manifest): string[] {
-  let before: Manifest;
-  try {
-    before = JSON.parse(readFileSync(file(stateDir), 'utf8'));
-  } catch {
-    return [];
-  }
+  const id = remembered(stateDir)
+    .filter((known) => known < now.id)
+    .at(-1);
+  const before = id && recallManifest(stateDir, now.app, id);
+  if (!before) return [];
   return now.parts.flatMap((part) => {
     const last = before.parts.find((p) => p.kind === part.kind && p.name === part.name);
     if (!last || weight(part) * 2 >= weight(last)) return [];

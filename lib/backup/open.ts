@@ -1,5 +1,9 @@
 import type { Context } from '../script.ts';
+import type { Values } from '../settings.ts';
 import { stateDirectory } from '../state.ts';
+import type { Recovery } from './part.ts';
+import { opener } from './seal.ts';
+import type { identitySettings } from './settings.ts';
 import type { StoreAddress } from './store.ts';
 import { openStore, type Store } from './store.ts';
 
@@ -15,3 +19,20 @@ export function openSettingsStore({ settings, signal }: Opening): Promise<Store>
 /** Where this host remembers, unless nothing may be changed. */
 export const stateOf = ({ settings, dryRun }: Pick<Context, 'settings' | 'dryRun'>): string | undefined =>
   dryRun ? undefined : stateDirectory(settings.APP_DIR);
+
+/** What restoring from a store takes. */
+export async function recoveryOf(
+  context: Pick<Context, 'host' | 'report' | 'signal'> & {
+    settings: Context['settings'] & Values<typeof identitySettings>;
+  },
+  store: Store,
+  id: string,
+): Promise<Recovery> {
+  const { settings, host, report, signal } = context;
+  return {
+    ...{ id, host, store, report, signal },
+    opener: await opener(settings.BACKUP_IDENTITY_FILE),
+    appDir: settings.APP_DIR,
+    stateDir: stateDirectory(settings.APP_DIR),
+  };
+}

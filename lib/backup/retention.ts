@@ -37,25 +37,28 @@ interface Aged {
 /**
  * Which of `backups` a policy keeps, each with the reasons. Days, weeks (from Monday), months and years are those of
  * UTC, and only those that have a backup count: a pause of some weeks costs nothing that was there before it. The
- * newest is always kept, and so is what claims to be from the future.
+ * newest is always kept; what claims to be from the future is too, and counts for nothing.
  */
 export function keep(backups: readonly Aged[], policy: Policy, now: Date): Map<string, string[]> {
-  const newestFirst = [...backups].sort((a, b) => (a.id < b.id ? 1 : -1));
   const kept = new Map<string, string[]>();
   const because = (id: string, reason: string) => kept.set(id, [...(kept.get(id) ?? []), reason]);
+  for (const { id, started } of backups) if (started > now) because(id, 'in the future');
+  const newestFirst = backups.filter(({ started }) => started <= now).sort((a, b) => (a.id < b.id ? 1 : -1));
   if (newestFirst[0]) because(newestFirst[0].id, 'newest');
-  for (const { id, started } of newestFirst) if (started > now) because(id, 'in the future');
   for (const [period, number] of Object.entries(policy) as Array<[Period, number]>) {
-    const seen = new Set<string>();
-    for (const { id, started } of newestFirst) {
-      if (seen.size >= number) break;
-      const name = periodOf(period, started);
-      if (seen.has(name)) continue;
-      seen.add(name);
-      because(id, period);
-    }
+    for (const id of newestOfEach(period, number, newestFirst)) because(id, period);
   }
   return kept;
+}
+
+/** The newest of each of the last `number` periods that have any. */
+function newestOfEach(period: Period, number: number, newestFirst: readonly Aged[]): string[] {
+  const newest = new Map<string, string>();
+  for (const { id, started } of newestFirst) {
+    const name = periodOf(period, started);
+    if (!newest.has(name) && newest.size < number) newest.set(name, id);
+  }
+  return [...newest.values()];
 }
 
 function periodOf(period: Period, date: Date): string {

@@ -3,6 +3,7 @@ import { EXIT, Failure } from '../failure.ts';
 import type { Host } from '../host.ts';
 import type { Source } from './part.ts';
 import { postgresSource } from './postgres/source.ts';
+import { select } from './select.ts';
 import type { SourceSettings } from './settings.ts';
 import { sqliteSource } from './sqlite/source.ts';
 
@@ -15,31 +16,14 @@ export function sourcesOf(settings: SourceSettings & { APP_DIR: string }, host: 
   return databases;
 }
 
-/** The sources that `only` names by part or by kind; all without it. @throws Failure on a name that is none */
+/** The sources that `only` names. @throws Failure when the settings name nothing at all, or `only` something else */
 export function selectSources(sources: readonly Source[], only: readonly string[] | undefined): Source[] {
-  if (sources.length === 0) {
-    throw new Failure(
-      'nothing to back up: BACKUP_DATABASES, BACKUP_DIRECTORIES and BACKUP_BUCKETS are not set',
-      {
-        exit: EXIT.usage,
-        next: 'set at least one of them (docs/settings.md)',
-      },
-    );
-  }
-  if (!only) return [...sources];
-  const kinds: Record<string, string[]> = {
-    databases: ['postgres', 'sqlite'],
-    directories: ['directory'],
-    buckets: ['bucket'],
-    files: ['directory', 'bucket'],
-  };
-  const chosen = (name: string) => sources.filter((s) => s.name === name || kinds[name]?.includes(s.kind));
-  const unknown = only.filter((name) => chosen(name).length === 0);
-  if (unknown.length > 0) {
-    throw new Failure(`--only ${unknown.join(' ')}: no such part`, {
+  if (sources.length > 0) return select(sources, only, 'the settings');
+  throw new Failure(
+    'nothing to back up: BACKUP_DATABASES, BACKUP_DIRECTORIES and BACKUP_BUCKETS are not set',
+    {
       exit: EXIT.usage,
-      next: `one of databases, directories, buckets, files, ${sources.map((s) => s.name).join(', ')}`,
-    });
-  }
-  return sources.filter((source) => only.some((name) => chosen(name).includes(source)));
+      next: 'set at least one of them (docs/settings.md)',
+    },
+  );
 }

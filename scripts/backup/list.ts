@@ -1,23 +1,32 @@
-import { flag, option, script } from '../../lib/script.ts';
+import { parseAge } from '../../lib/age.ts';
+import { storeSettings } from '../../lib/backup/settings.ts';
+import { option, script } from '../../lib/script.ts';
 
 await script(import.meta, {
-  does: 'List the backups in the store',
-  step: 'Backup',
+  does: 'List the backups in the store, with sizes; or check that the newest is fresh',
+  step: 'Look at the backups',
   example: 'npx tsx scripts/backup/list.ts --max-age 26h',
-  settings: {},
-  flags: { only: option('--only <part...>', 'x'), fail: flag('--fail', 'x') },
-  lock: 'backup',
-  changes: true,
-  asks: true,
-  async run({ report, settings, flags, host, confirm, change, signal }) {
-    report.info(JSON.stringify({ settings, flags }));
-    await change('one', [{ argv: ['ls', 'a b'] }], async (s) => {
-      for (let i = 0; i < 10; i++) {
-        s.progress({ done: i * 1e6, total: 1e7, unit: 'bytes' });
-        await host.run({ argv: ['sleep', '0.2'] });
-      }
-      s.note('listed');
-    });
-    if (flags.fail) await host.run({ argv: ['ls', '/nonexist'] });
+  settings: storeSettings,
+  flags: {
+    maxAge: option('--max-age <age>', 'exit 3 when the newest complete backup is older: 26h, 2d', parseAge),
+  },
+  reports: true,
+  async run(context) {
+    const { flags, report, json } = context;
+    const { catalog } = await import('../../lib/backup/catalog.ts');
+    const { openSettingsStore } = await import('../../lib/backup/open.ts');
+    const { describeStore, refuseStale, usage } = await import('../../lib/backup/listing.ts');
+
+    const store = await openSettingsStore(context);
+    const entries = await catalog(store);
+    const now = new Date();
+    const use = await usage(store);
+    const listing = entries.map(({ id, state, started, bytes }) => ({ id, state, started, bytes }));
+    report.data(
+      json
+        ? JSON.stringify({ store: store.uri, backups: listing, ...use })
+        : describeStore(store.uri, entries, use, now),
+    );
+    if (flags.maxAge !== undefined) refuseStale(store.uri, entries, flags.maxAge, now);
   },
 });

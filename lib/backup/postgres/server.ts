@@ -26,23 +26,28 @@ export const MAINTENANCE = 'postgres';
  * @throws Failure when the service does not run or the server does not answer
  */
 export async function connect(host: Host, compose: Compose, address: PostgresAddress): Promise<Server> {
-  const command = await commandFor(host, compose, address);
-  const server: Server = {
+  return serverOn(host, address, await commandFor(host, compose, address));
+}
+
+/** The same server, spoken to by commands that an interruption does not end. */
+export const uninterrupted = ({ host, address, command }: Server): Server =>
+  serverOn(host.uninterrupted, address, command);
+
+function serverOn(host: Host, address: PostgresAddress, command: Server['command']): Server {
+  const psql = (database: string, sql: string) =>
+    host.run(command('psql', ...PSQL, '--dbname', database), `${sql};\n`);
+  return {
     host,
     address,
     command,
     async rows<T>(database: string, sql: string) {
-      const text = await host.run(command('psql', ...PSQL, '--dbname', database), `${sql};\n`);
-      return text
-        .split('\n')
-        .filter(Boolean)
-        .map((line) => JSON.parse(line) as T);
+      const lines = (await psql(database, sql)).split('\n');
+      return lines.filter(Boolean).map((line) => JSON.parse(line) as T);
     },
     async execute(database, ...statements) {
-      await host.run(command('psql', ...PSQL, '--dbname', database), `${statements.join(';\n')};\n`);
+      await psql(database, statements.join(';\n'));
     },
   };
-  return server;
 }
 
 async function commandFor(

@@ -1,0 +1,63 @@
+import { type Entry, fetchManifest } from './catalog.ts';
+import { contentOf, forgetTrees } from './files-pending.ts';
+import type { Manifest } from './manifest.ts';
+import { forgetManifests, recallManifest } from './memory.ts';
+import { SETTLED_MS } from './prune.ts';
+import type { Opener } from './seal.ts';
+import type { Store } from './store.ts';
+
+interface Where {
+  app: string;
+  store: Store;
+  opener: Opener;
+  stateDir: string;
+}
+
+/** Content that no kept backup refers to. */
+export interface Garbage {
+  keys: string[];
+  bytes: number;
+}
+
+/**
+ * Finds what no kept backup refers to, from this host's own memory where the store may not be read.
+ * @throws Failure when neither knows what a kept backup refers to: then nothing may be collected
+ */
+export async function findGarbage(kept: readonly Entry[], where: Where, now: Date): Promise<Garbage> {
+  const used = new Set<string>();
+  for (const entry of kept) {
+    if (entry.state === 'unfinished') continue;
+    for (const key of await contentsOf(await manifestOf(entry, where), where)) used.add(key);
+  }
+  const garbage: Garbage = { keys: [], bytes: 0 };
+  for await (const { key, bytes, modified } of where.store.list('content/')) {
+    if (used.has(key) || now.getTime() - modified.getTime() < SETTLED_MS) continue;
+    garbage.keys.push(key);
+    garbage.bytes += bytes;
+  }
+  return garbage;
+}
+
+const manifestOf = async (entry: Entry, { app, store, stateDir }: Where): Promise<Manifest> =>
+  recallManifest(stateDir, app, entry.id) ?? fetchManifest(store, app, entry);
+
+async function contentsOf({ parts }: Manifest, where: Where): Promise<Set<string>> {
+  const keys = new Set<string>();
+  for (const part of parts) {
+    if (part.kind !== 'directory' && part.kind !== 'bucket') continue;
+    for (const key of await contentOf(part, where)) keys.add(key);
+  }
+  return keys;
+}
+
+/** Forgets what this host remembered for backups that are no more. */
+export function forget(kept: readonly Entry[], { app, stateDir }: Pick<Where, 'app' | 'stateDir'>): void {
+  const ids = new Set(kept.map((entry) => entry.id));
+  const trees = new Set<string>();
+  for (const id of ids) {
+    for (const part of recallManifest(stateDir, app, id)?.parts ?? [])
+      if ('tree' in part) trees.add(part.tree.sha256);
+  }
+  forgetManifests(stateDir, ids);
+  forgetTrees(stateDir, trees);
+}

@@ -1,0 +1,55 @@
+import { EXIT, Failure } from '../failure.ts';
+import { bytes, count, duration, table } from '../format.ts';
+import { type Entry, newestComplete } from './catalog.ts';
+import type { Store } from './store.ts';
+
+/** What a store holds beside the backups' own objects. */
+export interface Usage {
+  contents: number;
+  contentBytes: number;
+  free: number | null;
+}
+
+export async function usage(store: Store): Promise<Usage> {
+  const use: Usage = { contents: 0, contentBytes: 0, free: (await store.free()) ?? null };
+  for await (const { bytes } of store.list('content/')) {
+    use.contents += 1;
+    use.contentBytes += bytes;
+  }
+  return use;
+}
+
+/** The listing that a person reads. */
+export function describeStore(uri: string, entries: readonly Entry[], use: Usage, now: Date): string {
+  if (entries.length === 0) return `no backups in ${uri}`;
+  const rows = entries.map((e) => [
+    e.id,
+    `${duration(now.getTime() - e.started.getTime())} ago`,
+    e.state,
+    bytes(e.bytes),
+  ]);
+  const own = entries.reduce((sum, e) => sum + e.bytes, 0);
+  const lines = [
+    `${uri}`,
+    table([['backup', 'taken', 'state', 'size'], ...rows], [1, 3]),
+    `${count(entries.length, 'backup')}, ${bytes(own)}; ${count(use.contents, 'file')} stored once for all, ` +
+      `${bytes(use.contentBytes)}${use.free === null ? '' : `; ${bytes(use.free)} free`}`,
+  ];
+  return lines.join('\n');
+}
+
+/** @throws Failure with exit 3 when the newest complete backup is older than `maxAge` milliseconds, or there is none */
+export function refuseStale(uri: string, entries: readonly Entry[], maxAge: number, now: Date): void {
+  const newest = newestComplete(entries);
+  const next = 'look into the log of the last run of backup, and run it again';
+  if (!newest) throw new Failure(`no complete backup in ${uri}`, { exit: EXIT.problem, next });
+  const age = now.getTime() - newest.started.getTime();
+  if (age <= maxAge) return;
+  throw new Failure(
+    `the newest complete backup, ${newest.id}, is ${duration(age)} old, allowed is ${duration(maxAge)}`,
+    {
+      exit: EXIT.problem,
+      next,
+    },
+  );
+}

@@ -1,0 +1,44 @@
+import { literal, MAINTENANCE, type Server } from './server.ts';
+
+/**
+ * Those statements of `pg_dumpall --globals-only` that make the roles which the server does not have: their
+ * CREATE, their ALTER, and their memberships.
+ */
+export function missingRoles(
+  globals: string,
+  present: readonly string[],
+): { roles: string[]; statements: string[] } {
+  const lines = globals.split('\n').filter((line) => line.endsWith(';'));
+  const created = lines.flatMap((line) => /^CREATE ROLE (.+);$/.exec(line)?.[1] ?? []);
+  const roles = created.filter((quoted) => !present.includes(unquoted(quoted)));
+  const about = (line: string) =>
+    roles.some(
+      (role) =>
+        line === `CREATE ROLE ${role};` ||
+        line.startsWith(`ALTER ROLE ${role} `) ||
+        (line.startsWith('GRANT ') && line.includes(` TO ${role} `)) ||
+        (line.startsWith('GRANT ') && line.endsWith(` TO ${role};`)),
+    );
+  return { roles: roles.map(unquoted), statements: lines.filter(about) };
+}
+
+const unquoted = (name: string) => (name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name);
+
+/** Makes the roles that a dump's owners need and a new server lacks; returns their names. They have no password. */
+export async function createMissingRoles(server: Server, globals: string): Promise<string[]> {
+  const present = await server.rows<string>(MAINTENANCE, 'SELECT to_json(rolname) FROM pg_roles');
+  const { roles, statements } = missingRoles(globals, present);
+  if (statements.length > 0) await server.execute(MAINTENANCE, ...statements.map((s) => s.slice(0, -1)));
+  return roles;
+}
+
+/** `ALTER DATABASE … SET` for what `pg_db_role_setting` says as `name=value`. */
+export function setStatements(quotedDatabase: string, settings: readonly string[]): string[] {
+  return settings.map((item) => {
+    const at = item.indexOf('=');
+    const value = item.slice(at + 1);
+    // A list of names (search_path) is stored as it was written; one string around it would be one name.
+    const shown = /^(search_path|.*_libraries)$/.test(item.slice(0, at)) ? value : literal(value);
+    return `ALTER DATABASE ${quotedDatabase} SET ${item.slice(0, at)} TO ${shown}`;
+  });
+}

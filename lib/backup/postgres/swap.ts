@@ -1,0 +1,75 @@
+import { Failure } from '../../failure.ts';
+import { ident, literal, MAINTENANCE, type Server } from './server.ts';
+import { openSession } from './session.ts';
+
+/** PostgreSQL cuts longer names off without a word. */
+const NAME_BYTES = 63;
+/** How long a new round of ending connections waits for the renaming to go through. */
+const ROUND_MS = 100;
+/** RENAME itself waits 5 s for others to leave; more than this many of its tries means that they will not. */
+const TRIES = 6;
+
+export async function databases(server: Server): Promise<string[]> {
+  return server.rows<string>(MAINTENANCE, 'SELECT to_json(datname) FROM pg_database ORDER BY datname');
+}
+
+/** `<database>_<word>_<id>`, with a number behind it where that is taken. @throws Failure when it is too long */
+export function besideName(database: string, word: string, id: string, taken: readonly string[]): string {
+  const base = `${database}_${word}_${id}`;
+  let name = base;
+  for (let n = 2; taken.includes(name); n += 1) name = `${base}_${n}`;
+  if (Buffer.byteLength(name) > NAME_BYTES) {
+    throw new Failure(`${name} is longer than the ${NAME_BYTES} bytes of a PostgreSQL name`, {
+      next: 'restore beside it: --only PART --to SHORTNAME',
+    });
+  }
+  return name;
+}
+
+/**
+ * Renames `live` to `keep` and `next` to `live`, in one transaction: there is no moment without a `live`. RENAME
+ * holds new connections off while it waits for the old ones, and these are ended meanwhile from a second session.
+ */
+export async function swap(server: Server, live: string, keep: string, next: string): Promise<void> {
+  const exists = (await databases(server)).includes(live);
+  const renames = exists
+    ? [
+        [live, keep],
+        [next, live],
+      ]
+    : [[next, live]];
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await rename(server, renames as Array<[string, string]>, live);
+    } catch (error) {
+      if (attempt === TRIES || !/being accessed by other users/.test(String(error))) throw error;
+    }
+  }
+}
+
+async function rename(server: Server, renames: ReadonlyArray<[string, string]>, live: string): Promise<void> {
+  let renamed = false;
+  const ending = endConnections(server, live, () => renamed);
+  const session = openSession(server, MAINTENANCE);
+  try {
+    await session.query('BEGIN');
+    for (const [from, to] of renames)
+      await session.query(`ALTER DATABASE ${ident(from)} RENAME TO ${ident(to)}`);
+    await session.query('COMMIT');
+    await session.end();
+  } finally {
+    renamed = true;
+    await ending;
+  }
+}
+
+/** Ends the connections to a database, again and again: applications come back at once. */
+async function endConnections(server: Server, database: string, over: () => boolean): Promise<void> {
+  const session = openSession(server, MAINTENANCE);
+  const end = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ${literal(database)}`;
+  while (!over()) {
+    await session.query(end);
+    await new Promise((resolve) => setTimeout(resolve, ROUND_MS));
+  }
+  await session.end();
+}

@@ -1,0 +1,84 @@
+import { join } from 'node:path';
+import { compose } from '../compose.ts';
+import { EXIT, Failure } from '../failure.ts';
+import { bucketRestorer, directoryRestorer, locate } from './files-pending.ts';
+import type { Manifest, PartRecord } from './manifest.ts';
+import type { Recovery, Restorer } from './part.ts';
+import { postgresRestorer } from './postgres/restorer.ts';
+import { select } from './select.ts';
+import type { SourceSettings } from './settings.ts';
+import { sqliteRestorer } from './sqlite/restorer.ts';
+
+/**
+ * Where parts come back: `live`, to be swapped in; `to`, one part under another name, to stay there; `drill`, to be
+ * looked at and thrown away.
+ */
+export type Destination = { kind: 'live' } | { kind: 'to'; name: string } | { kind: 'drill' };
+
+/** A restorer for each part, by the settings that name its source. @throws Failure for a part that none names */
+export function restorersOf(
+  parts: readonly PartRecord[],
+  settings: SourceSettings & { APP_DIR: string },
+  recovery: Recovery,
+  destination: Destination,
+): Restorer[] {
+  if (destination.kind === 'to' && parts.length !== 1) {
+    throw new Failure(`--to takes one part, these are ${parts.map((p) => p.name).join(', ')}`, {
+      exit: EXIT.usage,
+      next: 'name one by --only',
+    });
+  }
+  return parts.map((part) => restorerOf(part, settings, recovery, destination));
+}
+
+function restorerOf(
+  part: PartRecord,
+  settings: SourceSettings & { APP_DIR: string },
+  recovery: Recovery,
+  destination: Destination,
+): Restorer {
+  const ours = destination.kind !== 'to';
+  const beside = (usual: string) => (destination.kind === 'to' ? destination.name : usual);
+  const { id, stateDir } = recovery;
+  switch (part.kind) {
+    case 'postgres': {
+      const address = settings.BACKUP_DATABASES?.find((a) => a.via !== 'sqlite' && a.database === part.name);
+      if (!address || address.via === 'sqlite') throw unnamed(part, 'BACKUP_DATABASES');
+      const app = compose(recovery.host, settings.APP_DIR, settings);
+      const word = destination.kind === 'drill' ? 'drill' : 'restore';
+      return postgresRestorer(
+        part,
+        { address, compose: app, beside: beside(`${part.name}_${word}_${id}`), ours },
+        recovery,
+      );
+    }
+    case 'sqlite': {
+      const address = settings.BACKUP_DATABASES?.find((a) => a.via === 'sqlite' && a.name === part.name);
+      if (address?.via !== 'sqlite') throw unnamed(part, 'BACKUP_DATABASES');
+      const usual =
+        destination.kind === 'drill' ? join(stateDir, `drill-${id}.db`) : `${address.file}.restore-${id}`;
+      return sqliteRestorer(part, { live: address.file, beside: beside(usual), ours }, recovery);
+    }
+    case 'directory': {
+      const address = settings.BACKUP_DIRECTORIES?.find((a) => a.name === part.name);
+      if (!address) throw unnamed(part, 'BACKUP_DIRECTORIES');
+      return directoryRestorer(part, { live: locate(address, settings.APP_DIR), destination }, recovery);
+    }
+    case 'bucket': {
+      const address = settings.BACKUP_BUCKETS?.find((a) => a.name === part.name);
+      if (!address) throw unnamed(part, 'BACKUP_BUCKETS');
+      return bucketRestorer(part, { address, destination }, recovery);
+    }
+  }
+}
+
+const unnamed = ({ kind, name }: PartRecord, setting: string) =>
+  new Failure(`the backup has the ${kind} ${name}, which ${setting} does not name`, {
+    exit: EXIT.usage,
+    next: `add it to ${setting}, or leave it out by --only`,
+  });
+
+/** The parts of a backup that `only` names, by name or by kind. @throws Failure on a name that is none */
+export function selectParts(manifest: Manifest, only: readonly string[] | undefined): PartRecord[] {
+  return select(manifest.parts, only, `backup ${manifest.id}`);
+}

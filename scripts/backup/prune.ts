@@ -1,0 +1,83 @@
+import { parseAge } from '../../lib/age.ts';
+import { identitySettings, retentionSettings, storeSettings } from '../../lib/backup/settings.ts';
+import { flag, option, script } from '../../lib/script.ts';
+
+await script(import.meta, {
+  does: 'Delete the backups that the retention policy does not keep, then files that none refers to',
+  step: 'Prune backups, every week',
+  example: 'npx tsx scripts/backup/prune.ts --dry-run',
+  settings: { ...storeSettings, ...retentionSettings, ...identitySettings },
+  flags: {
+    olderThan: option('--older-than <age>', 'go by age instead of BACKUP_KEEP: 7d, 12w', parseAge),
+    force: flag('--force', 'delete even though the newest backup is overdue'),
+  },
+  changes: true,
+  reports: true,
+  lock: 'backup',
+  async run(context) {
+    const { settings, flags, report, change, json } = context;
+    const { judge, judgeByAge, refuseAbsurd, uncollected } = await import('../../lib/backup/prune.ts');
+    const { findGarbage, forget } = await import('../../lib/backup/collect.ts');
+    const { openSettingsStore } = await import('../../lib/backup/open.ts');
+    const { stateDirectory } = await import('../../lib/state.ts');
+    const { catalog } = await import('../../lib/backup/catalog.ts');
+    const { opener } = await import('../../lib/backup/seal.ts');
+    const { bytes, count, table } = await import('../../lib/format.ts');
+
+    const store = await openSettingsStore(context);
+    const entries = await catalog(store);
+    const now = new Date();
+    if (!flags.force) refuseAbsurd(entries, settings.BACKUP_KEEP, now);
+    const verdicts =
+      flags.olderThan === undefined
+        ? judge(entries, settings.BACKUP_KEEP, now)
+        : judgeByAge(entries, flags.olderThan, now);
+    report.summary(
+      table(
+        [
+          ['backup', 'state', 'size', 'verdict'],
+          ...verdicts.map(({ entry, reasons }) => [
+            ...[entry.id, entry.state, bytes(entry.bytes)],
+            reasons.length > 0 ? `keep: ${reasons.join(', ')}` : 'delete',
+          ]),
+        ],
+        [2],
+      ),
+    );
+
+    const gone = verdicts.filter((v) => v.reasons.length === 0).map((v) => v.entry);
+    const kept = verdicts.filter((v) => v.reasons.length > 0).map((v) => v.entry);
+    for (const { id, keys } of gone) {
+      // The manifest first: from then on it is no backup, whatever happens to the rest.
+      const order = [...keys].sort(
+        (a, b) => Number(b.includes('/manifest')) - Number(a.includes('/manifest')),
+      );
+      await change(
+        `delete ${id}`,
+        order.map((key) => `delete ${store.address(key)}`),
+        async () => {
+          await store.remove(order.slice(0, 1));
+          await store.remove(order.slice(1));
+        },
+      );
+    }
+
+    const where = {
+      ...{ app: settings.APP, store, opener: await opener(settings.BACKUP_IDENTITY_FILE) },
+      stateDir: stateDirectory(settings.APP_DIR),
+    };
+    let collected = { keys: [] as string[], bytes: 0 };
+    try {
+      collected = await findGarbage(kept, where, now);
+      const title = `delete ${count(collected.keys.length, 'file')} that no backup refers to`;
+      if (collected.keys.length > 0)
+        await change(title, [bytes(collected.bytes)], () => store.remove(collected.keys));
+      if (!context.dryRun) forget(kept, where);
+    } catch (error) {
+      report.warn(uncollected(error));
+    }
+    const ids = { deleted: gone.map((e) => e.id), kept: kept.map((e) => e.id) };
+    if (json)
+      report.data(JSON.stringify({ ...ids, contents: collected.keys.length, bytes: collected.bytes }));
+  },
+});

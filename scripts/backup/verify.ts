@@ -1,0 +1,29 @@
+import { identitySettings, storeSettings } from '../../lib/backup/settings.ts';
+import { script } from '../../lib/script.ts';
+
+await script(import.meta, {
+  does: 'Read a backup to its last byte and compare it with its manifest',
+  step: 'Verify a backup',
+  example: 'npx tsx scripts/backup/verify.ts latest',
+  settings: { ...storeSettings, ...identitySettings },
+  operands: { '[id]': 'the backup, by its id; "latest" (the default) is the newest complete one' },
+  reports: true,
+  async run(context) {
+    const { settings, operands, report, json } = context;
+    const { findBackup } = await import('../../lib/backup/restore.ts');
+    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
+    const { describeVerification, refuseDamaged, verifyBackup } = await import('../../lib/backup/verify.ts');
+
+    const store = await openSettingsStore(context);
+    const manifest = await findBackup(store, settings.APP, operands[0] ?? 'latest');
+    const recovery = await recoveryOf(context, store, manifest.id);
+    const result = await verifyBackup(
+      manifest,
+      recovery,
+      settings.BACKUP_IDENTITY_FILE !== undefined,
+      context,
+    );
+    report.data(json ? JSON.stringify(result) : describeVerification(result));
+    refuseDamaged(result);
+  },
+});

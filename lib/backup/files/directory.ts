@@ -1,0 +1,133 @@
+import { isAbsolute, resolve } from 'node:path';
+import { EXIT, Failure, Problems } from '../../failure.ts';
+import { bytes, count } from '../../format.ts';
+import type { Prepared, Source, Work } from '../part.ts';
+import { type BytePath, below, fromText, nameOf, shown, some } from './paths.ts';
+import { saveDirectory } from './save-directory.ts';
+import { isReadable, isRefusal, walk, walkOf } from './walk.ts';
+
+/** An item of BACKUP_DIRECTORIES. */
+export interface DirectoryAddress {
+  /** The part's name. */
+  name: string;
+  /** Absolute, or below APP_DIR. */
+  path: string;
+}
+
+/** `uploads` below APP_DIR, or `/srv/x`; the part is named after the last segment. */
+export function parseDirectory(raw: string): DirectoryAddress {
+  const name = nameOf(raw);
+  if (name === '') throw new Error(`${raw} gives no name for the part; write the directory's absolute path`);
+  return { name, path: raw };
+}
+
+/** Where a directory is on this host. */
+export function locate({ path }: DirectoryAddress, appDir: string): string {
+  return isAbsolute(path) ? resolve(path) : resolve(appDir, path);
+}
+
+/** A directory as a part of a backup: incremental, each content stored once under its SHA-256. */
+export function directorySource(address: DirectoryAddress, appDir: string): Source {
+  const directory = locate(address, appDir);
+  const source: Source = {
+    kind: 'directory',
+    name: address.name,
+    uri: directory,
+    async prepare(work): Promise<Prepared> {
+      const { files, size } = await survey(source, work);
+      let committed: (() => Promise<void>) | undefined;
+      return {
+        source,
+        plan: [
+          `read those of ${count(files, 'file')} (${bytes(size)}) below ${directory} that are new or changed`,
+          `store each content that is not there yet at ${work.store.address('content/')}`,
+        ],
+        async save(step) {
+          const saved = await saveDirectory(source, work, step);
+          committed = saved.committed;
+          return saved.record;
+        },
+        committed: async () => committed?.(),
+      };
+    },
+  };
+  return source;
+}
+
+/** Looks at everything that the backup will read. */
+async function survey({ name, uri }: Source, work: Work): Promise<{ files: number; size: number }> {
+  const root = fromText(uri);
+  const isRoot = process.getuid?.() === 0;
+  const refused: BytePath[] = [];
+  let [files, links, size] = [0, 0, 0];
+  try {
+    for await (const { path, stats } of walk(root, { ...walkOf(work), onRefused: (p) => refused.push(p) })) {
+      if (stats.isSymbolicLink()) links += 1;
+      if (!stats.isFile()) continue;
+      files += 1;
+      size += stats.size;
+      if (!isRoot && !isReadable(below(root, path))) refused.push(path);
+    }
+  } catch (error) {
+    throw unreadable(name, uri, error);
+  }
+  const isEmpty = files + links + refused.length === 0;
+  const problems: Failure[] = [];
+  if (refused.length > 0) problems.push(refusal(name, refused));
+  if (isEmpty && !work.allowEmpty) problems.push(empty(name, uri));
+  if (`${work.store.uri}/`.startsWith(`file://${uri}/`))
+    problems.push(storeInside(name, uri, work.store.uri));
+  if (problems.length === 1) throw problems[0];
+  if (problems.length > 1) throw new Problems(problems);
+  return { files, size };
+}
+
+function refusal(name: string, paths: readonly BytePath[]): Failure {
+  const user = process.getuid?.();
+  return new Failure(
+    `${name}: ${paths.length} of its files and directories may not be read by user ${user}: ${some(paths.map((path) => shown(path || '.')))}`,
+    { next: 'run it as their owner or as root, or let this user read them' },
+  );
+}
+
+function empty(name: string, directory: string): Failure {
+  return new Failure(
+    `${name}: there is no file in ${directory}; a volume that is not mounted looks like this`,
+    {
+      next: 'mount it, or say --allow-empty if it is meant to be empty',
+    },
+  );
+}
+
+function storeInside(name: string, directory: string, store: string): Failure {
+  return new Failure(
+    `${name}: BACKUP_STORE ${store} lies in ${directory}: each backup would contain the last`,
+    {
+      exit: EXIT.usage,
+      next: 'move the store out of the directory',
+    },
+  );
+}
+
+/** What a file system call threw about the directory as a whole. */
+function unreadable(name: string, directory: string, error: unknown): unknown {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) return error;
+  if (code === 'ENOENT') {
+    return new Failure(`${name}: ${directory} is not there`, {
+      next: 'create or mount it, or correct BACKUP_DIRECTORIES',
+      cause: error,
+    });
+  }
+  if (code === 'ENOTDIR') {
+    return new Failure(`${name}: ${directory} is not a directory`, {
+      next: 'correct BACKUP_DIRECTORIES',
+      cause: error,
+    });
+  }
+  if (isRefusal(error)) return refusal(name, ['']);
+  return new Failure(`${name}: ${directory} cannot be read (${code})`, {
+    next: 'check the disk',
+    cause: error,
+  });
+}

@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { Failure } from '../../failure.ts';
+import type { BucketPart, DirectoryPart } from '../manifest.ts';
+import type { Opener } from '../seal.ts';
+import type { Store } from '../store.ts';
+import { contentKey } from './contents.ts';
+import { folderIn, writeWhole } from './keep.ts';
+import { measureOf } from './read.ts';
+import { contentsOfTree } from './tree.ts';
+
+/** Parts whose files are contents, listed by a tree. */
+export type FilesPart = DirectoryPart | BucketPart;
+
+export interface Reader {
+  store: Store;
+  opener: Opener;
+  /** Where copies of the trees are that this host wrote; without it the store is read. */
+  stateDir?: string | undefined;
+}
+
+/** What the keys of a part's contents end with: what its tree's ends with. */
+export function suffixOfPart({ tree }: FilesPart): string {
+  return tree.key.slice(contentKey(tree.sha256, '').length);
+}
+
+/** Keeps a copy of a tree here: a host that may not read its backups can still know what they reference. */
+export function keepTree(stateDir: string, sha256: string, tree: Buffer): void {
+  writeWhole(copyOf(stateDir, sha256), [zstdCompressSync(tree)]);
+}
+
+/** Removes the copies of trees that `kept` does not name. */
+export function forgetTrees(stateDir: string, kept: ReadonlySet<string>): void {
+  const folder = folderIn(stateDir, 'trees');
+  for (const name of readdirSync(folder)) {
+    if (!kept.has(name.slice(0, 64))) rmSync(`${folder}/${name}`);
+  }
+}
+
+/**
+ * The tree of a part, whole and checked against its hash.
+ * @throws Failure when it is neither here nor to be read from the store, or is damaged
+ */
+export async function readTree(part: FilesPart, { store, opener, stateDir }: Reader): Promise<Buffer> {
+  const { key, sha256 } = part.tree;
+  const copy = stateDir === undefined ? undefined : copiedTree(stateDir, sha256);
+  if (copy) return copy;
+  const chunks: Uint8Array[] = [];
+  const found = createHash('sha256');
+  for await (const chunk of await opener.open(await store.get(key), key)) {
+    chunks.push(chunk);
+    found.update(chunk);
+  }
+  if (found.digest('hex') === sha256) return Buffer.concat(chunks);
+  throw new Failure(`${part.name}: its list of files is damaged in the store: ${store.address(key)}`, {
+    next: 'restore another backup: npx tsx scripts/backup/list.ts',
+  });
+}
+
+/** The key of every content that a part references, its tree's among them. */
+export async function contentOf(part: FilesPart, reader: Reader): Promise<Set<string>> {
+  const suffix = suffixOfPart(part);
+  const keys = new Set([part.tree.key]);
+  for (const sha256 of contentsOfTree(await readTree(part, reader)).keys())
+    keys.add(contentKey(sha256, suffix));
+  return keys;
+}
+
+/** Where the copy of a tree is kept. */
+export const copyOf = (stateDir: string, sha256: string) =>
+  `${folderIn(stateDir, 'trees')}/${sha256}.jsonl.zst`;
+
+function copiedTree(stateDir: string, sha256: string): Buffer | undefined {
+  try {
+    const tree = zstdDecompressSync(readFileSync(copyOf(stateDir, sha256)));
+    return measureOf(tree).sha256 === sha256 ? tree : undefined;
+  } catch {
+    return undefined;
+  }
+}

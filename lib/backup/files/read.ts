@@ -1,0 +1,128 @@
+import { hash } from 'node:crypto';
+import { constants, type Stats } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { Failure } from '../../failure.ts';
+import { type Flow, type Measure, measured } from '../seal.ts';
+import { type BytePath, toBytes } from './paths.ts';
+
+/** Contents up to this size are held in memory and stored in one request. */
+export const SMALL = 8e6;
+const CHUNK = 1 << 20;
+const TRIES = 3;
+
+/** A file as it was at one moment: its first `stats.size` bytes. */
+export interface Reading {
+  stats: Stats;
+  /** Milliseconds since 1970; a later write can have left the same mtime when it is not well before this. */
+  at: number;
+  measure: Measure;
+  /** Its bytes, once more where they are many. @throws Changed at the end when they are others by then */
+  content: Uint8Array | (() => Flow);
+}
+
+/** The file is being written to. */
+class Changed extends Error {}
+
+/**
+ * Reads a file and hands it to `act`; again when it changes meanwhile. A file that only grows is taken as long as
+ * it was at first.
+ * @param label names the file in messages
+ * @returns nothing when it vanished, or is no file any more
+ * @throws Failure when it changes each time
+ */
+export async function readStable<T>(
+  full: BytePath,
+  label: string,
+  act: (reading: Reading) => Promise<T>,
+): Promise<T | undefined> {
+  const handle = await openFile(toBytes(full));
+  if (!handle) return undefined;
+  try {
+    if (!(await handle.stat()).isFile()) return undefined;
+    for (let attempt = 1; attempt <= TRIES; attempt += 1) {
+      const reading = await take(handle);
+      if (!reading) continue;
+      // A store makes an error of its own of what the body throws: whether it changed is known here alone.
+      const watched = watch(reading);
+      try {
+        return await act(watched.reading);
+      } catch (error) {
+        if (!watched.changed()) throw error;
+      }
+    }
+  } finally {
+    await handle.close();
+  }
+  throw new Failure(`${label} changed while it was read, ${TRIES} times`, {
+    next: 'stop what writes to it, or move it out of the directory',
+  });
+}
+
+async function openFile(full: Buffer): Promise<FileHandle | undefined> {
+  try {
+    // What was a file when it was listed may be a symlink or a pipe by now; neither is to be followed or waited for.
+    return await open(full, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      return undefined;
+    throw error;
+  }
+}
+
+async function take(handle: FileHandle): Promise<Reading | undefined> {
+  const at = Date.now();
+  const stats = await handle.stat();
+  const content = stats.size <= SMALL ? await wholeOf(handle, stats.size) : undefined;
+  const measure = content ? measureOf(content) : await drain(handle, stats.size);
+  if (measure.bytes < stats.size) return undefined;
+  const after = await handle.stat();
+  if (after.mtimeMs !== stats.mtimeMs || after.size !== stats.size) {
+    if ((await drain(handle, stats.size)).sha256 !== measure.sha256) return undefined;
+  }
+  return { at, stats, measure, content: content ?? (() => bytesOf(handle, stats.size)) };
+}
+
+function watch(reading: Reading): { reading: Reading; changed(): boolean } {
+  const { content, measure } = reading;
+  let changed = false;
+  if (content instanceof Uint8Array) return { reading, changed: () => changed };
+  async function* checked(flow: () => Flow): AsyncGenerator<Uint8Array> {
+    const again = measured(flow());
+    yield* again.flow;
+    changed = again.result().sha256 !== measure.sha256;
+    if (changed) throw new Changed('the file changed');
+  }
+  return { reading: { ...reading, content: () => checked(content) }, changed: () => changed };
+}
+
+async function wholeOf(handle: FileHandle, size: number): Promise<Uint8Array> {
+  const buffer = Buffer.allocUnsafe(size);
+  let at = 0;
+  while (at < size) {
+    const { bytesRead } = await handle.read(buffer, at, size - at, at);
+    if (bytesRead === 0) break;
+    at += bytesRead;
+  }
+  return buffer.subarray(0, at);
+}
+
+async function* bytesOf(handle: FileHandle, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < size; ) {
+    const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, size - at));
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
+    if (bytesRead === 0) return;
+    at += bytesRead;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
+
+async function drain(handle: FileHandle, size: number): Promise<Measure> {
+  const reading = measured(bytesOf(handle, size));
+  for await (const _ of reading.flow);
+  return reading.result();
+}
+
+export const measureOf = (content: Uint8Array): Measure => ({
+  bytes: content.byteLength,
+  sha256: hash('sha256', content, 'hex'),
+});

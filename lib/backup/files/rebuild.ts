@@ -1,0 +1,72 @@
+import { count } from '../../format.ts';
+import type { Step } from '../../report.ts';
+import type { DirectoryPart } from '../manifest.ts';
+import type { Recovery } from '../part.ts';
+import { contentKey } from './contents.ts';
+import { fetchContent } from './fetch.ts';
+import { readTree, suffixOfPart } from './lists.ts';
+import { type BytePath, below, fromText, shown } from './paths.ts';
+import { forEach } from './pool.ts';
+import { type Entry, type FileEntry, parseEntries } from './tree.ts';
+import { finish, makeDirectory, makeSymlink, writeFile } from './write.ts';
+
+type Access = Pick<Recovery, 'store' | 'opener' | 'signal' | 'report' | 'host'>;
+
+/** The entries that a part lists, its own directory first; from the store, so that a drill proves that it is there. */
+export async function entriesOfPart(part: DirectoryPart, { store, opener }: Access): Promise<Entry[]> {
+  return [...parseEntries(await readTree(part, { store, opener }), part.name)];
+}
+
+/**
+ * Makes everything that `part` lists in `directory`, which must be there and empty. Each file's SHA-256 is checked.
+ * @throws Failure naming part, file and key when a content is missing or not what it was
+ */
+export async function rebuild(
+  part: DirectoryPart,
+  entries: readonly Entry[],
+  directory: string,
+  access: Access,
+  step: Step,
+): Promise<void> {
+  const root = fromText(directory);
+  const files = entries.filter((entry) => entry.type === 'file');
+  const directories = entries.filter((entry) => entry.type === 'directory');
+  for (const { path } of directories) if (path !== '') await makeDirectory(below(root, path));
+  for (const entry of entries)
+    if (entry.type === 'symlink') await makeSymlink(below(root, entry.path), entry);
+  let done = 0;
+  await forEach(files, {
+    signal: access.signal,
+    act: async (file) => {
+      await rebuildFile(part, file, below(root, file.path), access);
+      done += 1;
+      step.progress({ done, total: files.length, unit: 'files' });
+    },
+  });
+  for (const entry of directories.reverse()) await finish(below(root, entry.path), entry);
+  // One sync of the file system instead of an fsync for each of many small files.
+  await access.host.run({ argv: ['sync', '-f', directory] });
+  warnOfOwners(part, entries, access);
+}
+
+async function rebuildFile(
+  part: DirectoryPart,
+  file: FileEntry,
+  full: BytePath,
+  access: Access,
+): Promise<void> {
+  const { sha256, size } = file;
+  const key = contentKey(sha256, suffixOfPart(part));
+  const wanted = { key, measure: { sha256, bytes: size }, label: `${part.name}: ${shown(file.path)}` };
+  await writeFile(full, file, (write) => fetchContent(access, wanted, write));
+}
+
+function warnOfOwners({ name }: DirectoryPart, entries: readonly Entry[], { report }: Access): void {
+  const user = process.getuid?.();
+  if (user === 0) return;
+  const others = entries.filter(({ uid }) => uid !== user).length;
+  if (others === 0) return;
+  report.warn(
+    `${name}: ${count(others, 'file')} of other owners belong to user ${user} now: only root can give them back`,
+  );
+}

@@ -1,0 +1,159 @@
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after } from 'node:test';
+import { directorySource } from '../../../../lib/backup/files/directory.ts';
+import { directoryRestorer } from '../../../../lib/backup/files/restore-directory.ts';
+import type { DirectoryPart } from '../../../../lib/backup/manifest.ts';
+import type { Recovery, Restored, Source, Work } from '../../../../lib/backup/part.ts';
+import { opener, sealer } from '../../../../lib/backup/seal.ts';
+import type { Store } from '../../../../lib/backup/store.ts';
+import { fileStore } from '../../../../lib/backup/store-file.ts';
+import { localHost } from '../../../../lib/host.ts';
+import { Report, type Step } from '../../../../lib/report.ts';
+import { stateDirectory } from '../../../../lib/state.ts';
+
+export interface World {
+  /** APP_DIR. */
+  app: string;
+  uploads: string;
+  state: string;
+  store: Store;
+  /** The directory of the store. */
+  stored: string;
+  report: Report;
+  /** What the store was asked for, one `put KEY`, `list PREFIX` or `get KEY` each. */
+  asked: string[];
+  notes: string[];
+  step: Step;
+}
+
+const silent = {
+  start() {},
+  progress() {},
+  done() {},
+  failed() {},
+  say() {},
+  table() {},
+  output() {},
+};
+
+/** An app with an empty uploads directory, and a store in a directory. */
+export function world(): World {
+  const root = mkdtempSync(join(tmpdir(), 'opsbook-files-'));
+  after(() => rmSync(root, { recursive: true, force: true }));
+  const app = join(root, 'app');
+  const uploads = join(app, 'uploads');
+  mkdirSync(uploads, { recursive: true });
+  const asked: string[] = [];
+  const notes: string[] = [];
+  const stored = join(root, 'store');
+  return {
+    app,
+    uploads,
+    state: stateDirectory(app),
+    stored,
+    store: listening(fileStore(stored, new AbortController().signal), asked),
+    report: new Report(silent),
+    asked,
+    notes,
+    step: { progress() {}, note: (text) => void notes.push(text) },
+  };
+}
+
+function listening(store: Store, asked: string[]): Store {
+  return {
+    ...store,
+    put: (key, body) => {
+      asked.push(`put ${key}`);
+      return store.put(key, body);
+    },
+    putStream: (key, body, most) => {
+      asked.push(`put ${key}`);
+      return store.putStream(key, body, most);
+    },
+    get: (key) => {
+      asked.push(`get ${key}`);
+      return store.get(key);
+    },
+    list: (prefix) => {
+      asked.push(`list ${prefix}`);
+      return store.list(prefix);
+    },
+  };
+}
+
+/** Writes files, long enough ago that their times can be trusted. */
+export function write(directory: string, files: Record<string, string | Uint8Array>): void {
+  for (const [name, content] of Object.entries(files)) {
+    const path = join(directory, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+    age(path);
+  }
+}
+
+export const age = (path: string | Buffer, seconds = 3_600): void => {
+  const then = Date.now() / 1000 - seconds;
+  utimesSync(path, then, then);
+};
+
+let serial = 0;
+export const nextId = (): string => `20261001-${String(++serial).padStart(6, '0')}`;
+
+export async function workIn(world: World, changes: Partial<Work> = {}): Promise<Work> {
+  return {
+    id: nextId(),
+    host: localHost(),
+    store: world.store,
+    sealer: await sealer(undefined),
+    report: world.report,
+    signal: new AbortController().signal,
+    appDir: world.app,
+    stateDir: world.state,
+    allowEmpty: false,
+    ...changes,
+  };
+}
+
+export const uploadsOf = (world: World): Source =>
+  directorySource({ name: 'uploads', path: 'uploads' }, world.app);
+
+/** A whole backup of one part, with its manifest. */
+export async function backUp(
+  world: World,
+  changes: Partial<Work> = {},
+  source = uploadsOf(world),
+): Promise<DirectoryPart> {
+  const work = await workIn(world, changes);
+  const prepared = await source.prepare(work);
+  const record = (await prepared.save(world.step)) as DirectoryPart;
+  await work.store.put(`backups/${work.id}/manifest.json`, Buffer.from(JSON.stringify(record)));
+  await prepared.committed?.();
+  return record;
+}
+
+export async function recoveryIn(world: World, changes: Partial<Recovery> = {}): Promise<Recovery> {
+  return {
+    id: nextId(),
+    host: localHost(),
+    store: world.store,
+    opener: await opener(undefined),
+    report: world.report,
+    signal: new AbortController().signal,
+    appDir: world.app,
+    stateDir: world.state,
+    ...changes,
+  };
+}
+
+/** Restores beside the live directory. */
+export async function restoreBeside(
+  world: World,
+  part: DirectoryPart,
+  changes: Partial<Recovery> = {},
+): Promise<Restored> {
+  const restorer = directoryRestorer(part, world.uploads, await recoveryIn(world, changes));
+  await restorer.prepare();
+  return restorer.restoreBeside(world.step);
+}

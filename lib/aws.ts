@@ -34,7 +34,7 @@ export function adoptAwsEnvironment(raw: Readonly<Record<string, string>>): void
   }
 }
 
-const RETRIES = 4;
+const TRIES = 5;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** A store that accepts and then says nothing is given up after this long, each try. */
 const SILENCE_TIMEOUT_MS = 30_000;
@@ -57,7 +57,7 @@ export async function s3Client({ region, endpoint, credentials, sockets = 32 }: 
   const pool = { keepAlive: true, maxSockets: sockets };
   const config: S3ClientConfig = {
     region: region ?? 'us-east-1',
-    maxAttempts: RETRIES + 1,
+    maxAttempts: Number(process.env.AWS_MAX_ATTEMPTS) || TRIES,
     requestHandler: {
       connectionTimeout: CONNECT_TIMEOUT_MS,
       socketTimeout: SILENCE_TIMEOUT_MS,

@@ -86,7 +86,7 @@ function makeContext(
       for (const item of what) report.info(`  ${typeof item === 'string' ? item : show(item)}`);
       return undefined;
     },
-    confirm: (question) => (line.yes || dryRun ? Promise.resolve() : ask(question, signal)),
+    confirm: (question) => (line.yes || line.force || dryRun ? Promise.resolve() : ask(question, signal)),
     defer: (act) => void releases.push(act),
   };
 }

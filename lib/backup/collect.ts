@@ -1,5 +1,5 @@
 import { type Entry, fetchManifest } from './catalog.ts';
-import { contentOf, forgetTrees } from './files-pending.ts';
+import { contentOf, forgetTrees } from './files/lists.ts';
 import type { Manifest } from './manifest.ts';
 import { forgetManifests, recallManifest } from './memory.ts';
 import { SETTLED_MS } from './prune.ts';

@@ -44,7 +44,7 @@ async function prove(restorer: Restorer, context: Pick<Context, 'change'>): Prom
   const proof: Proof = { kind, name, bytes: bytesIn, ms: 0, differences: [] };
   const started = performance.now();
   try {
-    const brought = await bringAll([restorer], context);
+    const brought = await bringAll([restorer], context, 'into a throw-away place');
     proof.differences = brought.flatMap((one) => one.differences);
     proof.ms = performance.now() - started;
     await discardAll(brought);

@@ -48,6 +48,7 @@ export interface Brought {
 export async function bringAll(
   restorers: readonly Restorer[],
   { change }: Pick<Context, 'change'>,
+  where = 'beside the live one',
 ): Promise<Brought[]> {
   await checkAll(restorers.map((restorer) => () => restorer.prepare()));
   const brought: Brought[] = [];
@@ -55,7 +56,7 @@ export async function bringAll(
     for (const restorer of restorers) {
       const { part, plan } = restorer;
       const started = performance.now();
-      await change(`restore ${part.kind} ${part.name} beside the live one`, plan, async (step) => {
+      await change(`restore ${part.kind} ${part.name} ${where}`, plan, async (step) => {
         const restored = await restorer.restoreBeside(step);
         const one: Brought = { restorer, restored, ms: performance.now() - started, differences: [] };
         brought.push(one);

@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
-import { bucketRestorer, directoryRestorer, locate } from './files-pending.ts';
+import { locate } from './files/directory.ts';
+import { type Copier, directoryCopier, directoryRestorer } from './files/restore-directory.ts';
+import { bucketRestorer } from './files-pending.ts';
 import type { Manifest, PartRecord } from './manifest.ts';
 import type { Recovery, Restorer } from './part.ts';
 import { postgresRestorer } from './postgres/restorer.ts';
@@ -62,7 +64,9 @@ function restorerOf(
     case 'directory': {
       const address = settings.BACKUP_DIRECTORIES?.find((a) => a.name === part.name);
       if (!address) throw unnamed(part, 'BACKUP_DIRECTORIES');
-      return directoryRestorer(part, { live: locate(address, settings.APP_DIR), destination }, recovery);
+      if (destination.kind === 'live')
+        return directoryRestorer(part, locate(address, settings.APP_DIR), recovery);
+      return copying(directoryCopier(part, beside(join(stateDir, `drill-${id}-${part.name}`)), recovery));
     }
     case 'bucket': {
       const address = settings.BACKUP_BUCKETS?.find((a) => a.name === part.name);
@@ -71,6 +75,18 @@ function restorerOf(
     }
   }
 }
+
+/** A part that stays where it is brought: nothing of it can be swapped in. */
+const copying = ({ part, plan, prepare, restore }: Copier): Restorer => ({
+  part,
+  plan,
+  prepare,
+  restoreBeside: async (step) => ({
+    ...(await restore(step)),
+    swapIn: async () => '',
+    swapBack: async () => {},
+  }),
+});
 
 const unnamed = ({ kind, name }: PartRecord, setting: string) =>
   new Failure(`the backup has the ${kind} ${name}, which ${setting} does not name`, {

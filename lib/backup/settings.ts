@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { composeSettings } from '../compose.ts';
 import { Secret } from '../secret.ts';
 import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
+import { parseDirectory } from './files/directory.ts';
 import { type PostgresAddress, parseCompose, parseDirect } from './postgres/address.ts';
 import { parsePolicy } from './retention.ts';
 import { parseSqlite, type SqliteAddress } from './sqlite/address.ts';
@@ -40,7 +41,7 @@ export const sourceSettings = {
   BACKUP_DIRECTORIES: optionalSetting('BACKUP_DIRECTORIES', {
     about: 'the directories, separated by commas; relative ones are below APP_DIR',
     example: 'uploads',
-    type: list((raw) => raw),
+    type: list(parseDirectory),
   }),
   BACKUP_BUCKETS: optionalSetting('BACKUP_BUCKETS', {
     about: 'the buckets, separated by commas: NAME?endpoint=URL, or endpoint=compose://SERVICE:PORT',

@@ -1,6 +1,7 @@
 import { compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
 import type { Host } from '../host.ts';
+import { directorySource } from './files/directory.ts';
 import type { Source } from './part.ts';
 import { postgresSource } from './postgres/source.ts';
 import { select } from './select.ts';
@@ -13,7 +14,10 @@ export function sourcesOf(settings: SourceSettings & { APP_DIR: string }, host: 
   const databases = (settings.BACKUP_DATABASES ?? []).map((address) =>
     address.via === 'sqlite' ? sqliteSource(address) : postgresSource(address, app),
   );
-  return databases;
+  const directories = (settings.BACKUP_DIRECTORIES ?? []).map((address) =>
+    directorySource(address, settings.APP_DIR),
+  );
+  return [...databases, ...directories];
 }
 
 /** The sources that `only` names. @throws Failure when the settings name nothing at all, or `only` something else */

@@ -95,7 +95,8 @@ async function upload(
   const { Upload } = await import('@aws-sdk/lib-storage');
   const upload = new Upload({
     client,
-    params: { ...at, Body: Readable.from(body, { objectMode: false }), ChecksumAlgorithm: 'SHA256' },
+    // S3 compares it on arrival; our own SHA-256 of the whole is in the manifest.
+    params: { ...at, Body: Readable.from(body, { objectMode: false }), ChecksumAlgorithm: 'CRC32' },
     partSize: Math.max(PART_BYTES, Math.ceil(most / (MOST_PARTS - 1))),
     queueSize: PARTS_IN_FLIGHT,
   });

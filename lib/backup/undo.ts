@@ -3,7 +3,8 @@ import { Failure } from '../failure.ts';
 import type { Context } from '../script.ts';
 import type { Values } from '../settings.ts';
 import { stateDirectory } from '../state.ts';
-import { undoBucket, undoDirectory } from './files-pending.ts';
+import { undoDirectory } from './files/restore-directory.ts';
+import { undoBucket } from './files-pending.ts';
 import { lastRestoration, rememberRestoration } from './history.ts';
 import { undoPostgres } from './postgres/undo.ts';
 import type { Kept } from './restore.ts';
@@ -50,7 +51,7 @@ async function undoPart(
   const { settings, host } = context;
   const none = (setting: string) =>
     new Failure(`${setting} does not name ${name} any more`, { next: 'set it again' });
-  if (kind === 'directory') return undoDirectory({ kept, id, stateDir });
+  if (kind === 'directory') return undoDirectory(name, stateDir).kept;
   if (kind === 'bucket') return undoBucket({ kept, id, stateDir });
   for (const address of settings.BACKUP_DATABASES ?? []) {
     if (address.via === 'sqlite') {

@@ -42,7 +42,7 @@ await script(import.meta, {
 
     report.summary(lib.describeRestore(manifest, restorers, new Date()));
     if (!flags.to) await confirm('This replaces the live data (which is kept). Go on?');
-    const brought = await lib.bringAll(restorers, context);
+    const brought = await lib.bringAll(restorers, context, flags.to ? `as ${flags.to}` : undefined);
     await lib.refuseDifferent(brought);
     if (flags.to) return report.data(json ? JSON.stringify({ id: manifest.id, to: flags.to }) : flags.to);
     const kept = await lib.swapAll(brought, { change });

@@ -32,22 +32,31 @@ export function postgresRestorer(part: PostgresPart, target: Target, recovery: R
     }
   };
   const file = stagedDump(recovery.id);
-  const shown = shownServer(address);
+  let server: Server | undefined;
   return {
     part,
-    plan: [
-      `get ${recovery.store.address(part.dump.key)}`,
-      stageCommand(shown, file),
-      `CREATE DATABASE ${ident(beside)} OWNER ${ident(part.owner)}`,
-      restoreCommand(shown, beside, file, '$(nproc)'),
-    ],
-    prepare: () => explain(() => prepare(part, target, recovery)),
+    get plan() {
+      const by = server ?? absentServer(address);
+      return [
+        ...(server ? [] : [startCommand(target)]),
+        `get ${recovery.store.address(part.dump.key)}`,
+        stageCommand(by, file),
+        `CREATE DATABASE ${ident(beside)} OWNER ${ident(part.owner)}`,
+        restoreCommand(by, beside, file, '$(nproc)'),
+      ];
+    },
+    async prepare() {
+      server = await explain(() => prepare(part, target, recovery));
+    },
     restoreBeside: (step) => explain(() => restoreBeside(part, target, recovery, step)),
   };
 }
 
-/** Stands for the server in what a dry run prints: nothing is connected for it. */
-function shownServer(address: PostgresAddress): Server {
+const startCommand = ({ address, compose }: Target) =>
+  compose.command('up', '--detach', '--wait', address.via === 'compose' ? address.service : '');
+
+/** Stands in a dry run for a server whose service is down: it would be started first. */
+function absentServer(address: PostgresAddress): Server {
   const service = address.via === 'compose' ? ['docker', 'compose', 'exec', '-T', address.service] : [];
   const command: Server['command'] = (program, ...args) => ({
     argv: [...service, program, ...args] as [string],
@@ -59,9 +68,9 @@ async function prepare(
   part: PostgresPart,
   { address, compose, beside, ours }: Target,
   recovery: Recovery,
-): Promise<void> {
+): Promise<Server | undefined> {
   besideName(address.database, 'before', recovery.id, []);
-  if (!(await running(address, compose))) return;
+  if (!(await running(address, compose))) return undefined;
   const server = await connect(recovery.host, compose, address);
   if (!ours && (await databases(server)).includes(beside)) {
     throw new Failure(`the database ${beside} exists already`, {
@@ -69,6 +78,7 @@ async function prepare(
     });
   }
   await enoughServerSpace(server, part);
+  return server;
 }
 
 const running = async (address: PostgresAddress, compose: Compose) =>
@@ -79,13 +89,14 @@ const restoreCommand = (server: Server, database: string, file: string, jobs: st
 
 async function restoreBeside(
   part: PostgresPart,
-  { address, compose, beside }: Target,
+  target: Target,
   recovery: Recovery,
   step: Step,
 ): Promise<Restored> {
   const { host } = recovery;
+  const { address, compose, beside } = target;
   if (address.via === 'compose' && !(await running(address, compose))) {
-    await host.run(compose.command('up', '--detach', '--wait', address.service));
+    await host.run(startCommand(target));
     recovery.report.info(`started the service ${address.service}, which was down`);
   }
   const server = await connect(host, compose, address);

@@ -1,6 +1,7 @@
 import type { AppWorld } from './apps/compose-app.ts';
 import { region } from './cloud/aws.ts';
-import { buckets } from './cloud/seed.ts';
+import { type AppName, buckets, userName } from './cloud/seed.ts';
+import { SandboxError } from './names.ts';
 import type { Credentials } from './state.ts';
 import type { World } from './world.ts';
 
@@ -12,14 +13,17 @@ function keys(name: string, credentials: Credentials | undefined): Record<string
   };
 }
 
-function bloatyExports({ host, dir, composeFile, url }: AppWorld): Record<string, string> {
-  return {
+function appExports(
+  app: AppName,
+  { host, dir, composeFile, url, settings }: AppWorld,
+): Record<string, string> {
+  const database = settings.POSTGRES_DB ?? app;
+  const values: Record<string, string> = {
     DOCKER_HOST: host.dockerHost,
-    APP: 'bloaty',
+    APP: app,
     APP_DIR: dir,
     COMPOSE_FILE: composeFile,
-    BACKUP_DATABASES: 'compose://db/bloaty?user=postgres',
-    BACKUP_DIRECTORIES: 'uploads',
+    BACKUP_DATABASES: `compose://db/${database}?user=${settings.POSTGRES_USER ?? 'postgres'}`,
     HEALTH_URL: `${url}/health`,
     VERSION_URL: `${url}/api/version`,
     SANDBOX_URL: url,
@@ -27,20 +31,39 @@ function bloatyExports({ host, dir, composeFile, url }: AppWorld): Record<string
     SANDBOX_SSH_KEY: host.ssh.keyFile,
     SANDBOX_HOST_CONTAINER: host.container,
   };
+  if (app === 'bloaty') return { ...values, BACKUP_DIRECTORIES: 'uploads' };
+  const storage = {
+    accessKeyId: settings.OBJECT_STORE_ACCESS_KEY ?? '',
+    secretAccessKey: settings.OBJECT_STORE_SECRET_KEY ?? '',
+  };
+  const storageUrl = `http://127.0.0.1:${host.ports[9000]}`;
+  return {
+    ...values,
+    BACKUP_BUCKETS: `images?endpoint=${storageUrl}`,
+    SANDBOX_STORAGE_URL: storageUrl,
+    ...keys('SANDBOX_STORAGE', storage),
+  };
 }
 
-/** The settings with which a script, run by hand from this checkout, operates the sandbox's bloaty. */
-export function exports(world: World): Record<string, string> {
+/**
+ * The settings with which a script, run by hand from this checkout, operates an app of the sandbox.
+ * @throws SandboxError when that app is not up
+ */
+export function exports(world: World, app: AppName = 'bloaty'): Record<string, string> {
+  const running = world[app];
+  if (!running && app !== 'bloaty') {
+    throw new SandboxError(`${app} is not up: start it with npm run sandbox -- up ${app}`);
+  }
   const { users, url } = world.aws;
   const values: Record<string, string> = {
     ...(world.dockerConfig ? { DOCKER_CONFIG: world.dockerConfig } : {}),
-    ...(world.bloaty ? bloatyExports(world.bloaty) : {}),
+    ...(running ? appExports(app, running) : {}),
     AWS_ENDPOINT_URL: url,
     AWS_REGION: region,
-    ...keys('AWS', users['backup-writer']),
-    BACKUP_STORE: `s3://${buckets.bloaty}/`,
-    ...keys('SANDBOX_READER', users['backup-reader']),
-    ...keys('SANDBOX_PRUNER', users['backup-pruner']),
+    ...keys('AWS', users[userName(app, 'backup-writer')]),
+    BACKUP_STORE: `s3://${buckets[app]}/`,
+    ...keys('SANDBOX_READER', users[userName(app, 'backup-reader')]),
+    ...keys('SANDBOX_PRUNER', users[userName(app, 'backup-pruner')]),
     ...keys('SANDBOX_ADMIN', users.admin),
   };
   if (world.engine.host) values.SANDBOX_DOCKER_HOST = world.engine.host;

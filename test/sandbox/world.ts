@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { bloaty } from './apps/bloaty.ts';
+import { chitram } from './apps/chitram.ts';
 import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/compose-app.ts';
 import { awsUrl, ensureAws } from './cloud/aws.ts';
 import { describeHost, ensureHost, haltHost } from './hosts/host.ts';
@@ -16,7 +17,7 @@ import { ensurePostgres, postgresUrl } from './services/postgres.ts';
 import { type Credentials, readState } from './state.ts';
 
 /** What `up` can be asked for; AWS comes with each. */
-export const parts = ['bloaty', 'postgres', 'aws'] as const;
+export const parts = ['bloaty', 'chitram', 'postgres', 'aws'] as const;
 export type Part = (typeof parts)[number];
 
 export interface World {
@@ -30,7 +31,7 @@ export interface World {
   chitram?: AppWorld;
 }
 
-const apps = [bloaty];
+const apps = [bloaty, chitram];
 
 /** Brings up what is not up yet. Warm it takes some seconds, on a new machine some minutes. */
 export async function up(wanted: Part[] = ['bloaty']): Promise<World> {

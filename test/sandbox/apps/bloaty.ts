@@ -4,7 +4,7 @@ import type { ComposeApp } from './compose-app.ts';
 /** One EC2 host: nginx, web, worker, PostgreSQL, Redis; uploads in a directory. */
 export const bloaty: ComposeApp = {
   name: 'bloaty',
-  host: { name: 'bloaty', user: 'ec2-user' },
+  host: { name: 'bloaty', user: 'ec2-user', morePorts: [] },
   directories: ['uploads'],
   files: ['docker-compose.yml', 'nginx.conf'],
   settings: () => {

@@ -65,7 +65,7 @@ export async function ensureApp(engine: Engine, app: ComposeApp, host: Host, isN
     });
     if (up.exitCode !== 0)
       throw new SandboxError(`${app.name} does not start in ${dir}: ${up.stderr.slice(-600)}`);
-    const url = `http://127.0.0.1:${host.httpPort}/health`;
+    const url = `http://127.0.0.1:${host.ports[80]}/health`;
     await waitFor(`${app.name} to be healthy (${url})`, 30, () => answers(url));
   });
 }
@@ -76,7 +76,7 @@ export function describeApp(app: ComposeApp, host: Host): AppWorld {
     host,
     dir,
     composeFile: join(dir, 'docker-compose.yml'),
-    url: `http://127.0.0.1:${host.httpPort}`,
+    url: `http://127.0.0.1:${host.ports[80]}`,
     settings: readState().apps?.[app.name] ?? {},
   };
 }

@@ -15,15 +15,19 @@ export interface Host {
   /** DOCKER_HOST of the host's engine, from this machine and inside the host alike */
   dockerHost: string;
   ssh: { host: string; port: number; user: string; keyFile: string };
-  /** the host's port 80 on this machine */
-  httpPort: number;
+  /** where the host's ports (22, 80, 443 and the app's own) are on this machine */
+  ports: Record<number, number>;
 }
 
 export interface HostSpec {
   name: string;
   /** the unprivileged user of the cloud's image; it owns the app's directory */
   user: 'ec2-user' | 'deploy';
+  /** ports that a test may reach beside 22, 80 and 443 */
+  morePorts: number[];
 }
+
+const portsOf = (spec: HostSpec): number[] => [22, 80, 443, ...spec.morePorts];
 
 const uids = { 'ec2-user': 1000, deploy: 1001 };
 const sshKey = join(stateDir, 'ssh/id_ed25519');
@@ -60,7 +64,7 @@ function runArgs(spec: HostSpec, container: string, store: string): string[] {
   const mine = hostDir(spec.name);
   const argv = ['run', '--detach', '--name', container, '--hostname', spec.name, ...ourLabel, ...nestingArgs];
   argv.push('--network', network, '--network-alias', `${spec.name}.sandbox`);
-  for (const port of [22, 80, 443]) argv.push('--publish', `127.0.0.1::${port}`);
+  for (const port of portsOf(spec)) argv.push('--publish', `127.0.0.1::${port}`);
   argv.push('--env', `SANDBOX_HOST=${container}`, '--env', `SANDBOX_SOCKET=${socket(spec.name)}`);
   argv.push('--volume', `${store}:/store`, '--volume', `${mine}:${mine}`);
   argv.push('--volume', `${sshKey}.pub:/etc/ssh/authorized_keys:ro`);
@@ -89,15 +93,14 @@ export async function giveTo(user: HostSpec['user'], path: string): Promise<void
 export async function describeHost(engine: Engine, spec: HostSpec): Promise<Host | undefined> {
   const container = containerName(spec.name);
   if (!(await isRunning(engine, container))) return undefined;
-  const [sshPort, httpPort] = await Promise.all(
-    [22, 80].map((port) => publishedPort(engine, container, port)),
-  );
+  const ports: Record<number, number> = {};
+  for (const port of portsOf(spec)) ports[port] = await publishedPort(engine, container, port);
   return {
     name: spec.name,
     container,
     dockerHost: `unix://${socket(spec.name)}`,
-    ssh: { host: '127.0.0.1', port: sshPort!, user: spec.user, keyFile: sshKey },
-    httpPort: httpPort!,
+    ssh: { host: '127.0.0.1', port: ports[22]!, user: spec.user, keyFile: sshKey },
+    ports,
   };
 }
 

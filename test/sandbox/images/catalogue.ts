@@ -7,7 +7,7 @@ import { step } from '../progress.ts';
 import { buildImage, type ImageSpec, imageTag } from './build.ts';
 import { debianTag, ensureDebian, type Suite } from './debian.ts';
 
-export type ImageName = 'moto' | 'host' | 'postgres' | 'redis' | 'nginx' | 'caddy' | 'web';
+export type ImageName = 'moto' | 'host' | 'postgres' | 'redis' | 'nginx' | 'caddy' | 'swift' | 'web';
 
 /** What the hosts' engines have, by the names that the compose files use. */
 export const onHosts: Record<string, ImageName> = {
@@ -15,6 +15,7 @@ export const onHosts: Record<string, ImageName> = {
   'sandbox/redis:8': 'redis',
   'sandbox/nginx:1.26': 'nginx',
   'sandbox/caddy:2.6': 'caddy',
+  'sandbox/swift:2.35': 'swift',
   'sandbox/web:1.0.0': 'web',
 };
 
@@ -38,7 +39,11 @@ async function catalogue(): Promise<{ base: Built; images: Map<ImageName, Built>
   const trixie = await base('trixie');
   const from = { arg: 'BASE', tag: trixie.tag };
   const specs: (ImageSpec & { name: ImageName })[] = [
-    ...(['moto', 'host', 'redis', 'nginx', 'caddy'] as const).map((name) => ({ name, context: name, from })),
+    ...(['moto', 'host', 'redis', 'nginx', 'caddy', 'swift'] as const).map((name) => ({
+      name,
+      context: name,
+      from,
+    })),
     { name: 'postgres', context: 'postgres', from, args: { VERSION: '17' } },
     { name: 'web', context: 'web', from, args: { VERSION: '1.0.0' }, files: await webFiles() },
   ];

@@ -51,6 +51,8 @@ async function bootstrap(engine: Engine, suite: Suite): Promise<void> {
   if (made.exitCode !== 0) {
     throw new SandboxError(`debootstrap ${suite} failed: ${made.all.trim().split('\n').at(-1)}`);
   }
+  const downloads = ['var/cache/apt', 'var/lib/apt/lists'];
+  for (const dir of downloads) await rm(join(root, dir), { recursive: true, force: true });
   const tar = execa('tar', ['-C', root, '-c', '.'], { stdout: 'pipe', buffer: false });
   await tar.pipe('docker', ['import', '-', debianTag(suite)], { env: engineEnv(engine), extendEnv: false });
   await rm(root, { recursive: true, force: true });

@@ -72,4 +72,5 @@ process.once('SIGTERM', () => {
   server.closeIdleConnections();
 });
 await migrate();
+await uploads.prepare();
 server.listen(8000, () => console.log(`version ${process.env.APP_VERSION} listens on 8000`));

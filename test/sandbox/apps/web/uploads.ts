@@ -1,9 +1,17 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, normalize } from 'node:path';
-import { GetObjectCommand, NoSuchKey, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateBucketCommand,
+  GetObjectCommand,
+  NoSuchKey,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
 
 /** Where uploaded files are kept: bloaty's on disk, chitram's in a bucket. */
 export interface Uploads {
+  /** Makes the place, where it is ours to make. */
+  prepare(): Promise<void>;
   put(name: string, content: Buffer, type: string): Promise<void>;
   get(name: string): Promise<Buffer | undefined>;
 }
@@ -11,6 +19,9 @@ export interface Uploads {
 function onDisk(dir: string): Uploads {
   const path = (name: string): string => join(dir, normalize(`/${name}`));
   return {
+    async prepare() {
+      await mkdir(dir, { recursive: true });
+    },
     async put(name, content) {
       await mkdir(dirname(path(name)), { recursive: true });
       await writeFile(path(name), content);
@@ -28,6 +39,11 @@ function inBucket(bucket: string): Uploads {
   // Endpoint and credentials come from AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID of the container.
   const s3 = new S3Client({ forcePathStyle: true, region: process.env.AWS_REGION ?? 'us-east-1' });
   return {
+    async prepare() {
+      await s3.send(new CreateBucketCommand({ Bucket: bucket })).catch((error: Error) => {
+        if (!/^Bucket(AlreadyOwnedByYou|AlreadyExists)$/.test(error.name)) throw error;
+      });
+    },
     async put(name, content, type) {
       await s3.send(new PutObjectCommand({ Bucket: bucket, Key: name, Body: content, ContentType: type }));
     },

@@ -15,12 +15,12 @@ export async function differences(
   const root = fromText(directory);
   const wanted = new Map<BytePath, Entry>(entries.map((entry) => [entry.path, entry]));
   const found: string[] = [];
-  for await (const { path, stats } of walk(root, { signal })) {
+  await walk(root, { signal }, (path, stats) => {
     const entry = wanted.get(path);
     wanted.delete(path);
     const unlike = entry ? unlikeIn(entry, stats, below(root, path)) : ['is not in the backup'];
     if (unlike.length > 0) found.push(`${shown(path || '.')}: ${unlike.join(', ')}`);
-  }
+  });
   for (const path of wanted.keys()) found.push(`${shown(path || '.')}: is missing`);
   const more = found.length - TOLD;
   return more > 0 ? [...found.slice(0, TOLD), `and ${more} more`] : found;

@@ -61,13 +61,13 @@ async function survey({ name, uri }: Source, work: Work): Promise<{ files: numbe
   const refused: BytePath[] = [];
   let [files, links, size] = [0, 0, 0];
   try {
-    for await (const { path, stats } of walk(root, { ...walkOf(work), onRefused: (p) => refused.push(p) })) {
+    await walk(root, { ...walkOf(work), onRefused: (path) => refused.push(path) }, (path, stats) => {
       if (stats.isSymbolicLink()) links += 1;
-      if (!stats.isFile()) continue;
+      if (!stats.isFile()) return;
       files += 1;
       size += stats.size;
       if (!isRoot && !isReadable(below(root, path))) refused.push(path);
-    }
+    });
   } catch (error) {
     throw unreadable(name, uri, error);
   }

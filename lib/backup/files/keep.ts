@@ -54,7 +54,8 @@ export function folderIn(stateDir: string, name: string): string {
   return folder;
 }
 
-function* gathered(parts: Iterable<string | Uint8Array>): Generator<Buffer> {
+/** The same bytes in chunks of a size that is worth a call. */
+export function* gathered(parts: Iterable<string | Uint8Array>): Generator<Buffer> {
   let chunks: Uint8Array[] = [];
   let size = 0;
   for (const part of parts) {

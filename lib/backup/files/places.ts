@@ -1,5 +1,6 @@
 import {
   accessSync,
+  chmodSync,
   constants,
   existsSync,
   readdirSync,
@@ -8,7 +9,6 @@ import {
   rmSync,
   statSync,
 } from 'node:fs';
-import { chmod } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { EXIT, Failure } from '../../failure.ts';
 import { below, fromText, toBytes } from './paths.ts';
@@ -72,9 +72,9 @@ export async function removeTree(directory: string): Promise<void> {
   } catch (error) {
     if (!isRefusal(error)) throw error;
     const root = fromText(directory);
-    for await (const { path, stats } of walk(root)) {
-      if (stats.isDirectory()) await chmod(toBytes(below(root, path)), 0o700);
-    }
+    await walk(root, {}, (path, stats) => {
+      if (stats.isDirectory()) chmodSync(toBytes(below(root, path)), 0o700);
+    });
     rmSync(directory, { recursive: true });
   }
 }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { constants, type Stats } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, read as readCallback, type Stats } from 'node:fs';
+import { promisify } from 'node:util';
 import { Failure } from '../../failure.ts';
 import { type Flow, type Measure, measured } from '../seal.ts';
 import { type BytePath, toBytes } from './paths.ts';
@@ -9,6 +9,8 @@ import { type BytePath, toBytes } from './paths.ts';
 export const SMALL = 8e6;
 const CHUNK = 1 << 20;
 const TRIES = 3;
+
+const read = promisify(readCallback);
 
 /** A file as it was at one moment: its first `stats.size` bytes. */
 export interface Reading {
@@ -35,12 +37,12 @@ export async function readStable<T>(
   label: string,
   act: (reading: Reading) => Promise<T>,
 ): Promise<T | undefined> {
-  const handle = await openFile(toBytes(full));
-  if (!handle) return undefined;
+  const file = openFile(toBytes(full));
+  if (file === undefined) return undefined;
   try {
-    if (!(await handle.stat()).isFile()) return undefined;
+    if (!fstatSync(file).isFile()) return undefined;
     for (let attempt = 1; attempt <= TRIES; attempt += 1) {
-      const reading = await take(handle);
+      const reading = await take(file);
       if (!reading) continue;
       // A store makes an error of its own of what the body throws: whether it changed is known here alone.
       const watched = watch(reading);
@@ -51,35 +53,36 @@ export async function readStable<T>(
       }
     }
   } finally {
-    await handle.close();
+    closeSync(file);
   }
   throw new Failure(`${label} changed while it was read, ${TRIES} times`, {
     next: 'stop what writes to it, or move it out of the directory',
   });
 }
 
-async function openFile(full: Buffer): Promise<FileHandle | undefined> {
+// Its inode was looked at by the walk just now, so that opening it waits for no disk; only reading does.
+function openFile(full: Buffer): number | undefined {
   try {
     // What was a file when it was listed may be a symlink or a pipe by now; neither is to be followed or waited for.
-    return await open(full, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    return openSync(full, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      return undefined;
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(code)) return undefined;
     throw error;
   }
 }
 
-async function take(handle: FileHandle): Promise<Reading | undefined> {
+async function take(file: number): Promise<Reading | undefined> {
   const at = Date.now();
-  const stats = await handle.stat();
-  const content = stats.size <= SMALL ? await wholeOf(handle, stats.size) : undefined;
-  const measure = content ? measureOf(content) : await drain(handle, stats.size);
+  const stats = fstatSync(file);
+  const content = stats.size <= SMALL ? await wholeOf(file, stats.size) : undefined;
+  const measure = content ? measureOf(content) : await drain(file, stats.size);
   if (measure.bytes < stats.size) return undefined;
-  const after = await handle.stat();
+  const after = fstatSync(file);
   if (after.mtimeMs !== stats.mtimeMs || after.size !== stats.size) {
-    if ((await drain(handle, stats.size)).sha256 !== measure.sha256) return undefined;
+    if ((await drain(file, stats.size)).sha256 !== measure.sha256) return undefined;
   }
-  return { at, stats, measure, content: content ?? (() => bytesOf(handle, stats.size)) };
+  return { at, stats, measure, content: content ?? (() => bytesOf(file, stats.size)) };
 }
 
 function watch(reading: Reading): { reading: Reading; changed(): boolean } {
@@ -95,29 +98,29 @@ function watch(reading: Reading): { reading: Reading; changed(): boolean } {
   return { reading: { ...reading, content: () => checked(content) }, changed: () => changed };
 }
 
-async function wholeOf(handle: FileHandle, size: number): Promise<Uint8Array> {
+async function wholeOf(file: number, size: number): Promise<Uint8Array> {
   const buffer = Buffer.allocUnsafe(size);
   let at = 0;
   while (at < size) {
-    const { bytesRead } = await handle.read(buffer, at, size - at, at);
+    const { bytesRead } = await read(file, buffer, at, size - at, at);
     if (bytesRead === 0) break;
     at += bytesRead;
   }
   return buffer.subarray(0, at);
 }
 
-async function* bytesOf(handle: FileHandle, size: number): AsyncGenerator<Uint8Array> {
+async function* bytesOf(file: number, size: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < size; ) {
     const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, size - at));
-    const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
+    const { bytesRead } = await read(file, buffer, 0, buffer.length, at);
     if (bytesRead === 0) return;
     at += bytesRead;
     yield buffer.subarray(0, bytesRead);
   }
 }
 
-async function drain(handle: FileHandle, size: number): Promise<Measure> {
-  const reading = measured(bytesOf(handle, size));
+async function drain(file: number, size: number): Promise<Measure> {
+  const reading = measured(bytesOf(file, size));
   for await (const _ of reading.flow);
   return reading.result();
 }

@@ -8,7 +8,10 @@ import { readTree, suffixOfPart } from './lists.ts';
 import { type BytePath, below, fromText, shown } from './paths.ts';
 import { forEach } from './pool.ts';
 import { type Entry, type FileEntry, parseEntries } from './tree.ts';
-import { finish, makeDirectory, makeSymlink, writeFile } from './write.ts';
+import { finish, makeDirectory, makeSymlink, writeLarge, writeSmall } from './write.ts';
+
+/** Files up to this size are held in memory and written at once. */
+const SMALL = 1e6;
 
 type Access = Pick<Recovery, 'store' | 'opener' | 'signal' | 'report' | 'host'>;
 
@@ -37,6 +40,7 @@ export async function rebuild(
   let done = 0;
   await forEach(files, {
     signal: access.signal,
+    weigh: ({ size }) => Math.min(size, SMALL),
     act: async (file) => {
       await rebuildFile(part, file, below(root, file.path), access);
       done += 1;
@@ -58,7 +62,13 @@ async function rebuildFile(
   const { sha256, size } = file;
   const key = contentKey(sha256, suffixOfPart(part));
   const wanted = { key, measure: { sha256, bytes: size }, label: `${part.name}: ${shown(file.path)}` };
-  await writeFile(full, file, (write) => fetchContent(access, wanted, write));
+  if (size > SMALL) {
+    await writeLarge(full, file, (write) => fetchContent(access, wanted, write));
+    return;
+  }
+  const chunks: Uint8Array[] = [];
+  await fetchContent(access, wanted, (chunk) => void chunks.push(chunk));
+  writeSmall(full, file, chunks);
 }
 
 function warnOfOwners({ name }: DirectoryPart, entries: readonly Entry[], { report }: Access): void {

@@ -35,7 +35,7 @@ export async function saveDirectory(source: Source, work: Work, step: Step): Pro
   const added = { ...contents.added };
   const { entries, known } = scan;
   entries.sort((a, b) => (a.path < b.path ? -1 : 1));
-  const tree = await storeTree(entries.map(entryLine), work, contents);
+  const tree = await storeTree(linesOf(entries), work, contents);
   await contents.confirm();
   const numbers = countEntries(entries);
   step.note(
@@ -66,7 +66,7 @@ async function storeUnread(
   step.progress({ done, total, unit: 'files' });
   await forEach(unread, {
     signal,
-    weigh: ({ stats }) => memoryFor(stats.size, SMALL, sealer),
+    weigh: ({ size }) => memoryFor(size, SMALL, sealer),
     act: async ({ path }) => {
       const label = `${name}: ${shown(path)}`;
       const found = await naming(label, () =>
@@ -94,7 +94,7 @@ interface Scan {
   /** What can be trusted to be unchanged the next time. */
   known: Map<BytePath, Known>;
   /** Files that are new or changed. */
-  unread: Array<{ path: BytePath; stats: Stats }>;
+  unread: Array<{ path: BytePath; size: number }>;
   total: number;
 }
 
@@ -106,24 +106,28 @@ async function look(
   const root = fromText(source.uri);
   const scan: Scan = { entries: [], known: new Map(), unread: [], total: 0 };
   const special: BytePath[] = [];
-  for await (const { path, stats } of walk(root, walkOf(work))) {
+  await walk(root, walkOf(work), (path, stats) => {
     if (stats.isFile()) {
       scan.total += 1;
       const known = before?.get(path);
       if (known && known.stamp === stampOf(stats)) {
         scan.known.set(path, known);
         scan.entries.push({ ...common(path, stats), type: 'file', size: stats.size, sha256: known.sha256 });
-      } else scan.unread.push({ path, stats });
+      } else scan.unread.push({ path, size: stats.size });
     } else if (stats.isDirectory()) scan.entries.push({ ...common(path, stats), type: 'directory' });
     else if (stats.isSymbolicLink()) {
       scan.entries.push({ ...common(path, stats), type: 'symlink', target: readLink(below(root, path)) });
     } else special.push(path);
-  }
+  });
   if (special.length > 0) {
     const names = some(special.map(shown));
     work.report.warn(`${source.name}: left out, being no files (sockets, pipes, devices): ${names}`);
   }
   return scan;
+}
+
+function* linesOf(entries: readonly Entry[]): Generator<string> {
+  for (const entry of entries) yield entryLine(entry);
 }
 
 function common(path: BytePath, stats: Stats) {

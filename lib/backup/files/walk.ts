@@ -3,11 +3,8 @@ import { setImmediate } from 'node:timers/promises';
 import type { Work } from '../part.ts';
 import { type BytePath, below, fromText, isForeign, toBytes } from './paths.ts';
 
-/** What a walk found. */
-export interface Found {
-  path: BytePath;
-  stats: Stats;
-}
+/** Hears of each entry. */
+type Visit = (path: BytePath, stats: Stats) => void;
 
 interface Walk {
   /** Full paths that are passed over. */
@@ -21,36 +18,46 @@ interface Walk {
 const AT_ONCE = 5_000;
 
 /**
- * Everything below `root`, and `root` itself, in no order; symlinks are not followed, mounts are entered. What
- * vanishes meanwhile is left out. The calls are synchronous: for a walk that is five times faster.
+ * Shows everything below `root`, and `root` itself, in no order; symlinks are not followed, mounts are entered. What
+ * vanishes meanwhile is left out. The calls are synchronous: for a walk that is several times faster.
  */
-export async function* walk(root: BytePath, options: Walk = {}): AsyncGenerator<Found> {
-  yield { path: '', stats: lstatSync(toBytes(`${root}/.`)) };
+export async function walk(root: BytePath, options: Walk, visit: Visit): Promise<void> {
+  visit('', lstatSync(toBytes(`${root}/.`)));
   const open: BytePath[] = [''];
-  for (let seen = 0, paused = 0; ; ) {
-    const directory = open.pop();
-    if (directory === undefined) return;
-    for (const found of entriesOf(root, directory, options)) {
-      if (found.stats.isDirectory()) open.push(found.path);
-      yield found;
-      seen += 1;
-    }
-    if (seen - paused < AT_ONCE) continue;
-    paused = seen;
+  let unpaused = 0;
+  for (let directory = open.pop(); directory !== undefined; directory = open.pop()) {
+    const { onRefused } = options;
+    const folder = directory;
+    const names = looking(folder, () => namesIn(below(root, folder)), [], onRefused);
+    for (const name of names) visitOne(root, folder, name, open, options, visit);
+    unpaused += names.length;
+    if (unpaused < AT_ONCE) continue;
+    unpaused = 0;
     options.signal?.throwIfAborted();
     await setImmediate();
   }
 }
 
-function* entriesOf(root: BytePath, directory: BytePath, { skip = [], onRefused }: Walk): Generator<Found> {
-  for (const name of looking(directory, () => namesIn(below(root, directory)), [], onRefused)) {
-    const path = directory === '' ? name : `${directory}/${name}`;
-    const full = below(root, path);
-    if ((directory === '' && isForeign(name)) || skip.includes(full)) continue;
-    const look = () => lstatSync(toBytes(full), { throwIfNoEntry: false });
-    const stats = looking(path, look, undefined, onRefused);
-    if (stats) yield { path, stats };
-  }
+function visitOne(
+  root: BytePath,
+  folder: BytePath,
+  name: BytePath,
+  open: BytePath[],
+  { skip = [], onRefused }: Walk,
+  visit: Visit,
+): void {
+  const path = folder === '' ? name : `${folder}/${name}`;
+  const full = below(root, path);
+  if ((folder === '' && isForeign(name)) || skip.includes(full)) return;
+  const stats = looking(
+    path,
+    () => lstatSync(toBytes(full), { throwIfNoEntry: false }),
+    undefined,
+    onRefused,
+  );
+  if (!stats) return;
+  if (stats.isDirectory()) open.push(path);
+  visit(path, stats);
 }
 
 function looking<T>(path: BytePath, look: () => T, otherwise: T, onRefused: Walk['onRefused']): T {

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { closeSync, constants, fchmodSync, fchownSync, futimesSync, openSync, writeSync } from 'node:fs';
 import { chmod, type FileHandle, lchown, lutimes, mkdir, open, symlink } from 'node:fs/promises';
 import { type BytePath, toBytes } from './paths.ts';
 import type { Entry, FileEntry } from './tree.ts';
@@ -10,14 +10,30 @@ const HOLE = 4_096;
 
 const isRoot = process.getuid?.() === 0;
 
+const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+
+/** Makes a file of `content`, with the attributes of `entry`: at once, which for a small one is several times faster. */
+export function writeSmall(full: BytePath, entry: FileEntry, content: readonly Uint8Array[]): void {
+  const file = openSync(toBytes(full), CREATE, 0o600);
+  try {
+    for (const chunk of content) {
+      for (let at = 0; at < chunk.byteLength; ) at += writeSync(file, chunk, at);
+    }
+    if (isRoot) fchownSync(file, entry.uid, entry.gid);
+    fchmodSync(file, entry.mode);
+    futimesSync(file, entry.mtime / 1e6, entry.mtime / 1e6);
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** Makes a file of what `fill` writes, with the attributes of `entry`; zeros become holes. */
-export async function writeFile(
+export async function writeLarge(
   full: BytePath,
   entry: FileEntry,
   fill: (write: (chunk: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  const { O_WRONLY, O_CREAT, O_EXCL } = constants;
-  const handle = await open(toBytes(full), O_WRONLY | O_CREAT | O_EXCL, 0o600);
+  const handle = await open(toBytes(full), CREATE, 0o600);
   try {
     let at = 0;
     await fill(async (chunk) => {

@@ -1,5 +1,5 @@
 import { awsSettings } from './aws.ts';
-import { optionalSetting, secret, setting } from './settings.ts';
+import { optionalSetting, secretUrl, setting } from './settings.ts';
 
 /** The settings that every script reads. */
 export const appSettings = {
@@ -17,13 +17,13 @@ export const appSettings = {
     about: 'a Slack-compatible webhook that gets a message when a script fails',
     example: 'https://hooks.slack.com/services/T000/B000/XXXX',
     sensitive: true,
-    type: secret,
+    type: secretUrl,
   }),
   HEARTBEAT_URL: optionalSetting('HEARTBEAT_URL', {
     about: 'pinged when backup starts, succeeds and fails; with {script} in it, when any script does',
     example: 'https://hc-ping.com/your-ping-key/bloaty-{script}',
     sensitive: true,
-    type: secret,
+    type: secretUrl,
   }),
   ...awsSettings,
 };

@@ -53,6 +53,14 @@ export async function checkAll(checks: ReadonlyArray<() => unknown | Promise<unk
   if (problems.length > 1) throw new Problems(problems);
 }
 
+/** One line of whatever ended a run: what failed, and how to go on. */
+export function sentence(error: unknown): string {
+  const message = messageOf(error);
+  if (error instanceof Failure) return error.next ? `${message}. Next: ${error.next}` : message;
+  if (error instanceof Interrupted) return message;
+  return `unexpected: ${message}. Next: run it with --verbose and report what it shows`;
+}
+
 /** One line of whatever was thrown, for messages that quote a cause. */
 export function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message || error.name : String(error);

@@ -12,8 +12,8 @@ export function bytes(n: number): string {
 
 /** Milliseconds as `0.4 s`, `2 min 5 s`, `26 h 3 min` or `3 d 4 h`. */
 export function duration(ms: number): string {
-  const s = ms / 1000;
-  if (s < 60) return `${s.toFixed(1)} s`;
+  if (ms < 59_950) return `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
+  const s = Math.round(ms / 1000);
   const pair = (big: number, small: number, a: string, b: string) =>
     `${Math.floor(s / big)} ${a} ${Math.floor((s % big) / small)} ${b}`;
   if (s < 3600) return pair(60, 1, 'min', 's');

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { Failure } from './failure.ts';
@@ -32,11 +33,14 @@ export interface Host {
 }
 
 const STDERR_KEPT = 4000;
+/** A command that does not heed SIGTERM is killed after this long. */
+const KILL_AFTER_MS = 5_000;
 
 /** A command as a person would type it; the values of its environment that are secrets are redacted. */
 export function show({ argv, env = {} }: Command): string {
   const variables = Object.entries(env).map(([name, value]) => `${name}=${quote(String(value))}`);
-  return mask([...variables, ...argv.map(quote)].join(' '));
+  // Masked before they are quoted as well: quoting changes a secret that has a quote in it.
+  return mask([...variables, ...argv.map((word) => quote(mask(word)))].join(' '));
 }
 
 /** POSIX single quotes, and only where they are needed: dash knows no other form. */
@@ -54,14 +58,15 @@ interface LocalOptions {
 /** The machine that the script runs on. */
 export function localHost({ signal, onStart }: LocalOptions = {}): Host {
   const start = (command: Command): Running => {
+    signal?.throwIfAborted();
     onStart?.(command);
     const [file, ...rest] = command.argv;
     const child = spawn(file, rest, {
       env: { ...process.env, ...revealed(command.env) },
       ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
       stdio: ['pipe', 'pipe', 'pipe'],
-      ...(signal ? { signal } : {}),
     });
+    if (signal) endOnAbort(child, signal);
     // A command that ended early closes its input; its exit code says why, not our EPIPE.
     child.stdin.on('error', () => {});
     return {
@@ -105,8 +110,7 @@ function ended(child: ChildProcess, command: Command): Promise<void> {
   });
   const done = new Promise<void>((resolve, reject) => {
     child.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') return reject(error);
-      reject(new CommandFailure(command, `${command.argv[0]}: command not found`, null));
+      reject(new CommandFailure(command, unstartable(error, command), null));
     });
     child.on('close', (code, signal) => {
       if (code === 0) return resolve();
@@ -117,6 +121,23 @@ function ended(child: ChildProcess, command: Command): Promise<void> {
   // Whoever started it awaits `done` later; until then a rejection is not an unhandled one.
   done.catch(() => {});
   return done;
+}
+
+function endOnAbort(child: ChildProcess, signal: AbortSignal): void {
+  const end = () => {
+    child.kill();
+    const late = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
+    child.once('exit', () => clearTimeout(late));
+  };
+  signal.addEventListener('abort', end, { once: true });
+  child.once('exit', () => signal.removeEventListener('abort', end));
+}
+
+function unstartable({ code, message }: NodeJS.ErrnoException, { argv: [file], cwd }: Command): string {
+  // The kernel's answer is the same whichever of the two is missing.
+  if (code === 'ENOENT' && cwd !== undefined && !existsSync(cwd)) return `${cwd} is not there to run it in`;
+  if (code === 'ENOENT') return `${file}: command not found`;
+  return code === 'EACCES' ? `${file}: permission denied` : message;
 }
 
 /** What a command wrote last that says something, on one line. */

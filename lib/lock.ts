@@ -24,8 +24,9 @@ export interface Lock {
  * reaches the whole group, and the lock has to outlive our own cleaning up.
  */
 const HOLD = `trap '' INT TERM HUP
-printf '%s\\n' "$(cat "$1")"
+last=$(cat "$1")
 printf '%s\\n' "$2" > "$1"
+printf '%s\\n' "$last"
 read -r released && : > "$1"`;
 
 const CONFLICT = 75;

@@ -21,22 +21,28 @@ export function hasHeartbeat(url: string, script: string): boolean {
 }
 
 /** Pings the heartbeat; resolves to what went wrong, if anything: a watcher that is down stops no backup. */
-export function beat(url: Secret, script: string, moment: Beat, body = ''): Promise<string | undefined> {
-  return post(heartbeatUrl(url.reveal(), script, moment), body, 'text/plain');
+export function beat(
+  url: Secret,
+  script: string,
+  moment: Beat,
+  body = '',
+  timeoutMs = TIMEOUT_MS,
+): Promise<string | undefined> {
+  return post(heartbeatUrl(url.reveal(), script, moment), body, 'text/plain', timeoutMs);
 }
 
 /** Sends a failure's message to a Slack-compatible webhook; resolves to what went wrong, if anything. */
-export function notify(url: Secret, text: string): Promise<string | undefined> {
-  return post(new URL(url.reveal()), JSON.stringify({ text }), 'application/json');
+export function notify(url: Secret, text: string, timeoutMs = TIMEOUT_MS): Promise<string | undefined> {
+  return post(new URL(url.reveal()), JSON.stringify({ text }), 'application/json', timeoutMs);
 }
 
-async function post(url: URL, body: string, type: string): Promise<string | undefined> {
+async function post(url: URL, body: string, type: string, timeoutMs: number): Promise<string | undefined> {
   try {
     const response = await fetch(url, {
       method: 'POST',
       body,
       headers: { 'content-type': type },
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     await response.body?.cancel();
     return response.ok ? undefined : `${url.host} answered ${response.status}`;

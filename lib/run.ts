@@ -1,7 +1,7 @@
-import { createInterface } from 'node:readline/promises';
 import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
-import { EXIT, Failure, Interrupted, messageOf, Problems } from './failure.ts';
+import { ask } from './confirm.ts';
+import { EXIT, Failure, Interrupted, Problems, sentence } from './failure.ts';
 import { duration } from './format.ts';
 import { localHost, show } from './host.ts';
 import { acquire } from './lock.ts';
@@ -37,7 +37,8 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   for (const signal of Object.keys(SIGNALS) as Array<keyof typeof SIGNALS>) {
     process.on(signal, () => interruption.abort(new Interrupted(signal)));
   }
-  process.stdout.on('error', () => {});
+  // A reader that went away, or a terminal that was closed, must not keep us from cleaning up.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   let watcher: Awaited<ReturnType<typeof watch>> | undefined;
   let error: unknown;
   try {
@@ -48,6 +49,7 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
     await watcher?.started();
     const context = makeContext(definition, line, settings, report, interruption.signal, releases);
     if (definition.lock && !line.dryRun) await lock(name, definition.lock, context);
+    interruption.signal.throwIfAborted();
     await untilInterrupted(definition.run(context), interruption.signal);
   } catch (thrown) {
     error = interruption.signal.aborted ? interruption.signal.reason : thrown;
@@ -103,18 +105,6 @@ async function lock(name: string, lockName: string, { settings, report, defer }:
   );
 }
 
-async function ask(question: string, signal: AbortSignal): Promise<void> {
-  if (!process.stdin.isTTY) {
-    throw new Failure(`${question} There is no terminal to ask on`, { exit: EXIT.usage, next: 'say --yes' });
-  }
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  // readline makes Ctrl-C its own event; it has to stay a signal.
-  terminal.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
-  const answer = await terminal.question(`${question} [y/N] `, { signal });
-  terminal.close();
-  if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('not confirmed: nothing was changed');
-}
-
 async function untilInterrupted(running: Promise<void>, signal: AbortSignal): Promise<void> {
   const interrupted = new Promise<never>((_, reject) => {
     const late = () => setTimeout(() => reject(signal.reason), GRACE_MS).unref();
@@ -142,14 +132,6 @@ function tell(report: Report, name: string, error: unknown, verbose: boolean): v
   const failures = error instanceof Problems ? error.problems : [error];
   for (const failure of failures) report.error(sentence(failure));
   if (verbose && error instanceof Error) report.error(error.stack ?? name);
-}
-
-/** One line: what failed, and how to go on. */
-export function sentence(error: unknown): string {
-  const message = messageOf(error);
-  if (error instanceof Failure) return error.next ? `${message}. Next: ${error.next}` : message;
-  if (error instanceof Interrupted) return message;
-  return `unexpected: ${message}. Next: run it with --verbose and report what it shows`;
 }
 
 function exitCode(error: unknown): number {

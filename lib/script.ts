@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
-import type { Command as Commander, Option as CommanderOption } from 'commander';
 import type { appSettings } from './app.ts';
+import { commandLine } from './command-line.ts';
 import { EXIT } from './failure.ts';
 import type { Command, Host } from './host.ts';
 import type { Report, Step } from './report.ts';
@@ -74,12 +74,22 @@ export interface Context<S extends Settings = Settings, F extends Flags = Flags>
   defer(release: () => Promise<void> | void): void;
 }
 
+/** What documentation is made of: a script's name, and all that it states. */
+type Hear = (name: string, definition: Definition<Settings, Flags>) => void;
+let hear: Hear | undefined;
+
+/** From now on a script that is imported does not run: its definition goes to `listener`, for documentation. */
+export function onlyDescribe(listener: Hear): void {
+  hear = listener;
+}
+
 /** Runs the script that `meta` is the module of; the only thing a script file calls. */
 export async function script<S extends Settings, F extends Flags = Record<never, never>>(
   meta: ImportMeta,
   definition: Definition<S, F>,
 ): Promise<void> {
   const name = basename(meta.filename, '.ts');
+  if (hear) return hear(name, definition as unknown as Definition<Settings, Flags>);
   const [major = 0] = process.versions.node.split('.').map(Number);
   if (major < 24) {
     process.stderr.write(
@@ -89,8 +99,7 @@ export async function script<S extends Settings, F extends Flags = Record<never,
     process.exitCode = EXIT.usage;
     return;
   }
-  const commander = await import('commander');
-  const program = describe(commander, name, definition);
+  const program = await commandLine(name, definition as unknown as Definition<Settings, Flags>);
   try {
     program.parse();
   } catch (error) {
@@ -102,56 +111,4 @@ export async function script<S extends Settings, F extends Flags = Record<never,
     ...program.opts(),
     operands: program.args,
   });
-}
-
-function describe(
-  { Command, Option, InvalidArgumentError }: typeof import('commander'),
-  name: string,
-  definition: Definition<Settings, Flags> | Definition<never, never>,
-): Commander {
-  const {
-    does,
-    step,
-    example,
-    settings,
-    flags = {},
-    operands = {},
-    ...is
-  } = definition as Definition<Settings, Flags>;
-  const program = new Command(name)
-    .description(`${does}\n\nRunbook: ${step} (docs/runbook.md)`)
-    .exitOverride();
-  for (const [operand, about] of Object.entries(operands)) program.argument(operand, about);
-  for (const { flags: text, about, parse } of Object.values(flags)) {
-    const made: CommanderOption = new Option(text, about);
-    if (parse) made.argParser(parseWith(parse, InvalidArgumentError));
-    program.addOption(made);
-  }
-  if (is.changes) program.option('--dry-run', 'look at everything, print what would be done, change nothing');
-  if (is.reports) program.option('--json', 'answer with one JSON document on stdout');
-  if (is.asks) program.option('--yes', 'do not ask');
-  program
-    .option('--env-file <file...>', 'read settings from it; the environment wins (default: .env)')
-    .option('--verbose', 'show the stack of an error')
-    .helpOption('--help', 'show this')
-    .showSuggestionAfterError()
-    .addHelpText('after', () => {
-      const names = Object.values({ ...settings }).map((s) => s.name);
-      const list = [...names, 'NOTIFY_URL', 'HEARTBEAT_URL', 'AWS_*'].join(', ');
-      return `\nSettings (docs/settings.md): APP, APP_DIR, ${list}\n\nExample:\n  ${example}`;
-    });
-  return program;
-}
-
-function parseWith<T>(
-  parse: (raw: string) => T,
-  Invalid: new (message: string) => Error,
-): (raw: string) => T {
-  return (raw) => {
-    try {
-      return parse(raw);
-    } catch (error) {
-      throw new Invalid((error as Error).message);
-    }
-  };
 }

@@ -64,6 +64,10 @@ export function list<T>(parse: (raw: string) => T): (z: Zod) => ZodType<T[]> {
 /** A value that is never shown. */
 export const secret = (z: Zod): ZodType<Secret> => z.string().transform((raw) => new Secret(raw));
 
+/** An http(s) address that holds a key, and is therefore never shown. */
+export const secretUrl = (z: Zod): ZodType<Secret> =>
+  z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).transform((raw) => new Secret(raw));
+
 export type Settings = Record<string, Setting<unknown>>;
 export type Values<S extends Settings> = {
   [K in keyof S]: S[K] extends Setting<infer T, infer O> ? (true extends O ? T | undefined : T) : never;

@@ -10,7 +10,7 @@ export function stateDirectory(appDir: string): string {
   const folder = join(appDir, '.opsbook');
   try {
     const { uid, gid } = statSync(appDir);
-    ensure(folder, uid, gid, () => mkdirSync(folder, { mode: 0o700 }));
+    ensure(folder, uid, gid, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
     const ignore = join(folder, '.gitignore');
     ensure(ignore, uid, gid, () => writeFileSync(ignore, '*\n', { mode: 0o600 }));
   } catch (error) {
@@ -26,7 +26,8 @@ export function stateDirectory(appDir: string): string {
 export function stateFile(folder: string, name: string): string {
   const path = join(folder, name);
   const { uid, gid } = statSync(folder);
-  ensure(path, uid, gid, () => writeFileSync(path, '', { mode: 0o600 }));
+  // Appending nothing: another run may have made it, and written to it, since it was looked for.
+  ensure(path, uid, gid, () => writeFileSync(path, '', { mode: 0o600, flag: 'a' }));
   return path;
 }
 

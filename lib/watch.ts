@@ -1,10 +1,9 @@
 import { appSettings } from './app.ts';
-import { EXIT, Failure } from './failure.ts';
+import { EXIT, Failure, sentence } from './failure.ts';
 import { beat, hasHeartbeat, notify } from './notify.ts';
 import type { Report } from './report.ts';
-import { sentence } from './run.ts';
-import { mask } from './secret.ts';
-import { resolveSettings } from './settings.ts';
+import { mask, type Secret } from './secret.ts';
+import { resolveSettings, type Setting } from './settings.ts';
 
 /** Those who watch a run from afar: a heartbeat, and a webhook that hears of failures. */
 export interface Watcher {
@@ -18,11 +17,8 @@ export async function watch(
   raw: Readonly<Record<string, string>>,
   report: Report,
 ): Promise<Watcher> {
-  const { NOTIFY_URL, HEARTBEAT_URL } = appSettings;
-  const { NOTIFY_URL: webhook, HEARTBEAT_URL: heart } = await resolveSettings(
-    { NOTIFY_URL, HEARTBEAT_URL },
-    raw,
-  );
+  const webhook = await unlessWrong(appSettings.NOTIFY_URL, raw);
+  const heart = await unlessWrong(appSettings.HEARTBEAT_URL, raw);
   const pinged = heart && hasHeartbeat(heart.reveal(), script) ? heart : undefined;
   const heard = async (sent: Promise<string | undefined>, by: string) => {
     const problem = await sent;
@@ -43,4 +39,12 @@ export async function watch(
       }
     },
   };
+}
+
+/** The address of a watcher; what is wrong with it is told with all that is wrong with the settings. */
+async function unlessWrong(
+  setting: Setting<Secret, true>,
+  raw: Readonly<Record<string, string>>,
+): Promise<Secret | undefined> {
+  return (await resolveSettings({ setting }, raw).catch(() => undefined))?.setting;
 }

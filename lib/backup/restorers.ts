@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
-import { locate } from './files/directory.ts';
+import { locate } from './files/address.ts';
 import { type Copier, directoryCopier, directoryRestorer } from './files/restore-directory.ts';
 import { bucketRestorer } from './files-pending.ts';
 import type { Manifest, PartRecord } from './manifest.ts';

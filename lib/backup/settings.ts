@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { composeSettings } from '../compose.ts';
 import { Secret } from '../secret.ts';
 import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
-import { parseDirectory } from './files/directory.ts';
+import { parseDirectory } from './files/address.ts';
 import { type PostgresAddress, parseCompose, parseDirect } from './postgres/address.ts';
 import { parsePolicy } from './retention.ts';
 import { parseSqlite, type SqliteAddress } from './sqlite/address.ts';

@@ -1,0 +1,61 @@
+import { glob } from 'node:fs/promises';
+import { performance } from 'node:perf_hooks';
+import { ExecaError, execa } from 'execa';
+import { duration } from '../lib/format.ts';
+
+/**
+ * `npm test`: lint, types, dead code, and the three layers of tests; all of them run, and any failure fails the
+ * whole. The sandbox that the tests use is their own: one that is open to play in stays as it is. Its modules read
+ * this name when they are loaded, which is why they are imported later.
+ */
+process.env['OPSBOOK_SANDBOX'] = `${process.env['OPSBOOK_SANDBOX'] ?? 'opsbook'}-test`;
+
+const bats = ['node_modules/bats/bin/bats', '--print-output-on-failure', '--timing'];
+const sorted = async (pattern: string) => (await Array.fromAsync(glob(pattern))).sort();
+const outcomes: Array<{ name: string; ok: boolean; ms: number }> = [];
+
+async function stage(name: string, act: () => Promise<unknown>): Promise<void> {
+  process.stdout.write(`\n── ${name}\n`);
+  const started = performance.now();
+  let ok = true;
+  try {
+    await act();
+  } catch (error) {
+    ok = false;
+    // What a command failed with it has said itself.
+    if (!(error instanceof ExecaError)) process.stderr.write(`${(error as Error).message}\n`);
+  }
+  outcomes.push({ name, ok, ms: performance.now() - started });
+}
+
+const run = (command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
+  execa(command, args, { stdio: 'inherit', env, preferLocal: true });
+
+async function scripts(): Promise<void> {
+  const { up } = await import('./sandbox/world.ts');
+  const { exports } = await import('./sandbox/env.ts');
+  const world = await up();
+  const files = await sorted('test/{script,backup,server,deploy,sandbox}/*.bats');
+  // A filter that matches nothing exits 0.
+  if (files.length === 0) throw new Error('no tests found');
+  await run('bash', [...bats, ...files], exports(world));
+}
+
+await stage('lint', () => run('biome', ['check', '--error-on-warnings', '.']));
+await stage('types', () => run('tsc', []));
+await stage('dead code', () => run('knip', []));
+await stage('test/lib', async () => {
+  const files = await sorted('test/lib/**/*.test.ts');
+  if (files.length === 0) throw new Error('no tests found');
+  await run('node', ['--import', 'tsx', '--test', '--test-reporter=dot', ...files]);
+});
+await stage('scripts, in the sandbox', scripts);
+const { down } = await import('./sandbox/world.ts');
+await stage('take the sandbox down', () => down());
+
+process.stdout.write('\n');
+for (const { name, ok, ms } of outcomes)
+  process.stdout.write(`${ok ? '✓' : '✗'} ${name} (${duration(ms)})\n`);
+const failed = outcomes.filter((outcome) => !outcome.ok).length;
+process.stdout.write(`${outcomes.length - failed} passed, ${failed} failed\n`);
+process.exit(failed === 0 ? 0 : 1);

@@ -1,30 +1,11 @@
-import { isAbsolute, resolve } from 'node:path';
 import { EXIT, Failure, Problems } from '../../failure.ts';
 import { bytes, count } from '../../format.ts';
 import type { Prepared, Source, Work } from '../part.ts';
-import { type BytePath, below, fromText, nameOf, shown, some } from './paths.ts';
+import { type DirectoryAddress, locate } from './address.ts';
+import { isCutOff, readExchange } from './exchange.ts';
+import { type BytePath, below, fromText, shown, some } from './paths.ts';
 import { saveDirectory } from './save-directory.ts';
 import { isReadable, isRefusal, walk, walkOf } from './walk.ts';
-
-/** An item of BACKUP_DIRECTORIES. */
-export interface DirectoryAddress {
-  /** The part's name. */
-  name: string;
-  /** Absolute, or below APP_DIR. */
-  path: string;
-}
-
-/** `uploads` below APP_DIR, or `/srv/x`; the part is named after the last segment. */
-export function parseDirectory(raw: string): DirectoryAddress {
-  const name = nameOf(raw);
-  if (name === '') throw new Error(`${raw} gives no name for the part; write the directory's absolute path`);
-  return { name, path: raw };
-}
-
-/** Where a directory is on this host. */
-export function locate({ path }: DirectoryAddress, appDir: string): string {
-  return isAbsolute(path) ? resolve(path) : resolve(appDir, path);
-}
 
 /** A directory as a part of a backup: incremental, each content stored once under its SHA-256. */
 export function directorySource(address: DirectoryAddress, appDir: string): Source {
@@ -56,6 +37,7 @@ export function directorySource(address: DirectoryAddress, appDir: string): Sour
 
 /** Looks at everything that the backup will read. */
 async function survey({ name, uri }: Source, work: Work): Promise<{ files: number; size: number }> {
+  refuseHalfSwapped(name, work);
   const root = fromText(uri);
   const isRoot = process.getuid?.() === 0;
   const refused: BytePath[] = [];
@@ -80,6 +62,19 @@ async function survey({ name, uri }: Source, work: Work): Promise<{ files: numbe
   if (problems.length === 1) throw problems[0];
   if (problems.length > 1) throw new Problems(problems);
   return { files, size };
+}
+
+/** A swap that was cut off left some files in another directory: a backup of that would be a wrong one. */
+function refuseHalfSwapped(name: string, { stateDir, appDir }: Work): void {
+  const folder = stateDir ?? `${appDir}/.opsbook`;
+  const exchange = isReadable(fromText(folder)) ? readExchange(folder, name) : undefined;
+  if (!isCutOff(exchange)) return;
+  throw new Failure(
+    `${name}: the restore of ${exchange.id} was cut off while it moved files in ${exchange.live}`,
+    {
+      next: 'restore it again, or take it back: npx tsx scripts/backup/restore.ts --undo',
+    },
+  );
 }
 
 function refusal(name: string, paths: readonly BytePath[]): Failure {

@@ -85,6 +85,7 @@ export function swapIn(
     );
   }
   removeEmpty(beside);
+  if (exchange.created) removeEmpty(before);
 }
 
 /** Puts everything where it was before the swap, however far that had come. */

@@ -1,5 +1,4 @@
 import { Failure, Interrupted, messageOf } from '../../failure.ts';
-import { bytes } from '../../format.ts';
 import { type Measure, measured, type Opener } from '../seal.ts';
 import { Missing, type Store } from '../store.ts';
 
@@ -24,7 +23,7 @@ export async function fetchContent(
 ): Promise<void> {
   const damaged = (how: string, cause?: unknown) =>
     new Damaged(`${label}: its content ${store.address(key)} ${how}`, {
-      next: 'restore another backup that has an earlier content of it: npx tsx scripts/backup/list.ts',
+      next: 'restore it from another backup: npx tsx scripts/backup/list.ts',
       cause,
     });
   let found: Measure;
@@ -38,7 +37,7 @@ export async function fetchContent(
     // What age and the SDK's own checksum throw about bytes that are not what was stored.
     throw damaged(`is damaged (${messageOf(error)})`, error);
   }
-  if (found.bytes !== measure.bytes) throw damaged(`has ${bytes(found.bytes)} of ${bytes(measure.bytes)}`);
+  if (found.bytes !== measure.bytes) throw damaged(`has ${found.bytes} of ${measure.bytes} bytes`);
   if (found.sha256 !== measure.sha256) throw damaged(`is damaged: its SHA-256 is ${found.sha256}`);
 }
 

@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { Failure } from '../../failure.ts';
 import type { BucketPart, DirectoryPart } from '../manifest.ts';
 import type { Opener } from '../seal.ts';
 import type { Store } from '../store.ts';
 import { contentKey } from './contents.ts';
+import { fetchContent } from './fetch.ts';
 import { folderIn, writeWhole } from './keep.ts';
 import { measureOf } from './read.ts';
 import { contentsOfTree } from './tree.ts';
@@ -40,22 +39,16 @@ export function forgetTrees(stateDir: string, kept: ReadonlySet<string>): void {
 
 /**
  * The tree of a part, whole and checked against its hash.
- * @throws Failure when it is neither here nor to be read from the store, or is damaged
+ * @throws Failure when it is neither here nor may be read from the store; Damaged when it is missing or another there
  */
 export async function readTree(part: FilesPart, { store, opener, stateDir }: Reader): Promise<Buffer> {
-  const { key, sha256 } = part.tree;
+  const { key, sha256, bytes } = part.tree;
   const copy = stateDir === undefined ? undefined : copiedTree(stateDir, sha256);
   if (copy) return copy;
   const chunks: Uint8Array[] = [];
-  const found = createHash('sha256');
-  for await (const chunk of await opener.open(await store.get(key), key)) {
-    chunks.push(chunk);
-    found.update(chunk);
-  }
-  if (found.digest('hex') === sha256) return Buffer.concat(chunks);
-  throw new Failure(`${part.name}: its list of files is damaged in the store: ${store.address(key)}`, {
-    next: 'restore another backup: npx tsx scripts/backup/list.ts',
-  });
+  const wanted = { key, measure: { sha256, bytes }, label: `${part.name}: its list of files` };
+  await fetchContent({ store, opener }, wanted, (chunk) => void chunks.push(chunk));
+  return Buffer.concat(chunks);
 }
 
 /** The key of every content that a part references, its tree's among them. */
@@ -71,7 +64,8 @@ export async function contentOf(part: FilesPart, reader: Reader): Promise<Set<st
 export const copyOf = (stateDir: string, sha256: string) =>
   `${folderIn(stateDir, 'trees')}/${sha256}.jsonl.zst`;
 
-function copiedTree(stateDir: string, sha256: string): Buffer | undefined {
+/** The copy of a tree that this host wrote, or nothing. */
+export function copiedTree(stateDir: string, sha256: string): Buffer | undefined {
   try {
     const tree = zstdDecompressSync(readFileSync(copyOf(stateDir, sha256)));
     return measureOf(tree).sha256 === sha256 ? tree : undefined;

@@ -60,7 +60,7 @@ function swapping(
       const was = exists ? attributesOf(live) : becomes;
       const incoming = namesOf(beside);
       swapIn(stateDir, { part: name, id, live, created: !exists, beside, before, incoming, was, becomes });
-      return before;
+      return exists ? before : '';
     },
     async swapBack() {
       const exchange = readExchange(stateDir, name);

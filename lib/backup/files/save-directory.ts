@@ -30,7 +30,7 @@ export async function saveDirectory(source: Source, work: Work, step: Step): Pro
   const place = stateDir === undefined ? undefined : { stateDir, part: source, store, suffix };
   const memory = place && recall(place);
   const contents = await openContents({ store, suffix }, memory);
-  const scan = await look(source, work, memory?.known);
+  const scan = await look(source, work, contents, memory?.known);
   const gone = await storeUnread(scan, source, work, contents, step);
   const added = { ...contents.added };
   const { entries, known } = scan;
@@ -101,6 +101,7 @@ interface Scan {
 async function look(
   source: Source,
   work: Work,
+  contents: Contents,
   before: ReadonlyMap<string, Known> | undefined,
 ): Promise<Scan> {
   const root = fromText(source.uri);
@@ -110,7 +111,7 @@ async function look(
     if (stats.isFile()) {
       scan.total += 1;
       const known = before?.get(path);
-      if (known && known.stamp === stampOf(stats)) {
+      if (known?.stamp === stampOf(stats) && contents.has({ sha256: known.sha256, bytes: stats.size })) {
         scan.known.set(path, known);
         scan.entries.push({ ...common(path, stats), type: 'file', size: stats.size, sha256: known.sha256 });
       } else scan.unread.push({ path, size: stats.size });

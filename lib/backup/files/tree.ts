@@ -1,5 +1,5 @@
 import { Failure } from '../../failure.ts';
-import { type BytePath, toBytes, toText } from './paths.ts';
+import { type BytePath, fromText, shown, toBytes, toText } from './paths.ts';
 
 interface Common {
   path: BytePath;
@@ -86,17 +86,21 @@ export function* parseObjects(tree: Buffer): Generator<ObjectEntry> {
   for (const line of linesOf(tree)) yield JSON.parse(line) as ObjectEntry;
 }
 
-/** The hash of every content that a tree of either kind names, with the first path that has it. */
-export function contentsOfTree(tree: Buffer): Map<string, string> {
-  const contents = new Map<string, string>();
+/** A content, and the first path that has it. */
+export interface Content {
+  sha256: string;
+  bytes: number;
+  path: string;
+}
+
+/** Every content that a tree of either kind names, by its hash. */
+export function contentsOfTree(tree: Buffer): Map<string, Content> {
+  const contents = new Map<string, Content>();
   for (const line of linesOf(tree)) {
-    const {
-      sha256,
-      path,
-      path_base64: encoded,
-      key,
-    } = JSON.parse(line) as Record<string, string | undefined>;
-    if (sha256 && !contents.has(sha256)) contents.set(sha256, key ?? path ?? `base64 ${encoded}`);
+    const { sha256, size, path, path_base64: encoded, key } = JSON.parse(line);
+    if (!sha256 || contents.has(sha256)) continue;
+    const name = key ?? path ?? Buffer.from(encoded, 'base64').toString();
+    contents.set(sha256, { sha256, bytes: size, path: shown(fromText(name)) });
   }
   return contents;
 }

@@ -67,8 +67,10 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
     ...keys('SANDBOX_ADMIN', users.admin),
   };
   if (world.engine.host) values.SANDBOX_DOCKER_HOST = world.engine.host;
-  for (const [major, address] of Object.entries(world.postgres))
-    values[`SANDBOX_POSTGRES_${major}`] = address;
+  for (const [major, server] of Object.entries(world.postgres)) {
+    values[`SANDBOX_POSTGRES_${major}`] = server.url;
+    values[`SANDBOX_POSTGRES_${major}_COMPOSE_FILE`] = server.composeFile;
+  }
   return values;
 }
 

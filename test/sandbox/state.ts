@@ -1,5 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { rename, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { directory, stateDir } from './names.ts';
 
@@ -26,10 +25,10 @@ export function readState(): State {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as State) : {};
 }
 
-/** Adds to the state; the file is readable by its owner only. */
-export async function updateState(change: State): Promise<void> {
+/** Adds to the state, in one step: parts that start side by side write to it. The file is its owner's only. */
+export function updateState(change: State): void {
   const next = { ...readState(), ...change };
   directory(stateDir);
-  await writeFile(`${file}.new`, `${JSON.stringify(next, null, 2)}\n`, { mode: 0o600 });
-  await rename(`${file}.new`, file);
+  writeFileSync(`${file}.new`, `${JSON.stringify(next, null, 2)}\n`, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
 }

@@ -5,7 +5,7 @@ import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/c
 import { awsUrl, ensureAws } from './cloud/aws.ts';
 import { describeHost, ensureHost, haltHost } from './hosts/host.ts';
 import { ensureStore } from './hosts/store.ts';
-import { ensureImages, type ImageName, onHosts } from './images/catalogue.ts';
+import { ensureImages, type ImageName } from './images/catalogue.ts';
 import { dockerConfig, ensureCompose } from './machine/compose.ts';
 import { docker, isRunning } from './machine/docker.ts';
 import { type Engine, ensureEngine, findEngine, stopIfUnused } from './machine/engine.ts';
@@ -13,18 +13,24 @@ import { withLock } from './machine/lock.ts';
 import { containerName, label, prefix, SandboxError, stateDir } from './names.ts';
 import { ensureNetwork } from './network.ts';
 import { step } from './progress.ts';
-import { ensurePostgres, postgresUrl } from './services/postgres.ts';
+import {
+  describePostgres,
+  ensurePostgres,
+  type Major,
+  majors,
+  type PostgresServer,
+} from './services/postgres.ts';
 import { type Credentials, readState } from './state.ts';
 
 /** What `up` can be asked for; AWS comes with each. */
-export const parts = ['bloaty', 'chitram', 'postgres', 'aws'] as const;
+export const parts = ['bloaty', 'chitram', 'postgres', 'postgres15', 'aws'] as const;
 export type Part = (typeof parts)[number];
 
 export interface World {
   engine: Engine;
   aws: { url: string; users: Record<string, Credentials> };
-  /** URL of the server outside the hosts, by major version */
-  postgres: Record<number, string>;
+  /** servers outside the hosts, by major version */
+  postgres: Partial<Record<Major, PostgresServer>>;
   /** DOCKER_CONFIG for this machine, when its docker has no Compose of its own */
   dockerConfig: string | undefined;
   bloaty?: AppWorld;
@@ -32,6 +38,8 @@ export interface World {
 }
 
 const apps = [bloaty, chitram];
+const postgresPart: Record<Major, Part> = { 15: 'postgres15', 17: 'postgres' };
+const postgresImage: Record<Major, ImageName> = { 15: 'postgres15', 17: 'postgres' };
 
 /** Brings up what is not up yet. Warm it takes some seconds, on a new machine some minutes. */
 export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
@@ -41,20 +49,31 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
     return found;
   });
   const withHosts = apps.filter((app) => (wanted as string[]).includes(app.name));
-  const names: ImageName[] = ['moto', 'postgres'];
-  if (withHosts.length > 0) names.push('host', ...Object.values(onHosts));
-  const images = await ensureImages(engine, [...new Set(names)]);
-  await ensureAws(engine, images.get('moto')!);
-  for (const app of withHosts) await upApp(engine, app, images);
-  if (wanted.includes('postgres')) await ensurePostgres(engine, images.get('postgres')!, 17);
+  const servers = majors.filter((major) => wanted.includes(postgresPart[major]));
+  const names: ImageName[] = ['moto', ...servers.map((major) => postgresImage[major])];
+  // Every part but AWS runs by Compose, and the host's image is where the machine takes the plugin from.
+  if (withHosts.length + servers.length > 0) names.push('host');
+  const images = await ensureImages(engine, [
+    ...names,
+    ...withHosts.flatMap((app) => Object.values(app.images)),
+  ]);
+  if (images.has('host')) await ensureCompose(engine, images.get('host')!);
+  await Promise.all([
+    ensureAws(engine, images.get('moto')!),
+    inTurn(withHosts, (app) => upApp(engine, app, images)),
+    inTurn(servers, (major) => ensurePostgres(engine, images.get(postgresImage[major])!, major)),
+  ]);
   return describe(engine);
+}
+
+async function inTurn<T>(all: T[], run: (one: T) => Promise<void>): Promise<void> {
+  for (const one of all) await run(one);
 }
 
 async function upApp(engine: Engine, app: ComposeApp, images: Map<ImageName, string>): Promise<void> {
   const image = images.get('host')!;
-  await ensureCompose(engine, image);
-  const tags = Object.entries(onHosts).map(([name, built]) => [name, images.get(built)!]);
-  const store = await ensureStore(engine, image, Object.fromEntries(tags));
+  const tags = Object.entries(app.images).map(([name, built]) => [name, images.get(built)!]);
+  const store = await ensureStore(engine, app.name, image, Object.fromEntries(tags));
   const isNew = await ensureHost(engine, app.host, image, store);
   const host = await describeHost(engine, app.host);
   await ensureApp(engine, app, host!, isNew);
@@ -62,10 +81,10 @@ async function upApp(engine: Engine, app: ComposeApp, images: Map<ImageName, str
 
 async function describe(engine: Engine): Promise<World> {
   const state = readState();
-  const postgres: Record<number, string> = {};
-  for (const major of [17]) {
-    const url = await postgresUrl(engine, major);
-    if (url) postgres[major] = url;
+  const postgres: World['postgres'] = {};
+  for (const major of majors) {
+    const server = await describePostgres(engine, major);
+    if (server) postgres[major] = server;
   }
   const world: World = {
     engine,
@@ -105,7 +124,7 @@ async function removeAll(engine: Engine): Promise<void> {
   const ours = ['--filter', `label=${label}=${prefix}`];
   const lines = (text: string): string[] => text.split('\n').filter(Boolean);
   const containers = lines(await docker(engine, ['ps', '-aq', ...ours]));
-  for (const app of apps) await haltHost(engine, containerName(app.host.name));
+  await Promise.all(apps.map((app) => haltHost(engine, containerName(app.host.name))));
   if (containers.length > 0) await docker(engine, ['rm', '--force', '--volumes', ...containers]);
   const networks = lines(await docker(engine, ['network', 'ls', '-q', ...ours]));
   if (networks.length > 0) await docker(engine, ['network', 'rm', ...networks]);

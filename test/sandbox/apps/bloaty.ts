@@ -5,6 +5,12 @@ import type { ComposeApp } from './compose-app.ts';
 export const bloaty: ComposeApp = {
   name: 'bloaty',
   host: { name: 'bloaty', user: 'ec2-user', morePorts: [] },
+  images: {
+    'sandbox/postgres:17': 'postgres',
+    'sandbox/redis:8': 'redis',
+    'sandbox/web:1.0.0': 'web',
+    'sandbox/nginx:1.26': 'nginx',
+  },
   directories: ['uploads'],
   files: ['docker-compose.yml', 'nginx.conf'],
   settings: () => {

@@ -5,6 +5,13 @@ import type { ComposeApp } from './compose-app.ts';
 export const chitram: ComposeApp = {
   name: 'chitram',
   host: { name: 'chitram', user: 'deploy', morePorts: [9000] },
+  images: {
+    'sandbox/postgres:17': 'postgres',
+    'sandbox/redis:8': 'redis',
+    'sandbox/web:1.0.0': 'web',
+    'sandbox/caddy:2.6': 'caddy',
+    'sandbox/swift:2.35': 'swift',
+  },
   directories: [],
   files: ['docker-compose.yml', 'Caddyfile'],
   settings: () => {

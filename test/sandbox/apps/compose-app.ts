@@ -1,10 +1,10 @@
 import { chmod, cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { appDir, giveTo, type Host, type HostSpec } from '../hosts/host.ts';
-import { dockerConfig } from '../machine/compose.ts';
-import { type Engine, engineEnv } from '../machine/engine.ts';
-import { directory, SandboxError, sandboxDir } from '../names.ts';
+import type { ImageName } from '../images/catalogue.ts';
+import { composeUp } from '../machine/compose.ts';
+import type { Engine } from '../machine/engine.ts';
+import { directory, sandboxDir } from '../names.ts';
 import { step } from '../progress.ts';
 import { readState, updateState } from '../state.ts';
 import { answers, waitFor } from '../wait.ts';
@@ -13,6 +13,8 @@ import { answers, waitFor } from '../wait.ts';
 export interface ComposeApp {
   name: 'bloaty' | 'chitram';
   host: HostSpec;
+  /** what the host's engine has from the start: the names of the compose file, and our images */
+  images: Record<string, ImageName>;
   /** directories that exist beside the compose file */
   directories: string[];
   /** files of test/sandbox/apps/<name> that are put into the app's directory */
@@ -39,7 +41,7 @@ const envFile = (settings: Record<string, string>): string =>
 async function install(app: ComposeApp): Promise<void> {
   const dir = directory(appDir(app.host.name, app.name));
   const settings = readState().apps?.[app.name] ?? app.settings();
-  await updateState({ apps: { ...readState().apps, [app.name]: settings } });
+  updateState({ apps: { ...readState().apps, [app.name]: settings } });
   for (const file of app.files) await cp(join(sandboxDir, 'apps', app.name, file), join(dir, file));
   for (const name of app.directories) directory(dir, name);
   await writeFile(join(dir, '.env'), envFile(settings), { mode: 0o600 });
@@ -53,18 +55,7 @@ export async function ensureApp(engine: Engine, app: ComposeApp, host: Host, isN
   if (isNew) await install(app);
   const dir = appDir(host.name, app.name);
   await step(`starting ${app.name}`, async () => {
-    const config = await dockerConfig(engine);
-    const env = engineEnv({ host: host.dockerHost, ours: false });
-    if (config) env.DOCKER_CONFIG = config;
-    for (const name of Object.keys(env)) if (name.startsWith('COMPOSE_')) delete env[name];
-    const up = await execa('docker', ['compose', 'up', '--detach', '--wait', '--quiet-pull'], {
-      cwd: dir,
-      env,
-      extendEnv: false,
-      reject: false,
-    });
-    if (up.exitCode !== 0)
-      throw new SandboxError(`${app.name} does not start in ${dir}: ${up.stderr.slice(-600)}`);
+    await composeUp(engine, { host: host.dockerHost, ours: false }, dir);
     const url = `http://127.0.0.1:${host.ports[80]}/health`;
     await waitFor(`${app.name} to be healthy (${url})`, 30, () => answers(url));
   });

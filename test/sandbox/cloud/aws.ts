@@ -32,7 +32,7 @@ export async function awsUrl(engine: Engine): Promise<string> {
 
 /** A running AWS with its buckets and users. */
 export async function ensureAws(engine: Engine, image: string): Promise<void> {
-  if (await isRunning(engine, name)) {
+  if (await isRunning(engine, name, image)) {
     if (readState().awsContainer === (await containerId(engine, name))) return;
   }
   await step('starting AWS (moto)', async () => {

@@ -71,5 +71,5 @@ export async function seed(endpoint: string, container: string): Promise<void> {
   }
   awsUsers.admin = await createUser(iam, 'admin', await policy('admin', 'bloaty'));
   await fetch(`${endpoint}/moto-api/reset-auth`, { method: 'POST', body: '0' });
-  await updateState({ awsContainer: container, awsUsers });
+  updateState({ awsContainer: container, awsUsers });
 }

@@ -45,7 +45,7 @@ export async function ensureHost(
   store: string,
 ): Promise<boolean> {
   const container = containerName(spec.name);
-  if (await isRunning(engine, container)) return false;
+  if (await isRunning(engine, container, image)) return false;
   await step(`starting the host ${spec.name}`, async () => {
     await ensureKey(engine, image);
     await removeContainer(engine, container);

@@ -10,6 +10,9 @@ import { waitFor } from '../wait.ts';
 /** Images that the hosts' engines know from the start: name in compose files → tag on the machine's engine. */
 export type HostImages = Record<string, string>;
 
+/** Label of a store's volume: the app that its images are for. */
+const storeLabel = 'opsbook.store';
+
 /** What a container needs to run a Docker engine of its own, where --privileged may be more than the machine has. */
 export const nestingArgs = [
   ...['--cap-add', 'SYS_ADMIN', '--cap-add', 'NET_ADMIN', '--cap-add', 'SYS_PTRACE'],
@@ -22,12 +25,17 @@ export const nestingArgs = [
  * The volume from which hosts take their images. Loading images takes longer than everything else together, so it is
  * done once, into a pristine store; a host starts with hard links to its layers.
  */
-export async function ensureStore(engine: Engine, hostImage: string, images: HostImages): Promise<string> {
+export async function ensureStore(
+  engine: Engine,
+  name: string,
+  hostImage: string,
+  images: HostImages,
+): Promise<string> {
   const key = createHash('sha256')
     .update(JSON.stringify([hostImage, images]))
     .digest('hex')
     .slice(0, 12);
-  const volume = `${storeVolume}-${key}`;
+  const volume = `${storeVolume}-${name}-${key}`;
   const complete = [
     'run',
     '--rm',
@@ -45,14 +53,21 @@ export async function ensureStore(engine: Engine, hostImage: string, images: Hos
   if (await isComplete()) return volume;
   await withLock('build', async () => {
     if (await isComplete()) return;
-    await step('loading the images for the hosts', () => fill(engine, volume, hostImage, images));
+    await step(`loading the images for ${name}'s host`, () => fill(engine, volume, name, hostImage, images));
   });
   return volume;
 }
 
-async function fill(engine: Engine, volume: string, hostImage: string, images: HostImages): Promise<void> {
-  await removeOldStores(engine);
-  await docker(engine, ['volume', 'create', '--label', `${label}=store`, volume]);
+async function fill(
+  engine: Engine,
+  volume: string,
+  app: string,
+  hostImage: string,
+  images: HostImages,
+): Promise<void> {
+  await removeOldStores(engine, app);
+  const labels = ['--label', `${label}=store`, '--label', `${storeLabel}=${app}`];
+  await docker(engine, ['volume', 'create', ...labels, volume]);
   const name = containerName('store');
   await removeContainer(engine, name);
   const argv = ['run', '--detach', '--name', name, ...ourLabel, ...nestingArgs, '--network', 'none'];
@@ -86,7 +101,7 @@ async function fill(engine: Engine, volume: string, hostImage: string, images: H
 }
 
 /** Stores of images that have changed since; one that a host still uses cannot be removed, and stays. */
-async function removeOldStores(engine: Engine): Promise<void> {
-  const stdout = await docker(engine, ['volume', 'ls', '-q', '--filter', `label=${label}=store`]);
+async function removeOldStores(engine: Engine, app: string): Promise<void> {
+  const stdout = await docker(engine, ['volume', 'ls', '-q', '--filter', `label=${storeLabel}=${app}`]);
   for (const volume of stdout.split('\n').filter(Boolean)) await tryDocker(engine, ['volume', 'rm', volume]);
 }

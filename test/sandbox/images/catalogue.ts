@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { webFiles } from '../apps/web/bundle.ts';
 import { aptFiles } from '../machine/apt.ts';
 import { tryDocker } from '../machine/docker.ts';
@@ -7,21 +8,24 @@ import { step } from '../progress.ts';
 import { buildImage, type ImageSpec, imageTag } from './build.ts';
 import { debianTag, ensureDebian, type Suite } from './debian.ts';
 
-export type ImageName = 'moto' | 'host' | 'postgres' | 'redis' | 'nginx' | 'caddy' | 'swift' | 'web';
+export type ImageName =
+  | 'moto'
+  | 'host'
+  | 'postgres'
+  | 'postgres15'
+  | 'redis'
+  | 'nginx'
+  | 'caddy'
+  | 'swift'
+  | 'web';
 
-/** What the hosts' engines have, by the names that the compose files use. */
-export const onHosts: Record<string, ImageName> = {
-  'sandbox/postgres:17': 'postgres',
-  'sandbox/redis:8': 'redis',
-  'sandbox/nginx:1.26': 'nginx',
-  'sandbox/caddy:2.6': 'caddy',
-  'sandbox/swift:2.35': 'swift',
-  'sandbox/web:1.0.0': 'web',
-};
+/** Two at a time: while one unpacks packages, the other fetches its own. */
+const inPairs = pLimit(2);
 
 interface Built {
   spec: ImageSpec;
   tag: string;
+  suite: Suite;
 }
 
 async function base(suite: Suite): Promise<Built> {
@@ -32,24 +36,39 @@ async function base(suite: Suite): Promise<Built> {
     from: { arg: 'DEBIAN', tag: debianTag(suite) },
     files: { '90machine': { text: apt.conf }, 'sandbox.sources': { text: apt.sources } },
   };
-  return { spec, tag: await imageTag(spec) };
+  return { spec, tag: await imageTag(spec), suite };
 }
 
-async function catalogue(): Promise<{ base: Built; images: Map<ImageName, Built> }> {
-  const trixie = await base('trixie');
-  const from = { arg: 'BASE', tag: trixie.tag };
-  const specs: (ImageSpec & { name: ImageName })[] = [
-    ...(['moto', 'host', 'redis', 'nginx', 'caddy', 'swift'] as const).map((name) => ({
-      name,
-      context: name,
-      from,
-    })),
-    { name: 'postgres', context: 'postgres', from, args: { VERSION: '17' } },
-    { name: 'web', context: 'web', from, args: { VERSION: '1.0.0' }, files: await webFiles() },
-  ];
+type Variant = Pick<ImageSpec, 'args' | 'files'> & { context?: string; suite?: Suite };
+
+async function variants(): Promise<Record<ImageName, Variant>> {
+  return {
+    moto: {},
+    host: {},
+    redis: {},
+    nginx: {},
+    caddy: {},
+    swift: {},
+    postgres: { args: { VERSION: '17' } },
+    // Each Debian has one PostgreSQL: the older server comes with the older Debian.
+    postgres15: { context: 'postgres', suite: 'bookworm', args: { VERSION: '15' } },
+    web: { args: { VERSION: '1.0.0' }, files: await webFiles() },
+  };
+}
+
+/** What is to be built for these images, and the bases below them. */
+async function plan(names: ImageName[]): Promise<{ bases: Built[]; images: Map<ImageName, Built> }> {
+  const all = await variants();
+  const suites = new Set(names.map((name) => all[name].suite ?? 'trixie'));
+  const bases = new Map<Suite, Built>();
+  for (const suite of suites) bases.set(suite, await base(suite));
   const images = new Map<ImageName, Built>();
-  for (const spec of specs) images.set(spec.name, { spec, tag: await imageTag(spec) });
-  return { base: trixie, images };
+  for (const name of names) {
+    const { context = name, suite = 'trixie', ...rest } = all[name];
+    const spec = { name, context, from: { arg: 'BASE', tag: bases.get(suite)!.tag }, ...rest };
+    images.set(name, { spec, tag: await imageTag(spec), suite });
+  }
+  return { bases: [...bases.values()], images };
 }
 
 async function missing(engine: Engine, wanted: Built[]): Promise<Built[]> {
@@ -63,19 +82,25 @@ async function missing(engine: Engine, wanted: Built[]): Promise<Built[]> {
   return wanted.filter(({ tag }) => !stdout.includes(`"${tag}"`));
 }
 
+async function buildMissing(engine: Engine, bases: Built[], wanted: Built[]): Promise<void> {
+  const absent = await missing(engine, wanted);
+  const suites = new Set(absent.map(({ suite }) => suite));
+  for (const { spec, tag, suite } of await missing(engine, bases)) {
+    if (!suites.has(suite)) continue;
+    await ensureDebian(engine, suite);
+    await buildImage(engine, spec, tag);
+  }
+  await Promise.all(absent.map(({ spec, tag }) => inPairs(() => buildImage(engine, spec, tag))));
+}
+
 /** Tags of these images; builds what this machine does not have yet. */
 export async function ensureImages(engine: Engine, names: ImageName[]): Promise<Map<ImageName, string>> {
-  const known = await catalogue();
-  const wanted = names.map((name) => known.images.get(name)!);
+  const { bases, images } = await plan([...new Set(names)]);
+  const wanted = [...images.values()];
   if ((await missing(engine, wanted)).length > 0) {
     await step('building images (the first time takes some minutes)', () =>
-      withLock('build', async () => {
-        await ensureDebian(engine, 'trixie');
-        for (const built of await missing(engine, [known.base]))
-          await buildImage(engine, built.spec, built.tag);
-        for (const built of await missing(engine, wanted)) await buildImage(engine, built.spec, built.tag);
-      }),
+      withLock('build', () => buildMissing(engine, bases, wanted)),
     );
   }
-  return new Map(names.map((name) => [name, known.images.get(name)!.tag]));
+  return new Map([...images].map(([name, { tag }]) => [name, tag]));
 }

@@ -42,3 +42,23 @@ export async function ensureCompose(engine: Engine, hostImage: string): Promise<
     if (!(await dockerConfig(engine))) throw new SandboxError(`docker compose does not run with ${target}`);
   });
 }
+
+/**
+ * `docker compose up --wait` in a directory, against `target`; `engine` is the machine's.
+ * @throws SandboxError with the end of what Compose said
+ */
+export async function composeUp(engine: Engine, target: Engine, dir: string): Promise<void> {
+  const env = engineEnv(target);
+  const config = await dockerConfig(engine);
+  if (config) env.DOCKER_CONFIG = config;
+  // The settings are those of the .env in the directory, whatever this shell operates at the moment.
+  for (const name of Object.keys(env)) if (/^(COMPOSE_|POSTGRES_|APP_VERSION$)/.test(name)) delete env[name];
+  const up = await execa('docker', ['compose', 'up', '--detach', '--wait', '--quiet-pull'], {
+    cwd: dir,
+    env,
+    extendEnv: false,
+    reject: false,
+  });
+  if (up.exitCode !== 0)
+    throw new SandboxError(`docker compose up failed in ${dir}: ${up.stderr.slice(-600)}`);
+}

@@ -1,5 +1,6 @@
 import { execa } from 'execa';
 import { label, prefix } from '../names.ts';
+import { say } from '../progress.ts';
 import { type Engine, engineEnv } from './engine.ts';
 
 export interface Ran {
@@ -34,9 +35,18 @@ export async function removeContainer(engine: Engine, name: string): Promise<voi
   await tryDocker(engine, ['rm', '--force', '--volumes', name]);
 }
 
-export async function isRunning(engine: Engine, name: string): Promise<boolean> {
-  const { stdout } = await tryDocker(engine, ['inspect', '--format', '{{.State.Running}}', name]);
-  return stdout.trim() === 'true';
+/**
+ * True when the container runs. When it runs on another image than `image`, says so: what is in it may be
+ * in use, so it is not replaced unasked.
+ */
+export async function isRunning(engine: Engine, name: string, image?: string): Promise<boolean> {
+  const format = '{{.State.Running}} {{.Config.Image}}';
+  const { stdout } = await tryDocker(engine, ['inspect', '--format', format, name]);
+  const [running, its] = stdout.trim().split(' ');
+  if (running !== 'true') return false;
+  if (image && its !== image)
+    say(`${name} runs an older image: npm run sandbox -- down, and up again, renews it`);
+  return true;
 }
 
 export async function containerId(engine: Engine, name: string): Promise<string> {

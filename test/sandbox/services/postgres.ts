@@ -1,34 +1,59 @@
 import { randomBytes } from 'node:crypto';
-import { docker, isRunning, ourLabel, publishedPort, removeContainer, tryDocker } from '../machine/docker.ts';
+import { cp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { composeUp } from '../machine/compose.ts';
+import { isRunning, publishedPort, removeContainer } from '../machine/docker.ts';
 import type { Engine } from '../machine/engine.ts';
-import { containerName } from '../names.ts';
+import { containerName, directory, prefix, sandboxDir, stateDir } from '../names.ts';
 import { network } from '../network.ts';
 import { step } from '../progress.ts';
 import { readState, updateState } from '../state.ts';
-import { waitFor } from '../wait.ts';
 
-const nameOf = (major: number): string => containerName(`postgres${major}`);
+/** The servers that can be had: 15 is older than pg_dump's own zstd. */
+export const majors = [15, 17] as const;
+export type Major = (typeof majors)[number];
 
-/** A PostgreSQL server outside every host, as a managed database is; reached by its URL only. */
-export async function ensurePostgres(engine: Engine, image: string, major: number): Promise<void> {
-  const name = nameOf(major);
-  if (await isRunning(engine, name)) return;
+export interface PostgresServer {
+  /** `postgres://…` from this machine */
+  url: string;
+  /** its compose file, service `db`, for the machine's engine */
+  composeFile: string;
+}
+
+const project = (major: Major): string => containerName(`postgres${major}`);
+const container = (major: Major): string => `${project(major)}-db-1`;
+const dirOf = (major: Major): string => join(stateDir, 'services', `postgres${major}`);
+
+/** Starts a PostgreSQL server that is reached by its URL, or by Compose on the machine's engine. */
+export async function ensurePostgres(engine: Engine, image: string, major: Major): Promise<void> {
+  if (await isRunning(engine, container(major), image)) return;
   await step(`starting PostgreSQL ${major}`, async () => {
     const password = readState().postgresPassword ?? randomBytes(24).toString('base64');
-    await updateState({ postgresPassword: password });
-    await removeContainer(engine, name);
-    const argv = ['run', '--detach', '--name', name, ...ourLabel, '--network', network];
-    argv.push('--network-alias', `postgres${major}.sandbox`, '--publish', '127.0.0.1::5432');
-    argv.push('--env', `POSTGRES_PASSWORD=${password}`, '--env', 'POSTGRES_DB=app');
-    await docker(engine, [...argv, image]);
-    const ready = ['exec', name, 'pg_isready', '-q', '-h', '127.0.0.1'];
-    await waitFor(`PostgreSQL ${major}`, 60, async () => (await tryDocker(engine, ready)).code === 0);
+    updateState({ postgresPassword: password });
+    await removeContainer(engine, container(major));
+    const dir = directory(dirOf(major));
+    await cp(join(sandboxDir, 'services/docker-compose.yml'), join(dir, 'docker-compose.yml'));
+    const settings = {
+      PROJECT: project(major),
+      SANDBOX: prefix,
+      NETWORK: network,
+      ALIAS: `postgres${major}.sandbox`,
+      POSTGRES_IMAGE: image,
+      POSTGRES_PASSWORD: password,
+    };
+    const text = Object.entries(settings).map(([name, value]) => `${name}='${value}'\n`);
+    await writeFile(join(dir, '.env'), text.join(''), { mode: 0o600 });
+    await composeUp(engine, engine, dir);
   });
 }
 
-/** `postgres://…` from this machine, or undefined when that server does not run. */
-export async function postgresUrl(engine: Engine, major: number): Promise<string | undefined> {
-  if (!(await isRunning(engine, nameOf(major)))) return undefined;
+/** The running server of that version, or undefined. */
+export async function describePostgres(engine: Engine, major: Major): Promise<PostgresServer | undefined> {
+  if (!(await isRunning(engine, container(major)))) return undefined;
   const password = encodeURIComponent(readState().postgresPassword ?? '');
-  return `postgres://postgres:${password}@127.0.0.1:${await publishedPort(engine, nameOf(major), 5432)}/app`;
+  const port = await publishedPort(engine, container(major), 5432);
+  return {
+    url: `postgres://postgres:${password}@127.0.0.1:${port}/app`,
+    composeFile: join(dirOf(major), 'docker-compose.yml'),
+  };
 }

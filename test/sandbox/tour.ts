@@ -30,7 +30,10 @@ async function recovery(app: Scripts, before: Fingerprint): Promise<void> {
   );
   await step('restore', async () => {
     await app.run('restore', ['latest', '--yes'], 'reader');
-    return sameness(before, await fingerprint(app));
+    const same = sameness(before, await fingerprint(app));
+    const { status } = await fetch(app.env['HEALTH_URL'] ?? '');
+    if (status !== 200) throw new Error(`the app still answers ${status}`);
+    return `${same}; the app answers ${status}`;
   });
 
   tell('5. And so that nobody has to hope for the next time: a drill, which cron runs every week.');

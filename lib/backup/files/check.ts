@@ -21,7 +21,8 @@ interface Reading {
 export async function checkContent(part: FilesPart, reading: Reading, step: Step): Promise<string[]> {
   let tree: Buffer;
   try {
-    tree = await readTree(part, reading);
+    const { store, opener } = reading;
+    tree = await readTree(part, { store, opener });
   } catch (error) {
     if (error instanceof Damaged || error instanceof Missing) return [error.message];
     throw error;

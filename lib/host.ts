@@ -33,8 +33,6 @@ export interface Host {
 }
 
 const STDERR_KEPT = 4000;
-/** A command that does not heed SIGTERM is killed after this long. */
-const KILL_AFTER_MS = 5_000;
 
 /** A command as a person would type it; the values of its environment that are secrets are redacted. */
 export function show({ argv, env = {} }: Command): string {
@@ -53,10 +51,12 @@ interface LocalOptions {
   signal?: AbortSignal | undefined;
   /** Hears of each command before it starts. */
   onStart?: ((command: Command) => void) | undefined;
+  /** A command that does not heed SIGTERM is killed after this long. */
+  killAfterMs?: number;
 }
 
 /** The machine that the script runs on. */
-export function localHost({ signal, onStart }: LocalOptions = {}): Host {
+export function localHost({ signal, onStart, killAfterMs = 5_000 }: LocalOptions = {}): Host {
   const start = (command: Command): Running => {
     signal?.throwIfAborted();
     onStart?.(command);
@@ -66,7 +66,7 @@ export function localHost({ signal, onStart }: LocalOptions = {}): Host {
       ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
       stdio: ['pipe', 'pipe', 'pipe'],
     });
-    if (signal) endOnAbort(child, signal);
+    if (signal) endOnAbort(child, signal, killAfterMs);
     // A command that ended early closes its input; its exit code says why, not our EPIPE.
     child.stdin.on('error', () => {});
     return {
@@ -123,10 +123,10 @@ function ended(child: ChildProcess, command: Command): Promise<void> {
   return done;
 }
 
-function endOnAbort(child: ChildProcess, signal: AbortSignal): void {
+function endOnAbort(child: ChildProcess, signal: AbortSignal, killAfterMs: number): void {
   const end = () => {
     child.kill();
-    const late = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
+    const late = setTimeout(() => child.kill('SIGKILL'), killAfterMs);
     child.once('exit', () => clearTimeout(late));
   };
   signal.addEventListener('abort', end, { once: true });

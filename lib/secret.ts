@@ -13,10 +13,7 @@ export class Secret {
   constructor(value: string) {
     this.#value = value;
     // Masking very short values would riddle all output with holes and tell the value by where they are.
-    if (value.length >= 4) {
-      for (const form of [value, encodeURIComponent(value), JSON.stringify(value).slice(1, -1)])
-        known.add(form);
-    }
+    if (value.length >= 4) for (const form of formsOf(value)) known.add(form);
   }
 
   /** The value itself: for the environment, standard input or a request body; never for argv or a message. */
@@ -35,6 +32,16 @@ export class Secret {
   [inspect.custom](): string {
     return REDACTED;
   }
+}
+
+/** The ways in which the programs that we run, and their error messages, write a value. */
+function formsOf(value: string): string[] {
+  const encoded = encodeURIComponent(value);
+  const strict = encoded.replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+  const url = new URL('postgres://host');
+  url.password = value;
+  const form = strict.replaceAll('%20', '+');
+  return [value, JSON.stringify(value).slice(1, -1), encoded, strict, form, url.password];
 }
 
 /** `text` with every secret that this process knows replaced, longest first. */

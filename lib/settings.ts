@@ -116,7 +116,14 @@ export async function resolveSettings<S extends Settings>(
     }
     const { success, data, error } = setting.type(z).safeParse(text);
     if (success) values[key] = data;
-    else problems.push(wrong(`${sensitive ? name : `${name}=${text}`}: ${reason(error)}`, name, example));
+    else
+      problems.push(
+        wrong(
+          `${sensitive ? name : `${name}=${text.replaceAll('\n', '\\n')}`}: ${reason(error)}`,
+          name,
+          example,
+        ),
+      );
   }
   if (problems.length === 1) throw problems[0];
   if (problems.length > 1) throw new Problems(problems);

@@ -6,6 +6,9 @@ import { knownSecrets } from '../secret.ts';
 /** Escapes as GitHub's workflow commands want it ("Workflow commands for GitHub Actions"). */
 const escaped = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
 
+/** Text of which the runner would otherwise take a line, a file's name say, for a command. */
+const plain = (text: string) => text.replaceAll(/^(\s*)(::|##\[)/gm, '$1\u200b$2');
+
 /** The voice of GitHub Actions: groups, annotations, masks, outputs and the job's summary. */
 export function actions(
   script: string,
@@ -25,16 +28,17 @@ export function actions(
     start: (title) => command('group', title),
     progress: () => {},
     done: (_, note, ms) => {
-      write(`${outcome(note, ms)}\n`);
+      write(`${plain(outcome(note, ms))}\n`);
       write('::endgroup::\n');
     },
     failed: (_, ms) => {
       write(`FAILED (${duration(ms)})\n`);
       write('::endgroup::\n');
     },
-    say: (level, text) => (level === 'info' ? write(`${text}\n`) : command(level, `${script}: ${text}`)),
+    say: (level, text) =>
+      level === 'info' ? write(`${plain(text)}\n`) : command(level, `${script}: ${text}`),
     table: (text) => {
-      write(`${text}\n`);
+      write(`${plain(text)}\n`);
       if (files.summary) appendFileSync(files.summary, `### ${script}\n\n\`\`\`\n${text}\n\`\`\`\n`);
     },
     output: (name, value) => {

@@ -22,7 +22,12 @@ export function terminal({ default: ora }: typeof import('ora'), output: NodeJS.
   const paint = (colour: 'green' | 'yellow' | 'red' | 'dim', text: string) =>
     styleText(colour, text, { stream: output });
   // ora would otherwise read the terminal itself, and Ctrl-C would not be a signal any more.
-  const spinner = ora({ stream: output, discardStdin: false });
+  // Of NO_COLOR it knows nothing either, hence our own symbols.
+  const spinner = ora({
+    stream: output,
+    discardStdin: false,
+    color: output.hasColors() ? 'cyan' : false,
+  });
   let started = 0;
   /** Says something while the spinner keeps its own line. */
   const aside = (symbol: string, text: string) => {
@@ -30,6 +35,10 @@ export function terminal({ default: ora }: typeof import('ora'), output: NodeJS.
     if (spinning) spinner.clear();
     output.write(`${symbol} ${text}\n`);
     if (spinning) spinner.render();
+  };
+  const end = (symbol: string, text: string) => {
+    spinner.suffixText = '';
+    spinner.stopAndPersist({ symbol, text });
   };
   const symbols = { info: paint('dim', '·'), warning: paint('yellow', '▲'), error: paint('red', '✖') };
   return {
@@ -42,12 +51,10 @@ export function terminal({ default: ora }: typeof import('ora'), output: NodeJS.
       spinner.text = `${title} ${paint('dim', bar(progress, ms))}`;
     },
     done: (title, note, ms) => {
-      spinner.suffixText = '';
-      spinner.succeed(`${title} ${paint('dim', outcome(note, ms))}`);
+      end(paint('green', '✔'), `${title} ${paint('dim', outcome(note, ms))}`);
     },
     failed: (title, ms) => {
-      spinner.suffixText = '';
-      spinner.fail(`${title} ${paint('red', `failed (${duration(ms)})`)}`);
+      end(symbols.error, `${title} ${paint('red', `failed (${duration(ms)})`)}`);
     },
     say: (level, text) => aside(symbols[level], text),
     table: (text) => output.write(`${text}\n`),

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Report } from '../../lib/report.ts';
+import { Secret } from '../../lib/secret.ts';
+import { recorder } from './kit.ts';
+
+test('a step is announced, may tell how far it is, and is told when done', async () => {
+  const voice = recorder();
+  const result = await new Report(voice).step('dump', async (step) => {
+    step.progress({ done: 1, total: 2, unit: 'files' });
+    step.note('2 files');
+    return 7;
+  });
+  assert.equal(result, 7);
+  assert.deepEqual(voice.heard, [
+    ['start', 'dump'],
+    ['progress', 'dump', { done: 1, total: 2, unit: 'files' }],
+    ['done', 'dump', '2 files'],
+  ]);
+});
+
+test('a step that fails is told as failed, and its error goes on', async () => {
+  const voice = recorder();
+  const failing = new Report(voice).step('dump', () => Promise.reject(new Error('no space')));
+  await assert.rejects(failing, /no space/);
+  assert.deepEqual(voice.heard.at(-1), ['failed', 'dump']);
+});
+
+test('everything that is said is masked, and so is the answer', async () => {
+  new Secret('tell-nobody');
+  const voice = recorder();
+  const answers: string[] = [];
+  const report = new Report(voice, (text) => answers.push(text));
+  await report.step('a tell-nobody', async (step) => step.note('b tell-nobody'));
+  await report.step('c tell-nobody', () => Promise.reject(new Error('x'))).catch(() => {});
+  report.info('d tell-nobody');
+  report.warn('e tell-nobody');
+  report.error('f tell-nobody');
+  report.summary('g tell-nobody');
+  report.output('h', 'tell-nobody');
+  report.data('{"i":"tell-nobody"}');
+  assert.deepEqual(answers, ['{"i":"[redacted]"}\n']);
+  assert.deepEqual(report.warnings, ['e [redacted]']);
+  assert.doesNotMatch(JSON.stringify(voice.heard), /tell-nobody/);
+  assert.equal(voice.heard.length, 9);
+});

@@ -1,6 +1,8 @@
 # What the tests of the backup area share: a database, a directory and a store of their own for each test, in a
 # sandbox that is up (test/run.ts brings it up and exports what it says).
 REPO=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+# The container of the PostgreSQL server that `sql` speaks to; a file with a server of its own exports another.
+: "${DB_CONTAINER:=bloaty-db-1}"
 NODE=$REPO/node_modules/node/bin/node
 TSX=$REPO/node_modules/tsx/dist/loader.mjs
 load "$REPO/node_modules/bats-support/load"
@@ -33,7 +35,7 @@ world() {
 
 # A database of the test's own, with two tables that refer to each other and a sequence.
 database() {
-  docker exec bloaty-db-1 createdb -U postgres "$DB"
+  docker exec "$DB_CONTAINER" createdb -U postgres "$DB"
   sql "CREATE TABLE users (id serial PRIMARY KEY, email text NOT NULL UNIQUE);
        CREATE TABLE entries (id serial PRIMARY KEY, user_id int REFERENCES users, body text, meta jsonb);
        INSERT INTO users (email) SELECT 'u' || g || '@example.org' FROM generate_series(1, 100) g;
@@ -43,7 +45,7 @@ database() {
 
 # Runs SQL in the test's database; one value a line.
 sql() {
-  docker exec -i bloaty-db-1 psql -U postgres -d "${2:-$DB}" -qAtX -v ON_ERROR_STOP=1 -c "$1"
+  docker exec -i "$DB_CONTAINER" psql -U postgres -d "${2:-$DB}" -qAtX -v ON_ERROR_STOP=1 -c "$1"
 }
 
 # Drops every database whose name begins with the test's.

@@ -1,11 +1,14 @@
-import { EXIT, Failure, messageOf } from '../failure.ts';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { EXIT, Failure } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
+import { removeTree } from './files/places.ts';
 import { rememberDrill } from './history.ts';
 import type { Manifest } from './manifest.ts';
 import type { Restorer } from './part.ts';
 import { bringAll, discardAll } from './restore.ts';
-import { Corrupted } from './stored.ts';
+import { isDamage } from './stored.ts';
 
 /** What a drill found of one part. */
 interface Proof {
@@ -30,6 +33,7 @@ export async function drill(
   stateDir: string,
   context: Pick<Context, 'change' | 'dryRun'>,
 ): Promise<DrillResult> {
+  if (!context.dryRun) await clearDrills(stateDir);
   const parts: Proof[] = [];
   for (const restorer of restorers) parts.push(await prove(restorer, context));
   const ms = parts.reduce((sum, part) => sum + part.ms, 0);
@@ -37,6 +41,12 @@ export async function drill(
   if (!context.dryRun)
     rememberDrill(stateDir, { id, at: new Date().toISOString(), ms: Math.round(ms), equal });
   return { id, ms, parts };
+}
+
+/** Removes what killed drills left: each would be a copy of the app's files that nobody misses until the disk is full. */
+async function clearDrills(stateDir: string): Promise<void> {
+  for (const name of await readdir(stateDir))
+    if (/^drill-\d{8}-\d{6}/.test(name)) await removeTree(join(stateDir, name));
 }
 
 async function prove(restorer: Restorer, context: Pick<Context, 'change'>): Promise<Proof> {
@@ -50,8 +60,8 @@ async function prove(restorer: Restorer, context: Pick<Context, 'change'>): Prom
     await discardAll(brought);
   } catch (error) {
     // A damaged backup is what a drill looks for; a store or server that does not answer is not.
-    if (!(error instanceof Corrupted)) throw error;
-    proof.differences = [messageOf(error)];
+    if (!isDamage(error)) throw error;
+    proof.differences = [error.message];
     proof.ms = performance.now() - started;
   }
   return proof;

@@ -50,7 +50,7 @@ function restorerOf(
       const word = destination.kind === 'drill' ? 'drill' : 'restore';
       return postgresRestorer(
         part,
-        { address, compose: app, beside: beside(`${part.name}_${word}_${id}`), ours },
+        { address, compose: app, beside: beside(`${part.name}_${word}_${id}`), for: destination.kind },
         recovery,
       );
     }

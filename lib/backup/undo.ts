@@ -31,7 +31,9 @@ export async function undo(context: UndoContext): Promise<void> {
         if (kept === '') return step.note('there was none before: what was restored stays');
         const aside = await undoPart(part, last.id, stateDir, context);
         parts.push({ kind, name, kept: aside });
-        step.note(`what was restored is kept as ${aside}`);
+        step.note(
+          aside ? `what was restored is kept as ${aside}` : 'what was restored is not there any more',
+        );
       },
     );
   }

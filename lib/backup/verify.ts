@@ -2,12 +2,10 @@ import { EXIT, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
 import type { Step } from '../report.ts';
 import type { Context } from '../script.ts';
-import { checkContent } from './files-pending.ts';
+import { checkContent, checkPresence } from './files/check.ts';
 import type { Manifest, PartRecord, Stored } from './manifest.ts';
 import type { Recovery } from './part.ts';
-import { measured } from './seal.ts';
-import { Missing } from './store.ts';
-import { Corrupted, openStored } from './stored.ts';
+import { isDamage, openStored, usingStored } from './stored.ts';
 
 /** What was found of one part. */
 interface Finding {
@@ -54,9 +52,7 @@ async function problemsOf(
   step: Step,
 ): Promise<string[]> {
   if (part.kind === 'directory' || part.kind === 'bucket') {
-    return sealed
-      ? problemOf(part.tree, part.name, recovery, sealed, step)
-      : checkContent(part, recovery, step);
+    return sealed ? checkPresence(part, recovery) : checkContent(part, recovery, step);
   }
   const objects = part.kind === 'postgres' ? [part.dump, part.globals] : [part.dump];
   const problems: string[] = [];
@@ -77,11 +73,12 @@ async function problemOf(
   const onBytes = (done: number) => step.progress({ done, total, unit: 'bytes' });
   try {
     const opener = sealed ? { open: async <T>(flow: T) => flow } : recovery.opener;
-    const flow = await openStored(object, part, { store: recovery.store, opener }, onBytes);
-    for await (const _ of measured(flow).flow);
+    await usingStored(object, part, recovery, async () => {
+      for await (const _ of await openStored(object, part, { store: recovery.store, opener }, onBytes));
+    });
     return [];
   } catch (error) {
-    if (error instanceof Corrupted || error instanceof Missing) return [error.message];
+    if (isDamage(error)) return [error.message];
     throw error;
   }
 }

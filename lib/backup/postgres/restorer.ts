@@ -1,24 +1,23 @@
 import type { Compose } from '../../compose.ts';
-import { Failure } from '../../failure.ts';
+import { EXIT, Failure } from '../../failure.ts';
 import type { Step } from '../../report.ts';
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery, Restored, Restorer } from '../part.ts';
 import { differences } from '../rows.ts';
-import { openStored } from '../stored.ts';
 import type { PostgresAddress } from './address.ts';
-import { createMissingRoles, setStatements } from './roles.ts';
+import { createDatabase, drop } from './create.ts';
 import { countRows } from './rows.ts';
-import { connect, explained, ident, literal, MAINTENANCE, type Server, uninterrupted } from './server.ts';
-import { enoughServerSpace, stageCommand, stageDump, stagedDump } from './stage.ts';
-import { besideName, databases, swap } from './swap.ts';
+import { connect, explained, ident, MAINTENANCE, type Server, uninterrupted } from './server.ts';
+import { clearStaged, enoughServerSpace, stageCommand, stageDump, stagedDump } from './stage.ts';
+import { besideName, clearBeside, databases, shortEnough, swap } from './swap.ts';
 
 interface Target {
   address: PostgresAddress;
   compose: Compose;
   /** The name that the restored database gets beside the live one. */
   beside: string;
-  /** Whether a database of that name was left by a run of ours, and may be cleared away. */
-  ours: boolean;
+  /** Only `live` is swapped in. A name that was given by `--to` is nobody's to clear away. */
+  for: 'live' | 'to' | 'drill';
 }
 
 /** A PostgreSQL database that comes back beside the live one. */
@@ -31,7 +30,7 @@ export function postgresRestorer(part: PostgresPart, target: Target, recovery: R
       throw explained(error, address);
     }
   };
-  const file = stagedDump(recovery.id);
+  const file = stagedDump(address, recovery);
   let server: Server | undefined;
   return {
     part,
@@ -64,21 +63,24 @@ function absentServer(address: PostgresAddress): Server {
   return { address, command } as Server;
 }
 
-async function prepare(
-  part: PostgresPart,
-  { address, compose, beside, ours }: Target,
-  recovery: Recovery,
-): Promise<Server | undefined> {
-  besideName(address.database, 'before', recovery.id, []);
+async function prepare(part: PostgresPart, target: Target, recovery: Recovery): Promise<Server | undefined> {
+  const { address, compose, beside } = target;
+  shortEnough(beside);
+  if (target.for === 'live') besideName(address.database, 'before', recovery.id, []);
   if (!(await running(address, compose))) return undefined;
   const server = await connect(recovery.host, compose, address);
-  if (!ours && (await databases(server)).includes(beside)) {
-    throw new Failure(`the database ${beside} exists already`, {
-      next: 'name another one by --to, or drop it',
-    });
-  }
+  await refuseTaken(server, target);
   await enoughServerSpace(server, part);
   return server;
+}
+
+/** @throws Failure when the name that an operator gave is taken: only what a run of ours left may be cleared away */
+async function refuseTaken(server: Server, { beside, ...target }: Target): Promise<void> {
+  if (target.for !== 'to' || !(await databases(server)).includes(beside)) return;
+  throw new Failure(`the database ${beside} exists already`, {
+    exit: EXIT.usage,
+    next: 'name another one by --to, or drop it',
+  });
 }
 
 const running = async (address: PostgresAddress, compose: Compose) =>
@@ -100,8 +102,12 @@ async function restoreBeside(
     recovery.report.info(`started the service ${address.service}, which was down`);
   }
   const server = await connect(host, compose, address);
+  // Again, and before anything is dropped: a service that was down has not been looked at.
+  await refuseTaken(server, target);
+  await clearBeside(server, address.database);
+  await clearStaged(server, recovery);
   await enoughServerSpace(server, part);
-  const file = stagedDump(recovery.id);
+  const file = stagedDump(address, recovery);
   try {
     await stageDump(server, part, file, recovery, (done) =>
       step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
@@ -110,41 +116,14 @@ async function restoreBeside(
     const jobs = (await host.run(server.command('nproc'))).trim();
     await host.run(restoreCommand(server, beside, file, jobs));
   } catch (error) {
-    await drop(server, beside);
+    // The failure to report is the first one; what is left of it is cleared by the next restore.
+    await drop(server, beside).catch(() => {});
     throw error;
   } finally {
     await host.uninterrupted.run(server.command('rm', '-f', file)).catch(() => {});
   }
   return restored(server, part, beside, recovery.id);
 }
-
-async function createDatabase(
-  server: Server,
-  part: PostgresPart,
-  name: string,
-  recovery: Recovery,
-): Promise<void> {
-  let globals = '';
-  for await (const chunk of await openStored(part.globals, part.name, recovery))
-    globals += Buffer.from(chunk);
-  const roles = await createMissingRoles(server, globals);
-  if (roles.length > 0) {
-    recovery.report.warn(
-      `made the roles ${roles.join(', ')}: they have no password yet (ALTER ROLE … PASSWORD)`,
-    );
-  }
-  await drop(server, name);
-  const icu = part.icuLocale === null ? '' : ` LOCALE_PROVIDER icu ICU_LOCALE ${literal(part.icuLocale)}`;
-  await server.execute(
-    MAINTENANCE,
-    `CREATE DATABASE ${ident(name)} OWNER ${ident(part.owner)} TEMPLATE template0 ENCODING ${literal(part.encoding)} ` +
-      `LC_COLLATE ${literal(part.collate)} LC_CTYPE ${literal(part.ctype)}${icu}`,
-    ...setStatements(ident(name), part.settings),
-  );
-}
-
-const drop = (server: Server, name: string) =>
-  uninterrupted(server).execute(MAINTENANCE, `DROP DATABASE IF EXISTS ${ident(name)} WITH (FORCE)`);
 
 function restored(server: Server, part: PostgresPart, beside: string, id: string): Restored {
   const live = part.database;
@@ -156,7 +135,8 @@ function restored(server: Server, part: PostgresPart, beside: string, id: string
       const taken = await databases(server);
       kept = taken.includes(live) ? besideName(live, 'before', id, taken) : '';
       await server.execute(beside, 'ANALYZE');
-      await swap(server, live, kept, beside);
+      // A signal that came between the renaming and our knowing of it would leave a swap that nobody remembers.
+      await swap(uninterrupted(server), live, kept, beside);
       return kept;
     },
     async swapBack() {

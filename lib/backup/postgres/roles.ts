@@ -32,13 +32,18 @@ export async function createMissingRoles(server: Server, globals: string): Promi
   return roles;
 }
 
+/** A list of names (search_path) is stored as it was written: one string around it would be one name. */
+function listed(name: string, value: string): string {
+  if (!/^(search_path|temp_tablespaces|.*_libraries)$/.test(name)) return literal(value);
+  // An empty name is written by us as a string only: `""` is refused.
+  return value.replaceAll(/(^|, *)""(?=,|$)/g, "$1''");
+}
+
 /** `ALTER DATABASE … SET` for what `pg_db_role_setting` says as `name=value`. */
 export function setStatements(quotedDatabase: string, settings: readonly string[]): string[] {
   return settings.map((item) => {
     const at = item.indexOf('=');
     const value = item.slice(at + 1);
-    // A list of names (search_path) is stored as it was written; one string around it would be one name.
-    const shown = /^(search_path|.*_libraries)$/.test(item.slice(0, at)) ? value : literal(value);
-    return `ALTER DATABASE ${quotedDatabase} SET ${item.slice(0, at)} TO ${shown}`;
+    return `ALTER DATABASE ${quotedDatabase} SET ${item.slice(0, at)} TO ${listed(item.slice(0, at), value)}`;
   });
 }

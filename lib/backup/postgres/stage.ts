@@ -3,11 +3,26 @@ import { feed, unzstd } from '../flow.ts';
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
 import { refuseIfShort } from '../space.ts';
-import { openStored } from '../stored.ts';
+import { openStored, usingStored } from '../stored.ts';
+import type { PostgresAddress } from './address.ts';
 import type { Server } from './server.ts';
 
-/** Where a dump waits for pg_restore: beside the server, since several jobs have to seek in one file. */
-export const stagedDump = (id: string): string => `/tmp/opsbook-${id}.dump`;
+/** `=` occurs in no encoded name, so that no database's pattern matches the dump of another. */
+const stagedName = (database: string, id: string) => `/opsbook-${id}=${encodeURIComponent(database)}.dump`;
+
+/**
+ * Where a dump waits for pg_restore, since several jobs have to seek in one file: beside the server, or with its
+ * clients in the state folder. Two apps of one server may have backups of the same second.
+ */
+export const stagedDump = ({ via, database }: PostgresAddress, { id, stateDir }: Recovery): string =>
+  (via === 'compose' ? '/tmp' : stateDir) + stagedName(database, id);
+
+/** Removes dumps of the database that killed runs left. */
+export async function clearStaged({ host, command, address }: Server, { stateDir }: Recovery): Promise<void> {
+  const folder = address.via === 'compose' ? '/tmp' : stateDir;
+  const name = stagedName(address.database, '*');
+  await host.run(command('find', folder, '-maxdepth', '1', '-name', name.slice(1), '-delete'));
+}
 
 /** Writes its input to the file it is given, for the owner alone. */
 const WRITE = 'umask 077; cat > "$1"';
@@ -23,11 +38,11 @@ export async function stageDump(
   recovery: Recovery,
   onBytes: (total: number) => void,
 ): Promise<void> {
-  const plain = await openStored(part.dump, part.name, recovery, onBytes);
-  await feed(
-    part.compression === 'zstd' ? unzstd(plain) : plain,
-    server.host.start(stageCommand(server, file)),
-  );
+  await usingStored(part.dump, part.name, recovery, async () => {
+    const plain = await openStored(part.dump, part.name, recovery, onBytes);
+    const dump = part.compression === 'zstd' ? unzstd(plain) : plain;
+    await feed(dump, server.host.start(stageCommand(server, file)));
+  });
 }
 
 /** @throws Failure when the server's disk has no room for the dump and the database */

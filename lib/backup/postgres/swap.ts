@@ -18,12 +18,24 @@ export function besideName(database: string, word: string, id: string, taken: re
   const base = `${database}_${word}_${id}`;
   let name = base;
   for (let n = 2; taken.includes(name); n += 1) name = `${base}_${n}`;
-  if (Buffer.byteLength(name) > NAME_BYTES) {
-    throw new Failure(`${name} is longer than the ${NAME_BYTES} bytes of a PostgreSQL name`, {
-      next: 'restore beside it: --only PART --to SHORTNAME',
-    });
+  return shortEnough(name);
+}
+
+/** @throws Failure for a name that PostgreSQL would make another one of */
+export function shortEnough(name: string): string {
+  if (Buffer.byteLength(name) <= NAME_BYTES) return name;
+  throw new Failure(`${name} is longer than the ${NAME_BYTES} bytes of a PostgreSQL name`, {
+    next: 'restore beside it: --only PART --to SHORTNAME',
+  });
+}
+
+/** Drops what killed restores and drills of `database` left, unless somebody is connected to it. */
+export async function clearBeside(server: Server, database: string): Promise<void> {
+  for (const name of await databases(server)) {
+    const [, id = ''] = /_(?:restore|drill)_(\d{8}-\d{6})$/.exec(name) ?? [];
+    if (![`${database}_restore_${id}`, `${database}_drill_${id}`].includes(name)) continue;
+    await server.execute(MAINTENANCE, `DROP DATABASE IF EXISTS ${ident(name)}`).catch(() => {});
   }
-  return name;
 }
 
 /**
@@ -48,8 +60,8 @@ export async function swap(server: Server, live: string, keep: string, next: str
 }
 
 async function rename(server: Server, renames: ReadonlyArray<[string, string]>, live: string): Promise<void> {
-  let renamed = false;
-  const ending = endConnections(server, live, () => renamed);
+  let over = false;
+  const ending = endConnections(server, live, () => over).catch((error: unknown) => error);
   const session = openSession(server, MAINTENANCE);
   try {
     await session.query('BEGIN');
@@ -57,8 +69,12 @@ async function rename(server: Server, renames: ReadonlyArray<[string, string]>, 
       await session.query(`ALTER DATABASE ${ident(from)} RENAME TO ${ident(to)}`);
     await session.query('COMMIT');
     await session.end();
+  } catch (error) {
+    over = true;
+    // That connections could not be ended is why it could not be renamed.
+    throw (await ending) ?? error;
   } finally {
-    renamed = true;
+    over = true;
     await ending;
   }
 }

@@ -2,10 +2,10 @@ import type { Compose } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import type { PostgresAddress } from './address.ts';
-import { connect } from './server.ts';
+import { connect, uninterrupted } from './server.ts';
 import { besideName, databases, swap } from './swap.ts';
 
-/** Puts `kept` back into the live place, and what was live aside as `<database>_undone_<id>`; returns that name. */
+/** Puts `kept` back into the live place, and what was live aside as `<database>_undone_<id>`; returns that name, or nothing where none was live. */
 export async function undoPostgres(
   address: PostgresAddress,
   compose: Compose,
@@ -19,7 +19,8 @@ export async function undoPostgres(
       next: 'restore another backup',
     });
   }
-  const aside = besideName(address.database, 'undone', id, taken);
-  await swap(server, address.database, aside, kept);
+  const { database } = address;
+  const aside = taken.includes(database) ? besideName(database, 'undone', id, taken) : '';
+  await swap(uninterrupted(server), database, aside, kept);
   return aside;
 }

@@ -1,16 +1,17 @@
 import { createWriteStream, existsSync } from 'node:fs';
-import { chmod, chown, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { chmod, chown, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../../failure.ts';
 import type { Step } from '../../report.ts';
 import { unzstd } from '../flow.ts';
+import { dateOf } from '../id.ts';
 import type { SqlitePart } from '../manifest.ts';
 import type { Recovery, Restored, Restorer } from '../part.ts';
 import { differences } from '../rows.ts';
 import { enoughSpace } from '../space.ts';
-import { openStored } from '../stored.ts';
+import { openStored, usingStored } from '../stored.ts';
 import { copyDatabase, inspect } from './database.ts';
 
 interface Target {
@@ -48,14 +49,14 @@ async function restoreBeside(
   let kept = '';
   const discard = () => rm(beside, { force: true });
   try {
-    const plain = await openStored(part.dump, part.name, recovery, (done) =>
-      step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
-    );
-    await pipeline(
-      Readable.from(unzstd(plain), { objectMode: false }),
-      createWriteStream(beside, { mode: 0o600 }),
-      { signal },
-    );
+    await clearBeside(beside, id);
+    await usingStored(part.dump, part.name, recovery, async () => {
+      const plain = await openStored(part.dump, part.name, recovery, (done) =>
+        step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
+      );
+      const file = createWriteStream(beside, { mode: 0o600 });
+      await pipeline(Readable.from(unzstd(plain), { objectMode: false }), file, { signal });
+    });
   } catch (error) {
     await discard();
     throw error;
@@ -73,6 +74,16 @@ async function restoreBeside(
     },
     discard,
   };
+}
+
+/** Removes what killed runs left under names like this one, of whatever backup. */
+async function clearBeside(beside: string, id: string): Promise<void> {
+  const [before = '', after] = basename(beside).split(id);
+  if (after === undefined) return;
+  for (const name of await readdir(dirname(beside))) {
+    const middle = name.slice(before.length, name.length - after.length);
+    if (name === before + middle + after && dateOf(middle)) await rm(join(dirname(beside), name));
+  }
 }
 
 function free(base: string): string {

@@ -1,0 +1,36 @@
+import type { PostgresPart } from '../manifest.ts';
+import type { Recovery } from '../part.ts';
+import { openStored, usingStored } from '../stored.ts';
+import { createMissingRoles, setStatements } from './roles.ts';
+import { ident, literal, MAINTENANCE, type Server, uninterrupted } from './server.ts';
+
+/** Makes the database that a dump is restored into, as the one was that it is of; missing roles are made first. */
+export async function createDatabase(
+  server: Server,
+  part: PostgresPart,
+  name: string,
+  recovery: Recovery,
+): Promise<void> {
+  const globals = await usingStored(part.globals, part.name, recovery, async () => {
+    const flow = await openStored(part.globals, part.name, recovery);
+    return Buffer.concat(await Array.fromAsync(flow)).toString();
+  });
+  const roles = await createMissingRoles(server, globals);
+  if (roles.length > 0) {
+    recovery.report.warn(
+      `made the roles ${roles.join(', ')}: they have no password yet (ALTER ROLE … PASSWORD)`,
+    );
+  }
+  await drop(server, name);
+  const icu = part.icuLocale === null ? '' : ` LOCALE_PROVIDER icu ICU_LOCALE ${literal(part.icuLocale)}`;
+  await server.execute(
+    MAINTENANCE,
+    `CREATE DATABASE ${ident(name)} OWNER ${ident(part.owner)} TEMPLATE template0 ENCODING ${literal(part.encoding)} ` +
+      `LC_COLLATE ${literal(part.collate)} LC_CTYPE ${literal(part.ctype)}${icu}`,
+    ...setStatements(ident(name), part.settings),
+  );
+}
+
+/** Drops a database, whoever is connected to it, also after an interruption. */
+export const drop = (server: Server, name: string) =>
+  uninterrupted(server).execute(MAINTENANCE, `DROP DATABASE IF EXISTS ${ident(name)} WITH (FORCE)`);

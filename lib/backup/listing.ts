@@ -3,6 +3,9 @@ import { bytes, count, duration, table } from '../format.ts';
 import { type Entry, newestComplete } from './catalog.ts';
 import type { Store } from './store.ts';
 
+/** So far two clocks may differ before one of them is wrong. */
+const CLOCK_TOLERANCE_MS = 3_600_000;
+
 /** What a store holds beside the backups' own objects. */
 export interface Usage {
   contents: number;
@@ -38,12 +41,18 @@ export function describeStore(uri: string, entries: readonly Entry[], use: Usage
   return lines.join('\n');
 }
 
-/** @throws Failure with exit 3 when the newest complete backup is older than `maxAge` milliseconds, or there is none */
+/** @throws Failure with exit 3 when the newest complete backup is older than `maxAge` milliseconds, there is none, or it is from the future */
 export function refuseStale(uri: string, entries: readonly Entry[], maxAge: number, now: Date): void {
   const newest = newestComplete(entries);
   const next = 'look into the log of the last run of backup, and run it again';
   if (!newest) throw new Failure(`no complete backup in ${uri}`, { exit: EXIT.problem, next });
   const age = now.getTime() - newest.started.getTime();
+  if (age < -CLOCK_TOLERANCE_MS) {
+    throw new Failure(`the newest complete backup, ${newest.id}, is from the future: a clock is wrong`, {
+      exit: EXIT.problem,
+      next: `compare \`date -u\` (${now.toISOString()}) with a clock you trust, here and on the app's host`,
+    });
+  }
   if (age <= maxAge) return;
   throw new Failure(
     `the newest complete backup, ${newest.id}, is ${duration(age)} old, allowed is ${duration(maxAge)}`,

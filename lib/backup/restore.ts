@@ -103,10 +103,14 @@ export interface Kept {
   kept: string;
 }
 
-/** Puts all parts into the live ones' places; when one cannot be, those before it are put back. */
+/**
+ * Puts all parts into the live ones' places; when one cannot be, those before it are put back. Each is remembered at
+ * once: what a killed run had swapped can be undone.
+ */
 export async function swapAll(
   brought: readonly Brought[],
   { change }: Pick<Context, 'change'>,
+  remember: (kept: Kept[], undone?: true) => void,
 ): Promise<Kept[]> {
   const kept: Kept[] = [];
   try {
@@ -115,12 +119,14 @@ export async function swapAll(
       await change(`swap ${kind} ${name} in`, [], async (step) => {
         const old = await restored.swapIn();
         kept.push({ kind, name, kept: old });
+        remember(kept);
         step.note(old ? `the old one is kept as ${old}` : 'there was none before');
       });
     }
     return kept;
   } catch (error) {
     for (const { restored } of brought.slice(0, kept.length).reverse()) await restored.swapBack();
+    if (kept.length > 0) remember(kept, true);
     await discardAll(brought);
     throw error;
   }

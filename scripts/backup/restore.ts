@@ -45,9 +45,11 @@ await script(import.meta, {
     const brought = await lib.bringAll(restorers, context, flags.to ? `as ${flags.to}` : undefined);
     await lib.refuseDifferent(brought);
     if (flags.to) return report.data(json ? JSON.stringify({ id: manifest.id, to: flags.to }) : flags.to);
-    const kept = await lib.swapAll(brought, { change });
+    const now = { id: manifest.id, at: new Date().toISOString() };
+    const kept = await lib.swapAll(brought, { change }, (parts, undone) =>
+      rememberRestoration(recovery.stateDir, { ...now, parts, ...(undone && { undone }) }),
+    );
     if (dryRun) return;
-    rememberRestoration(recovery.stateDir, { id: manifest.id, at: new Date().toISOString(), parts: kept });
     report.info(`restored ${manifest.id}; to take it back: npx tsx scripts/backup/restore.ts --undo`);
     report.data(json ? JSON.stringify({ id: manifest.id, parts: kept }) : manifest.id);
   },

@@ -20,3 +20,36 @@ export function parseDirectory(raw: string): DirectoryAddress {
 export function locate({ path }: DirectoryAddress, appDir: string): string {
   return isAbsolute(path) ? resolve(path) : resolve(appDir, path);
 }
+
+/** An item of BACKUP_BUCKETS. */
+export interface BucketAddress {
+  /** The bucket's name, and the part's. */
+  name: string;
+  /** As it was written. */
+  uri: string;
+  /** Where it is, unless in AWS. */
+  endpoint?: { url: string } | { service: string; port: number };
+}
+
+/** `images`, `images?endpoint=http://minio:9000` or `images?endpoint=compose://minio:9000`. */
+export function parseBucket(raw: string): BucketAddress {
+  const [name = '', query] = raw.split('?', 2);
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/.test(name))
+    throw new Error(`${name} is no bucket's name`);
+  const parameters = new URLSearchParams(query);
+  const unknown = [...parameters.keys()].find((key) => key !== 'endpoint');
+  if (unknown !== undefined) throw new Error(`${name} has the parameter ${unknown}; there is only endpoint`);
+  const endpoint = parameters.get('endpoint');
+  return endpoint === null ? { name, uri: raw } : { name, uri: raw, endpoint: parseEndpoint(endpoint) };
+}
+
+function parseEndpoint(raw: string): NonNullable<BucketAddress['endpoint']> {
+  const [, service, port] = /^compose:\/\/([A-Za-z0-9][\w.-]*):(\d{1,5})$/.exec(raw) ?? [];
+  if (service !== undefined) return { service, port: Number(port) };
+  const url = URL.canParse(raw) ? new URL(raw) : undefined;
+  if (url?.username || url?.password) {
+    throw new Error('has a password in an endpoint; set BUCKET_ACCESS_KEY_ID and BUCKET_SECRET_ACCESS_KEY');
+  }
+  if (url && /^https?:$/.test(url.protocol)) return { url: raw.replace(/\/+$/, '') };
+  throw new Error(`endpoint ${raw} is neither http(s)://HOST:PORT nor compose://SERVICE:PORT`);
+}

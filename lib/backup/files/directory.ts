@@ -3,9 +3,10 @@ import { bytes, count } from '../../format.ts';
 import type { Prepared, Source, Work } from '../part.ts';
 import { type DirectoryAddress, locate } from './address.ts';
 import { isCutOff, readExchange } from './exchange.ts';
-import { type BytePath, below, fromText, shown, some } from './paths.ts';
+import { type BytePath, below, fromText } from './paths.ts';
+import { refusal, unreadable } from './refusals.ts';
 import { saveDirectory } from './save-directory.ts';
-import { isReadable, isRefusal, walk, walkOf } from './walk.ts';
+import { isReadable, walk, walkOf } from './walk.ts';
 
 /** A directory as a part of a backup: incremental, each content stored once under its SHA-256. */
 export function directorySource(address: DirectoryAddress, appDir: string): Source {
@@ -77,14 +78,6 @@ function refuseHalfSwapped(name: string, { stateDir, appDir }: Work): void {
   );
 }
 
-function refusal(name: string, paths: readonly BytePath[]): Failure {
-  const user = process.getuid?.();
-  return new Failure(
-    `${name}: ${paths.length} of its files and directories may not be read by user ${user}: ${some(paths.map((path) => shown(path || '.')))}`,
-    { next: 'run it as their owner or as root, or let this user read them' },
-  );
-}
-
 function empty(name: string, directory: string): Failure {
   return new Failure(
     `${name}: there is no file in ${directory}; a volume that is not mounted looks like this`,
@@ -102,27 +95,4 @@ function storeInside(name: string, directory: string, store: string): Failure {
       next: 'move the store out of the directory',
     },
   );
-}
-
-/** What a file system call threw about the directory as a whole. */
-function unreadable(name: string, directory: string, error: unknown): unknown {
-  const { code, syscall } = error as NodeJS.ErrnoException;
-  if (syscall === undefined) return error;
-  if (code === 'ENOENT') {
-    return new Failure(`${name}: ${directory} is not there`, {
-      next: 'create or mount it, or correct BACKUP_DIRECTORIES',
-      cause: error,
-    });
-  }
-  if (code === 'ENOTDIR') {
-    return new Failure(`${name}: ${directory} is not a directory`, {
-      next: 'correct BACKUP_DIRECTORIES',
-      cause: error,
-    });
-  }
-  if (isRefusal(error)) return refusal(name, ['']);
-  return new Failure(`${name}: ${directory} cannot be read (${code})`, {
-    next: 'check the disk',
-    cause: error,
-  });
 }

@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, read as readCallback, type Stats } from 'node:fs';
 import { promisify } from 'node:util';
-import { Failure } from '../../failure.ts';
+import { Failure, messageOf } from '../../failure.ts';
 import { type Flow, type Measure, measured } from '../seal.ts';
 import { type BytePath, toBytes } from './paths.ts';
+import { isGone } from './walk.ts';
 
 /** Contents up to this size are held in memory and stored in one request. */
 export const SMALL = 8e6;
@@ -37,12 +38,15 @@ export async function readStable<T>(
   label: string,
   act: (reading: Reading) => Promise<T>,
 ): Promise<T | undefined> {
-  const file = openFile(toBytes(full));
+  const named = (error: unknown): never => {
+    throw unreadFailure(label, error);
+  };
+  const file = await openFile(toBytes(full)).catch(named);
   if (file === undefined) return undefined;
   try {
     if (!fstatSync(file).isFile()) return undefined;
     for (let attempt = 1; attempt <= TRIES; attempt += 1) {
-      const reading = await take(file);
+      const reading = await take(file).catch(named);
       if (!reading) continue;
       // A store makes an error of its own of what the body throws: whether it changed is known here alone.
       const watched = watch(reading);
@@ -61,15 +65,22 @@ export async function readStable<T>(
 }
 
 // Its inode was looked at by the walk just now, so that opening it waits for no disk; only reading does.
-function openFile(full: Buffer): number | undefined {
+async function openFile(full: Buffer): Promise<number | undefined> {
   try {
     // What was a file when it was listed may be a symlink or a pipe by now; neither is to be followed or waited for.
     return openSync(full, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException;
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(code)) return undefined;
+    if (isGone(error)) return undefined;
     throw error;
   }
+}
+
+function unreadFailure(label: string, error: unknown): Failure {
+  const { code } = error as NodeJS.ErrnoException;
+  return new Failure(`${label} cannot be read (${messageOf(error)})`, {
+    next: code === 'EACCES' ? 'run it as its owner or as root' : 'check the disk; then run the backup again',
+    cause: error,
+  });
 }
 
 async function take(file: number): Promise<Reading | undefined> {

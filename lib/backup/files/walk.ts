@@ -64,8 +64,7 @@ function looking<T>(path: BytePath, look: () => T, otherwise: T, onRefused: Walk
   try {
     return look();
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return otherwise;
+    if (isGone(error)) return otherwise;
     if (!isRefusal(error) || !onRefused) throw error;
     onRefused(path);
     return otherwise;
@@ -75,6 +74,13 @@ function looking<T>(path: BytePath, look: () => T, otherwise: T, onRefused: Walk
 /** How a directory of this backup is walked. */
 export function walkOf({ stateDir, appDir, signal }: Work): { skip: BytePath[]; signal: AbortSignal } {
   return { skip: [fromText(stateDir ?? `${appDir}/.opsbook`)], signal };
+}
+
+/** Whether it vanished, or became something else, since it was seen. */
+export function isGone(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR', 'EINVAL', 'ELOOP', 'ENXIO'].includes(
+    (error as NodeJS.ErrnoException).code ?? '',
+  );
 }
 
 export function isRefusal(error: unknown): boolean {

@@ -66,6 +66,7 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
     ...keys('SANDBOX_PRUNER', users[userName(app, 'backup-pruner')]),
     ...keys('SANDBOX_ADMIN', users.admin),
   };
+  values.SANDBOX_INSIDE_AWS_ENDPOINT_URL = world.aws.insideUrl;
   if (world.engine.host) values.SANDBOX_DOCKER_HOST = world.engine.host;
   for (const [major, server] of Object.entries(world.postgres)) {
     values[`SANDBOX_POSTGRES_${major}`] = server.url;

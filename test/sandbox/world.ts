@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { bloaty } from './apps/bloaty.ts';
 import { chitram } from './apps/chitram.ts';
 import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/compose-app.ts';
-import { awsUrl, ensureAws } from './cloud/aws.ts';
+import { awsUrl, ensureAws, insideUrl } from './cloud/aws.ts';
 import { describeHost, ensureHost, haltHost } from './hosts/host.ts';
 import { ensureStore } from './hosts/store.ts';
 import { ensureImages, type ImageName } from './images/catalogue.ts';
@@ -28,7 +28,8 @@ export type Part = (typeof parts)[number];
 
 export interface World {
   engine: Engine;
-  aws: { url: string; users: Record<string, Credentials> };
+  /** `insideUrl` is how hosts and their containers see it */
+  aws: { url: string; insideUrl: string; users: Record<string, Credentials> };
   /** servers outside the hosts, by major version */
   postgres: Partial<Record<Major, PostgresServer>>;
   /** DOCKER_CONFIG for this machine, when its docker has no Compose of its own */
@@ -88,7 +89,7 @@ async function describe(engine: Engine): Promise<World> {
   }
   const world: World = {
     engine,
-    aws: { url: await awsUrl(engine), users: state.awsUsers ?? {} },
+    aws: { url: await awsUrl(engine), insideUrl, users: state.awsUsers ?? {} },
     postgres,
     dockerConfig: await dockerConfig(engine),
   };

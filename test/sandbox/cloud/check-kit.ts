@@ -70,8 +70,13 @@ export async function listAll(
     .join(' | ');
 }
 
-export const upload = (client: S3Client, Key: string, Body: Buffer | Readable): Promise<unknown> =>
-  new Upload({ client, params: { Bucket, Key: below + Key, Body }, partSize: 5 << 20 }).done();
+export const upload = (
+  client: S3Client,
+  Key: string,
+  Body: Buffer | Readable,
+  more: object = {},
+): Promise<unknown> =>
+  new Upload({ client, params: { Bucket, Key: below + Key, Body, ...more }, partSize: 5 << 20 }).done();
 
 /** Says how it went and sets the exit code. */
 export function finish(): void {

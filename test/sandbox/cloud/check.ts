@@ -59,6 +59,9 @@ await check('writer lists common prefixes', 'a b/ | c/ | new | quote\'"<>&.txt |
 await check('writer sees the bucket', 'ok', () => writer.send(new HeadBucketCommand({ Bucket })));
 const large = randomBytes(12 << 20);
 await check('writer uploads in parts', 'ok', () => upload(writer, 'parts é', Readable.from([large])));
+await check('If-None-Match on an upload in parts', '412 PreconditionFailed', () =>
+  upload(writer, 'parts é', Readable.from([large]), { IfNoneMatch: '*' }),
+);
 await check('writer aborts an upload', '0', async () => {
   const broken = Readable.from(
     (async function* () {

@@ -57,6 +57,11 @@ export async function findEngine(): Promise<Engine | undefined> {
 export async function ensureEngine(): Promise<Engine> {
   const running = await findEngine();
   if (running) return running;
+  if (process.getuid?.() !== 0) {
+    throw new SandboxError(
+      'no Docker engine answers: start Docker, or run as root on Debian or Ubuntu to let the sandbox do it',
+    );
+  }
   if (!(await has('dockerd')) || !(await has('docker')) || !(await has('iptables'))) {
     await aptInstall('a Docker engine', ['docker.io', 'iptables']);
     const started = await findEngine(); // under systemd the package starts its own service

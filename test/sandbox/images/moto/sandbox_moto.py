@@ -7,7 +7,8 @@ moto 5.1 enforces IAM, but (each point is one patch below, in this order):
 4. it asks one permission on the bucket for DeleteObjects, where S3 asks s3:DeleteObject on each key;
 5. it does not ask for s3:GetObject on the source of a copy;
 6. it takes policies' resources for regular expressions: `a.b` matches `aXb`, and `?` is no wildcard;
-7. it believes checksums, S3 compares them with the body (BadDigest, XAmzContentSHA256Mismatch).
+7. it believes checksums, S3 compares them with the body (BadDigest, XAmzContentSHA256Mismatch);
+8. it lets CompleteMultipartUpload with If-None-Match replace an object that was uploaded in parts.
 What is still different from AWS is listed in ../../cloud/README.md.
 """
 
@@ -23,7 +24,7 @@ from moto.core.exceptions import AccessDeniedError, JsonRESTError
 from moto.core.responses import ActionAuthenticatorMixin
 from moto.iam import access_control
 from moto.s3 import responses
-from moto.s3.exceptions import S3AccessDeniedError, S3ClientError
+from moto.s3.exceptions import PreconditionFailed, S3AccessDeniedError, S3ClientError
 from moto.server import main
 
 S3 = responses.S3Response
@@ -171,7 +172,24 @@ S3.put_object = comparing_checksums(S3.put_object)
 S3.upload_part = comparing_checksums(S3.upload_part)
 
 
-# 8. Not a check: moto appends chunk by chunk to immutable bytes, which makes large streamed parts slow.
+# 8. A multipart upload is conditional too, also over an object that was itself uploaded in parts.
+key_response_post = S3._key_response_post
+
+
+def key_response_post_conditional(self, request, body, bucket_name, query, key_name):
+    if self.headers.get("If-None-Match") == "*" and query.get("uploadId"):
+        self._set_action("KEY", "POST", query)
+        self._authenticate_and_authorize_s3_action(bucket_name=bucket_name, key_name=key_name)
+        existing = self.backend.get_object(bucket_name, key_name)
+        if existing is not None and getattr(existing.multipart, "id", None) != query["uploadId"][0]:
+            raise PreconditionFailed("If-None-Match")
+    return key_response_post(self, request, body, bucket_name, query, key_name)
+
+
+S3._key_response_post = key_response_post_conditional
+
+
+# 9. Not a check: moto appends chunk by chunk to immutable bytes, which makes large streamed parts slow.
 def decode_chunks(self, body):
     raw = body if isinstance(body, bytes) else body.read() if body else b""
     decoded = bytearray()

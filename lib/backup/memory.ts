@@ -13,10 +13,13 @@ export function rememberManifest(stateDir: string, manifest: Manifest): void {
   renameSync(partial, file(stateDir, manifest.id));
 }
 
-/** A manifest that this host wrote, if it still knows it. */
+/** A manifest that this host wrote, if it still knows it. Of another app, or broken, it is as good as forgotten. */
 export function recallManifest(stateDir: string, app: string, id: string): Manifest | undefined {
-  if (!existsSync(file(stateDir, id))) return undefined;
-  return readManifest(readFileSync(file(stateDir, id), 'utf8'), app, id);
+  try {
+    return readManifest(readFileSync(file(stateDir, id), 'utf8'), app, id);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Forgets the manifests of backups that are no more. */

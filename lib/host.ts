@@ -156,7 +156,10 @@ export class CommandFailure extends Failure {
     how = 'did not start',
     readonly stderr = '',
   ) {
-    super(`${command.argv[0]} ${how}: ${mask(words)}`, { next: `try it by hand: ${show(command)}` });
+    // One that was killed may have said nothing.
+    super(`${command.argv[0]} ${how}${words === how ? '' : `: ${mask(words)}`}`, {
+      next: `try it by hand: ${show(command)}`,
+    });
     this.name = 'CommandFailure';
   }
 }

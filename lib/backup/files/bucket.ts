@@ -7,7 +7,7 @@ export interface ListedObject {
   key: string;
   size: number;
   etag: string;
-  /** ISO 8601. */
+  /** ISO 8601, in seconds. */
   modified: string;
 }
 
@@ -36,6 +36,8 @@ export interface Bucket {
   /** Whether it is there. */
   exists(): Promise<boolean>;
   create(): Promise<void>;
+  /** Removes all that is in it. */
+  clear(): Promise<void>;
   /** Removes the bucket with all that is in it. */
   drop(): Promise<void>;
 }

@@ -3,7 +3,7 @@ import type { Opener } from '../seal.ts';
 import type { Listed, Store } from '../store.ts';
 import { Missing } from '../store.ts';
 import { contentKey } from './contents.ts';
-import { Damaged, fetchContent } from './fetch.ts';
+import { contentFlow, Damaged } from './fetch.ts';
 import { copiedTree, type FilesPart, readTree, suffixOfPart } from './lists.ts';
 import { forEach } from './pool.ts';
 import { type Content, contentsOfTree } from './tree.ts';
@@ -40,10 +40,12 @@ export async function checkContent(part: FilesPart, reading: Reading, step: Step
         measure: { sha256, bytes },
         label: `${part.name}: ${path}`,
       };
-      await fetchContent(reading, wanted, () => {}).catch((error) => {
+      try {
+        for await (const _ of contentFlow(reading, wanted));
+      } catch (error) {
         if (!(error instanceof Damaged)) throw error;
         problems.push(error.message);
-      });
+      }
       done += 1;
       step.progress({ done, total, unit: 'files' });
     },

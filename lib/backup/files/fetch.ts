@@ -13,14 +13,13 @@ interface Wanted {
 }
 
 /**
- * Reads a content from the store and hands its bytes to `write`; they are checked when all have been handed over.
+ * The bytes of a content in the store; they are checked when all of them have flowed.
  * @throws Damaged when it is missing, truncated or another
  */
-export async function fetchContent(
+export async function* contentFlow(
   { store, opener }: { store: Store; opener: Opener },
   { key, measure, label }: Wanted,
-  write: (chunk: Uint8Array) => Promise<void> | void,
-): Promise<void> {
+): AsyncGenerator<Uint8Array> {
   const damaged = (how: string, cause?: unknown) =>
     new Damaged(`${label}: its content ${store.address(key)} ${how}`, {
       next: 'restore it from another backup: npx tsx scripts/backup/list.ts',
@@ -29,7 +28,7 @@ export async function fetchContent(
   let found: Measure;
   try {
     const reading = measured(await opener.open(await store.get(key), key));
-    for await (const chunk of reading.flow) await write(chunk);
+    yield* reading.flow;
     found = reading.result();
   } catch (error) {
     if (error instanceof Missing) throw damaged('is missing', error);
@@ -39,6 +38,11 @@ export async function fetchContent(
   }
   if (found.bytes !== measure.bytes) throw damaged(`has ${found.bytes} of ${measure.bytes} bytes`);
   if (found.sha256 !== measure.sha256) throw damaged(`is damaged: its SHA-256 is ${found.sha256}`);
+}
+
+/** A content that fits into memory, whole and checked. */
+export async function fetchWhole(from: Parameters<typeof contentFlow>[0], wanted: Wanted): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(contentFlow(from, wanted)));
 }
 
 /** Whether the store, the disk or a signal is behind an error, not the bytes. */

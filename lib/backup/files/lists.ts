@@ -4,7 +4,7 @@ import type { BucketPart, DirectoryPart } from '../manifest.ts';
 import type { Opener } from '../seal.ts';
 import type { Store } from '../store.ts';
 import { contentKey } from './contents.ts';
-import { fetchContent } from './fetch.ts';
+import { fetchWhole } from './fetch.ts';
 import { folderIn, writeWhole } from './keep.ts';
 import { measureOf } from './read.ts';
 import { contentsOfTree } from './tree.ts';
@@ -45,10 +45,10 @@ export async function readTree(part: FilesPart, { store, opener, stateDir }: Rea
   const { key, sha256, bytes } = part.tree;
   const copy = stateDir === undefined ? undefined : copiedTree(stateDir, sha256);
   if (copy) return copy;
-  const chunks: Uint8Array[] = [];
-  const wanted = { key, measure: { sha256, bytes }, label: `${part.name}: its list of files` };
-  await fetchContent({ store, opener }, wanted, (chunk) => void chunks.push(chunk));
-  return Buffer.concat(chunks);
+  return fetchWhole(
+    { store, opener },
+    { key, measure: { sha256, bytes }, label: `${part.name}: its list of files` },
+  );
 }
 
 /** The key of every content that a part references, its tree's among them. */

@@ -3,7 +3,7 @@ import type { Step } from '../../report.ts';
 import type { DirectoryPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
 import { contentKey } from './contents.ts';
-import { fetchContent } from './fetch.ts';
+import { contentFlow, fetchWhole } from './fetch.ts';
 import { readTree, suffixOfPart } from './lists.ts';
 import { type BytePath, below, fromText, shown } from './paths.ts';
 import { forEach } from './pool.ts';
@@ -62,13 +62,8 @@ async function rebuildFile(
   const { sha256, size } = file;
   const key = contentKey(sha256, suffixOfPart(part));
   const wanted = { key, measure: { sha256, bytes: size }, label: `${part.name}: ${shown(file.path)}` };
-  if (size > SMALL) {
-    await writeLarge(full, file, (write) => fetchContent(access, wanted, write));
-    return;
-  }
-  const chunks: Uint8Array[] = [];
-  await fetchContent(access, wanted, (chunk) => void chunks.push(chunk));
-  writeSmall(full, file, chunks);
+  if (size > SMALL) await writeLarge(full, file, contentFlow(access, wanted));
+  else writeSmall(full, file, await fetchWhole(access, wanted));
 }
 
 function warnOfOwners({ name }: DirectoryPart, entries: readonly Entry[], { report }: Access): void {

@@ -1,5 +1,6 @@
 import { closeSync, constants, fchmodSync, fchownSync, futimesSync, openSync, writeSync } from 'node:fs';
 import { chmod, type FileHandle, lchown, lutimes, mkdir, open, symlink } from 'node:fs/promises';
+import type { Flow } from '../seal.ts';
 import { type BytePath, toBytes } from './paths.ts';
 import type { Entry, FileEntry } from './tree.ts';
 
@@ -13,12 +14,10 @@ const isRoot = process.getuid?.() === 0;
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 /** Makes a file of `content`, with the attributes of `entry`: at once, which for a small one is several times faster. */
-export function writeSmall(full: BytePath, entry: FileEntry, content: readonly Uint8Array[]): void {
+export function writeSmall(full: BytePath, entry: FileEntry, content: Uint8Array): void {
   const file = openSync(toBytes(full), CREATE, 0o600);
   try {
-    for (const chunk of content) {
-      for (let at = 0; at < chunk.byteLength; ) at += writeSync(file, chunk, at);
-    }
+    for (let at = 0; at < content.byteLength; ) at += writeSync(file, content, at);
     if (isRoot) fchownSync(file, entry.uid, entry.gid);
     fchmodSync(file, entry.mode);
     futimesSync(file, entry.mtime / 1e6, entry.mtime / 1e6);
@@ -27,19 +26,15 @@ export function writeSmall(full: BytePath, entry: FileEntry, content: readonly U
   }
 }
 
-/** Makes a file of what `fill` writes, with the attributes of `entry`; zeros become holes. */
-export async function writeLarge(
-  full: BytePath,
-  entry: FileEntry,
-  fill: (write: (chunk: Uint8Array) => Promise<void>) => Promise<void>,
-): Promise<void> {
+/** Makes a file of what flows, with the attributes of `entry`; zeros become holes. */
+export async function writeLarge(full: BytePath, entry: FileEntry, flow: Flow): Promise<void> {
   const handle = await open(toBytes(full), CREATE, 0o600);
   try {
     let at = 0;
-    await fill(async (chunk) => {
+    for await (const chunk of flow) {
       await writeSparse(handle, chunk, at);
       at += chunk.byteLength;
-    });
+    }
     await handle.truncate(at);
     // Owner before mode: a change of owner clears the set-user-id bit.
     if (isRoot) await handle.chown(entry.uid, entry.gid);

@@ -1,0 +1,146 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { EXIT, Failure } from '../../failure.ts';
+import { type Bucket, freeSibling } from './bucket.ts';
+import { writeWhole } from './keep.ts';
+import { forEach } from './pool.ts';
+
+/**
+ * One restore into a live bucket. It is written down before each phase, so that one that was cut off can be put back,
+ * and a finished one undone: `saving` copies what will be overwritten, `writing` changes the live bucket; those of an
+ * undo do so backwards.
+ */
+export interface Journal {
+  part: string;
+  /** The backup whose objects were written. */
+  id: string;
+  /** The bucket that has what was overwritten. */
+  before: string;
+  overwritten: readonly string[];
+  added: readonly string[];
+  phase: 'saving' | 'writing' | 'done' | 'undo-saving' | 'undo-writing';
+  /** The bucket that gets what an undo takes away. */
+  undone?: string;
+}
+
+const fileOf = (stateDir: string, part: string) => `${stateDir}/restored-bucket-${part}.json`;
+
+/** The last restore into a part's bucket from this host, or nothing. */
+export function readJournal(stateDir: string, part: string): Journal | undefined {
+  try {
+    return JSON.parse(readFileSync(fileOf(stateDir, part), 'utf8')) as Journal;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function write(stateDir: string, journal: Journal): Journal {
+  writeWhole(fileOf(stateDir, journal.part), [`${JSON.stringify(journal)}\n`]);
+  return journal;
+}
+
+export const isCutOff = (journal: Journal | undefined): journal is Journal =>
+  journal !== undefined && journal.phase !== 'done';
+
+/** Copies objects from bucket to bucket of one server; those that are gone are passed over. */
+async function copyAll(
+  keys: readonly string[],
+  from: Bucket,
+  to: Bucket,
+  signal: AbortSignal,
+): Promise<void> {
+  await forEach(keys, { signal, act: async (key) => void (await from.copy(key, to)) });
+}
+
+async function ensure(bucket: Bucket): Promise<void> {
+  if (!(await bucket.exists())) await bucket.create();
+}
+
+/** Keeps what will be overwritten, then copies all of `side` into the live bucket. */
+export async function bringIn(
+  stateDir: string,
+  journal: Omit<Journal, 'phase'>,
+  { live, side }: { live: Bucket; side: Bucket },
+  signal: AbortSignal,
+): Promise<void> {
+  const before = live.sibling(journal.before);
+  write(stateDir, { ...journal, phase: 'saving' });
+  await ensure(live);
+  await ensure(before);
+  await copyAll(journal.overwritten, live, before, signal);
+  write(stateDir, { ...journal, phase: 'writing' });
+  await copyAll([...journal.overwritten, ...journal.added], side, live, signal);
+  write(stateDir, { ...journal, phase: 'done' });
+}
+
+/** Puts the live bucket back to what it was before a restore, however far that had come. */
+export async function takeBack(
+  stateDir: string,
+  { part, phase, before, overwritten, added }: Journal,
+  live: Bucket,
+  signal: AbortSignal,
+): Promise<void> {
+  const kept = live.sibling(before);
+  if (phase !== 'saving') {
+    await copyAll(overwritten, kept, live, signal);
+    await live.remove(added);
+  }
+  // All that it has is in the live bucket again.
+  if (await kept.exists()) await kept.drop();
+  rmSync(fileOf(stateDir, part), { force: true });
+}
+
+/** Ends what was cut off: a restore is put back, an undo is finished. */
+export async function settleBucket(
+  stateDir: string,
+  part: string,
+  live: Bucket,
+  signal: AbortSignal,
+): Promise<void> {
+  const journal = readJournal(stateDir, part);
+  if (!isCutOff(journal)) return;
+  if (journal.phase.startsWith('undo')) await finishUndo(stateDir, journal, live, signal);
+  else await takeBack(stateDir, journal, live, signal);
+}
+
+/**
+ * Puts back what the last restore from this host overwrote in a bucket, and takes away what it added; both are kept
+ * in a bucket of their own.
+ * @returns the backup that had been restored, and that bucket
+ */
+export async function undoRestore(
+  stateDir: string,
+  part: string,
+  live: Bucket,
+  signal: AbortSignal,
+): Promise<{ id: string; kept: string }> {
+  const journal = readJournal(stateDir, part);
+  if (!journal) {
+    throw new Failure(`${part}: there is no restore to undo on this host`, {
+      exit: EXIT.usage,
+      next: 'to restore an earlier backup: npx tsx scripts/backup/list.ts',
+    });
+  }
+  const undone = journal.undone ?? (await freeSibling(live, `-undone-${journal.id}`)).name;
+  const phase = journal.phase === 'undo-writing' ? journal.phase : 'undo-saving';
+  // Nothing live was changed yet: there is nothing to keep of it.
+  if (journal.phase === 'saving') await takeBack(stateDir, journal, live, signal);
+  else await finishUndo(stateDir, write(stateDir, { ...journal, undone, phase }), live, signal);
+  return { id: journal.id, kept: undone };
+}
+
+async function finishUndo(
+  stateDir: string,
+  journal: Journal,
+  live: Bucket,
+  signal: AbortSignal,
+): Promise<void> {
+  const { undone = '', overwritten, added, phase } = journal;
+  if (phase === 'undo-saving') {
+    const kept = live.sibling(undone);
+    await ensure(kept);
+    await copyAll([...overwritten, ...added], live, kept, signal);
+    write(stateDir, { ...journal, phase: 'undo-writing' });
+  }
+  await takeBack(stateDir, { ...journal, phase: 'undo-writing' }, live, signal);
+}

@@ -1,0 +1,170 @@
+import { EXIT, Failure } from '../../failure.ts';
+import { bytes, count } from '../../format.ts';
+import type { Step } from '../../report.ts';
+import type { BucketPart } from '../manifest.ts';
+import type { Recovery, Restored, Restorer } from '../part.ts';
+import type { BucketAddress } from './address.ts';
+import { type Bucket, freeSibling, siblingName } from './bucket.ts';
+import { bringIn, readJournal, settleBucket, takeBack, undoRestore } from './bucket-journal.ts';
+import { fillBucket, objectsOfPart, unlike } from './fill-bucket.ts';
+import type { Copier } from './restore-directory.ts';
+import { type BucketAccess, openBucket } from './s3-bucket.ts';
+import type { ObjectEntry } from './tree.ts';
+
+/**
+ * Brings a bucket back: what differs goes to a bucket beside the live one, is checked, and then copied by the server.
+ * Objects that the backup does not have are left alone.
+ */
+export function bucketRestorer(
+  part: BucketPart,
+  address: BucketAddress,
+  access: BucketAccess,
+  recovery: Recovery,
+  open: typeof openBucket = openBucket,
+): Restorer {
+  const { id, stateDir, signal } = recovery;
+  // One name for all: what a killed restore left is found by the next.
+  const besideName = siblingName(address.name, '-opsbook-restoring');
+  return {
+    part,
+    plan: [
+      `restore those of ${count(part.files, 'object')} (${bytes(part.bytesIn)}) that differ to bucket ${besideName}`,
+      `keep those that they replace in bucket ${siblingName(address.name, `-before-${id}`)}, and copy them to ${address.uri}`,
+    ],
+    async prepare() {
+      await (await open(address, access)).exists();
+    },
+    async restoreBeside(step) {
+      const live = await open(address, access);
+      await settleBucket(stateDir, part.name, live, signal);
+      const side = live.sibling(besideName);
+      if (await side.exists()) await side.drop();
+      const { missing, strangers } = await differing(part, live, recovery);
+      await side.create();
+      await orElse(side.drop, () => fillBucket(part, missing, side, recovery, step));
+      step.note(
+        `${count(missing.length, 'object')} differ; ${count(strangers, 'object')} not in the backup are left`,
+      );
+      return {
+        place: side.address(),
+        compare: () => unlike(side, missing),
+        discard: async () => {
+          if (await side.exists()) await side.drop();
+        },
+        ...bringing(part.name, { live, side }, missing, recovery),
+      };
+    },
+  };
+}
+
+/** Does `act`, and `clean` if that fails; the failure to report is that of `act`. */
+async function orElse(clean: () => Promise<void>, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    await clean().catch(() => {});
+    throw error;
+  }
+}
+
+function bringing(
+  part: string,
+  { live, side }: { live: Bucket; side: Bucket },
+  objects: readonly ObjectEntry[],
+  { id, stateDir, signal }: Recovery,
+): Pick<Restored, 'swapIn' | 'swapBack'> {
+  return {
+    async swapIn() {
+      const there = new Set<string>();
+      if (await live.exists()) for await (const { key } of live.list()) there.add(key);
+      const keys = objects.map(({ key }) => key);
+      const overwritten = keys.filter((key) => there.has(key));
+      const added = keys.filter((key) => !there.has(key));
+      const before = (await freeSibling(live, `-before-${id}`)).name;
+      const journal = { part, id, before, overwritten, added };
+      try {
+        await bringIn(stateDir, journal, { live, side }, signal);
+      } catch (error) {
+        // An interruption leaves it to the next run, which finds the journal.
+        if (!signal.aborted) await settleBucket(stateDir, part, live, signal);
+        throw error;
+      }
+      await side.drop();
+      return before;
+    },
+    async swapBack() {
+      const journal = readJournal(stateDir, part);
+      if (journal) await takeBack(stateDir, journal, live, signal);
+    },
+  };
+}
+
+/** What of the backup is not in the live bucket as it was, and how many objects there the backup does not have. */
+async function differing(
+  part: BucketPart,
+  live: Bucket,
+  recovery: Recovery,
+): Promise<{ missing: ObjectEntry[]; strangers: number }> {
+  const objects = await objectsOfPart(part, recovery);
+  const there = new Map<string, string>();
+  if (await live.exists()) {
+    for await (const { key, size, etag } of live.list()) there.set(key, `${size}:${etag}`);
+  }
+  const missing = objects.filter(({ key, size, etag }) => there.get(key) !== `${size}:${etag}`);
+  const known = new Set(objects.map(({ key }) => key));
+  const strangers = [...there.keys()].filter((key) => !known.has(key)).length;
+  return { missing, strangers };
+}
+
+/** Brings a bucket back to another one of its server, which must be empty or absent. */
+export function bucketCopier(
+  part: BucketPart,
+  target: string,
+  address: BucketAddress,
+  access: BucketAccess,
+  recovery: Omit<Recovery, 'appDir' | 'stateDir'>,
+  open: typeof openBucket = openBucket,
+): Copier {
+  const opened = async () => (await open(address, access)).sibling(target);
+  return {
+    part,
+    plan: [`restore ${count(part.files, 'object')} (${bytes(part.bytesIn)}) to bucket ${target}`],
+    async prepare() {
+      const bucket = await opened();
+      if (!(await bucket.exists())) return;
+      for await (const { key } of bucket.list()) {
+        throw new Failure(
+          `${part.name}: the ${bucket.address()} is not empty: it has ${JSON.stringify(key)}`,
+          {
+            exit: EXIT.usage,
+            next: 'name a bucket that is not there; what a cut-off restore left there can be removed',
+          },
+        );
+      }
+    },
+    async restore(step: Step) {
+      const bucket = await opened();
+      const objects = await objectsOfPart(part, recovery);
+      const created = !(await bucket.exists());
+      if (created) await bucket.create();
+      const discard = created ? bucket.drop : bucket.clear;
+      await orElse(discard, () => fillBucket(part, objects, bucket, recovery, step));
+      step.note(`${count(objects.length, 'object')}, ${bytes(part.bytesIn)}`);
+      return {
+        place: bucket.address(),
+        compare: () => unlike(bucket, objects),
+        discard,
+      };
+    },
+  };
+}
+
+/** {@link undoRestore} of the bucket that an item of BACKUP_BUCKETS names. */
+export async function undoBucket(
+  address: BucketAddress,
+  access: BucketAccess,
+  stateDir: string,
+  open: typeof openBucket = openBucket,
+): Promise<{ id: string; kept: string }> {
+  return undoRestore(stateDir, address.name, await open(address, access), access.signal);
+}

@@ -29,7 +29,10 @@ async function settingsOfScripts(): Promise<Map<string, Settings>> {
   return found;
 }
 
-/** Every setting once, and once in a process, since the scripts state them when imported: those of all scripts, those of several areas, then each area's own. */
+/**
+ * Every setting once: those of all scripts, those of several areas, then each area's own. To be called once in a
+ * process: scripts state their settings when they are imported.
+ */
 export async function sections(): Promise<Section[]> {
   const entries = new Map<string, { setting: Setting<unknown>; scripts: string[] }>();
   for (const [script, settings] of await settingsOfScripts()) {

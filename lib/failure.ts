@@ -53,8 +53,9 @@ export async function checkAll(checks: ReadonlyArray<() => unknown | Promise<unk
   if (problems.length > 1) throw new Problems(problems);
 }
 
-/** One line of whatever ended a run: what failed, and how to go on. */
+/** Whatever ended a run as one line: what failed, and how to go on. */
 export function sentence(error: unknown): string {
+  if (error instanceof Problems) return error.problems.map(sentence).join('; ');
   const message = messageOf(error);
   if (error instanceof Failure) return error.next ? `${message}. Next: ${error.next}` : message;
   if (error instanceof Interrupted) return message;

@@ -57,6 +57,7 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   error = await release(releases, error);
   if (error) tell(report, name, error, line.verbose === true);
   await watcher?.ended(error);
+  await Promise.all([process.stdout, process.stderr].map(drained));
   process.exit(exitCode(error));
 }
 
@@ -133,6 +134,10 @@ function tell(report: Report, name: string, error: unknown, verbose: boolean): v
   for (const failure of failures) report.error(sentence(failure));
   if (verbose && error instanceof Error) report.error(error.stack ?? name);
 }
+
+/** What was written to a pipe may not have left yet; the callback comes too when the reader has gone. */
+const drained = (stream: NodeJS.WriteStream) =>
+  new Promise<void>((resolve) => void stream.write('', () => resolve()));
 
 function exitCode(error: unknown): number {
   if (error === undefined) return EXIT.done;

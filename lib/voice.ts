@@ -7,7 +7,9 @@ export async function chooseVoice(script: string, env: NodeJS.ProcessEnv = proce
     const { actions } = await import('./voices/actions.ts');
     return actions(script, write, { output: env.GITHUB_OUTPUT, summary: env.GITHUB_STEP_SUMMARY });
   }
-  if (process.stderr.isTTY) {
+  // A terminal that does not tell its width (docker exec -t, ssh -tt without one) cannot be drawn on: ora would
+  // never end clearing the infinitely many lines of a text.
+  if (process.stderr.isTTY && process.stderr.columns > 0) {
     const [{ terminal }, ora] = await Promise.all([import('./voices/terminal.ts'), import('ora')]);
     return terminal(ora, process.stderr);
   }

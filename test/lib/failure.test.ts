@@ -51,6 +51,7 @@ test('what ended a run is one line that says how to go on', () => {
     [new Failure('no bucket x', { next: 'create it' }), 'no bucket x. Next: create it'],
     [new Failure('no bucket x'), 'no bucket x'],
     [new Failure('first\nsecond'), 'first'],
+    [new Problems([new Failure('a', { next: 'b' }), new Failure('c')]), 'a. Next: b; c'],
     [new Interrupted('SIGTERM'), 'interrupted by SIGTERM'],
     [new TypeError('oops'), 'unexpected: oops. Next: run it with --verbose and report what it shows'],
     ['a string', 'unexpected: a string. Next: run it with --verbose and report what it shows'],

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { EXIT, Failure } from '../failure.ts';
+import { Corrupted } from './stored.ts';
 
 /** Of this version are the manifests that we write; readers refuse a newer one. */
 const MANIFEST_VERSION = 1;
@@ -88,11 +89,9 @@ export function readManifest(text: string, app: string, id: string): Manifest {
   try {
     json = JSON.parse(text);
   } catch {
-    throw new Failure(`backup ${id}: its manifest is not JSON (${text.length} characters)`, {
-      next: pickOther,
-    });
+    throw new Corrupted(`backup ${id}: its manifest is not JSON (${text.length} characters)`);
   }
-  if (typeof json.version === 'number' && json.version > MANIFEST_VERSION) {
+  if (typeof json?.version === 'number' && json.version > MANIFEST_VERSION) {
     throw new Failure(
       `backup ${id}: manifest version ${json.version}, this opsbook reads ${MANIFEST_VERSION}`,
       {
@@ -103,9 +102,7 @@ export function readManifest(text: string, app: string, id: string): Manifest {
   const { success, data, error } = manifest.safeParse(json);
   if (!success) {
     const issue = error.issues[0];
-    throw new Failure(`backup ${id}: manifest ${issue?.path.join('/')}: ${issue?.message}`, {
-      next: pickOther,
-    });
+    throw new Corrupted(`backup ${id}: manifest ${issue?.path.join('/')}: ${issue?.message}`);
   }
   if (data.app !== app) {
     throw new Failure(`backup ${id} is of the app ${data.app}, not of ${app}`, {
@@ -113,8 +110,6 @@ export function readManifest(text: string, app: string, id: string): Manifest {
       next: `set APP=${data.app}, or pick another backup`,
     });
   }
-  if (data.id !== id) throw new Failure(`backup ${id}: its manifest is of ${data.id}`, { next: pickOther });
+  if (data.id !== id) throw new Corrupted(`backup ${id}: its manifest is of ${data.id}`);
   return data;
 }
-
-const pickOther = 'pick another backup: npx tsx scripts/backup/list.ts';

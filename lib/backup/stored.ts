@@ -16,6 +16,16 @@ export class Corrupted extends Failure {
 export const isDamage = (error: unknown): error is Failure =>
   error instanceof Corrupted || error instanceof Damaged || error instanceof Missing;
 
+/** For a check, which looks for damage: what finds some exits with 3. */
+export async function asFinding<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    throw new Failure(error.message, { exit: EXIT.problem, next: error.next ?? '', cause: error });
+  }
+}
+
 /** The plain bytes of a stored object; the flow fails at its end when they are not what was stored. */
 export async function openStored(
   object: Stored,

@@ -13,12 +13,13 @@ await script(import.meta, {
   async run(context) {
     const { settings, operands, report, dryRun, json } = context;
     const { findBackup } = await import('../../lib/backup/restore.ts');
+    const { asFinding } = await import('../../lib/backup/stored.ts');
     const { describeDrill, drill, refuseUnproven } = await import('../../lib/backup/drill.ts');
     const { restorersOf } = await import('../../lib/backup/restorers.ts');
     const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
 
     const store = await openSettingsStore(context);
-    const manifest = await findBackup(store, settings.APP, operands[0] ?? 'latest');
+    const manifest = await asFinding(() => findBackup(store, settings.APP, operands[0] ?? 'latest'));
     const recovery = await recoveryOf(context, store, manifest.id);
     const restorers = restorersOf(manifest.parts, settings, recovery, { kind: 'drill' });
     const result = await drill(manifest, restorers, recovery.stateDir, context);

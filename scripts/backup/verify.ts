@@ -11,11 +11,12 @@ await script(import.meta, {
   async run(context) {
     const { settings, operands, report, json } = context;
     const { findBackup } = await import('../../lib/backup/restore.ts');
+    const { asFinding } = await import('../../lib/backup/stored.ts');
     const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
     const { describeVerification, refuseDamaged, verifyBackup } = await import('../../lib/backup/verify.ts');
 
     const store = await openSettingsStore(context);
-    const manifest = await findBackup(store, settings.APP, operands[0] ?? 'latest');
+    const manifest = await asFinding(() => findBackup(store, settings.APP, operands[0] ?? 'latest'));
     const recovery = await recoveryOf(context, store, manifest.id);
     const result = await verifyBackup(
       manifest,

@@ -2,13 +2,14 @@ import { join } from 'node:path';
 import { compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { locate } from './files/address.ts';
+import { bucketCopier, bucketRestorer } from './files/restore-bucket.ts';
 import { type Copier, directoryCopier, directoryRestorer } from './files/restore-directory.ts';
-import { bucketRestorer } from './files-pending.ts';
 import type { Manifest, PartRecord } from './manifest.ts';
 import type { Recovery, Restorer } from './part.ts';
 import { postgresRestorer } from './postgres/restorer.ts';
 import { select } from './select.ts';
 import type { SourceSettings } from './settings.ts';
+import { bucketAccess } from './sources.ts';
 import { sqliteRestorer } from './sqlite/restorer.ts';
 
 /**
@@ -20,7 +21,7 @@ export type Destination = { kind: 'live' } | { kind: 'to'; name: string } | { ki
 /** A restorer for each part, by the settings that name its source. @throws Failure for a part that none names */
 export function restorersOf(
   parts: readonly PartRecord[],
-  settings: SourceSettings & { APP_DIR: string },
+  settings: SourceSettings & { APP_DIR: string; AWS_REGION?: string | undefined },
   recovery: Recovery,
   destination: Destination,
 ): Restorer[] {
@@ -35,7 +36,7 @@ export function restorersOf(
 
 function restorerOf(
   part: PartRecord,
-  settings: SourceSettings & { APP_DIR: string },
+  settings: SourceSettings & { APP_DIR: string; AWS_REGION?: string | undefined },
   recovery: Recovery,
   destination: Destination,
 ): Restorer {
@@ -71,7 +72,9 @@ function restorerOf(
     case 'bucket': {
       const address = settings.BACKUP_BUCKETS?.find((a) => a.name === part.name);
       if (!address) throw unnamed(part, 'BACKUP_BUCKETS');
-      return bucketRestorer(part, { address, destination }, recovery);
+      const access = bucketAccess(settings, recovery);
+      if (destination.kind === 'live') return bucketRestorer(part, address, access, recovery);
+      return copying(bucketCopier(part, beside(`${part.name}-drill-${id}`), address, access, recovery));
     }
   }
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { composeSettings } from '../compose.ts';
 import { Secret } from '../secret.ts';
 import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
-import { parseDirectory } from './files/address.ts';
+import { parseBucket, parseDirectory } from './files/address.ts';
 import { type PostgresAddress, parseCompose, parseDirect } from './postgres/address.ts';
 import { parsePolicy } from './retention.ts';
 import { parseSqlite, type SqliteAddress } from './sqlite/address.ts';
@@ -46,7 +46,7 @@ export const sourceSettings = {
   BACKUP_BUCKETS: optionalSetting('BACKUP_BUCKETS', {
     about: 'the buckets, separated by commas: NAME?endpoint=URL, or endpoint=compose://SERVICE:PORT',
     example: 'images?endpoint=compose://minio:9000',
-    type: list((raw) => raw),
+    type: list(parseBucket),
   }),
   BUCKET_ACCESS_KEY_ID: optionalSetting('BUCKET_ACCESS_KEY_ID', {
     about: 'the access key of BACKUP_BUCKETS, where it is another than that of AWS',

@@ -3,12 +3,13 @@ import { Failure } from '../failure.ts';
 import type { Context } from '../script.ts';
 import type { Values } from '../settings.ts';
 import { stateDirectory } from '../state.ts';
+import { undoBucket } from './files/restore-bucket.ts';
 import { undoDirectory } from './files/restore-directory.ts';
-import { undoBucket } from './files-pending.ts';
 import { lastRestoration, rememberRestoration } from './history.ts';
 import { undoPostgres } from './postgres/undo.ts';
 import type { Kept } from './restore.ts';
 import type { sourceSettings } from './settings.ts';
+import { bucketAccess } from './sources.ts';
 import { undoSqlite } from './sqlite/restorer.ts';
 
 type UndoContext = Omit<Context, 'settings' | 'flags'> & {
@@ -54,7 +55,11 @@ async function undoPart(
   const none = (setting: string) =>
     new Failure(`${setting} does not name ${name} any more`, { next: 'set it again' });
   if (kind === 'directory') return undoDirectory(name, stateDir).kept;
-  if (kind === 'bucket') return undoBucket({ kept, id, stateDir });
+  if (kind === 'bucket') {
+    const address = settings.BACKUP_BUCKETS?.find((bucket) => bucket.name === name);
+    if (!address) throw none('BACKUP_BUCKETS');
+    return (await undoBucket(address, bucketAccess(settings, context), stateDir)).kept;
+  }
   for (const address of settings.BACKUP_DATABASES ?? []) {
     if (address.via === 'sqlite') {
       if (kind === 'sqlite' && address.name === name) return undoSqlite(address.file, kept, id);

@@ -30,7 +30,7 @@ await script(import.meta, {
     const { selectSources, sourcesOf } = await import('../../lib/backup/sources.ts');
     const { sealer } = await import('../../lib/backup/seal.ts');
 
-    const all = sourcesOf(settings, host);
+    const all = sourcesOf(settings, context);
     const sources = selectSources(all, flags.only);
     const store = await openSettingsStore(context);
     await store.check();

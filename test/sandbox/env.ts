@@ -42,6 +42,7 @@ function appExports(
     BACKUP_BUCKETS: `images?endpoint=${storageUrl}`,
     SANDBOX_STORAGE_URL: storageUrl,
     ...keys('SANDBOX_STORAGE', storage),
+    ...keys('BUCKET', storage),
   };
 }
 

@@ -43,7 +43,7 @@ export function bucketRestorer(
       await side.create();
       await orElse(side.drop, () => fillBucket(part, missing, side, recovery, step));
       step.note(
-        `${count(missing.length, 'object')} differ; ${count(strangers, 'object')} not in the backup are left`,
+        `${count(missing.length, 'object')} that differed; ${strangers} not in the backup left alone`,
       );
       return {
         place: side.address(),

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { parseBucket } from '../../../../lib/backup/files/address.ts';
 import { siblingName } from '../../../../lib/backup/files/bucket.ts';
 import { readJournal } from '../../../../lib/backup/files/bucket-journal.ts';
@@ -9,9 +12,11 @@ import { bucketSource } from '../../../../lib/backup/files/bucket-source.ts';
 import { checkContent } from '../../../../lib/backup/files/check.ts';
 import { measureOf } from '../../../../lib/backup/files/read.ts';
 import { bucketCopier, bucketRestorer, undoBucket } from '../../../../lib/backup/files/restore-bucket.ts';
-import type { BucketAccess } from '../../../../lib/backup/files/s3-bucket.ts';
+import { type BucketAccess, openBucket } from '../../../../lib/backup/files/s3-bucket.ts';
 import type { BucketPart } from '../../../../lib/backup/manifest.ts';
 import type { Restored } from '../../../../lib/backup/part.ts';
+import type { Command } from '../../../../lib/host.ts';
+import { Secret } from '../../../../lib/secret.ts';
 import { backUp, recoveryIn, type World, world } from './kit.ts';
 import { MemoryServer } from './memory-bucket.ts';
 
@@ -175,7 +180,7 @@ test('a restore brings back what differs, leaves strangers, and keeps what it re
   assert.deepEqual(app.server.texts(kept), { 'a/photo': 'newer' });
   assert.deepEqual(app.server.buckets.get('images')?.get('third')?.headers, PHOTO);
   assert.deepEqual([...app.server.buckets.keys()], ['images', kept]);
-  assert.match(app.w.notes.at(-1) ?? '', /2 objects differ; 1 object not in the backup are left/);
+  assert.match(app.w.notes.at(-1) ?? '', /2 objects that differed; 1 not in the backup left alone/);
 });
 
 test('an undo puts back what was there and keeps what it takes away', async () => {
@@ -297,4 +302,37 @@ test('names of buckets beside another are of a length and of characters that ser
   const long = siblingName('a'.repeat(63), `-before-${ID}-2`);
   assert.equal(long.length, 63);
   assert.ok(long.endsWith(`-before-${ID}-2`));
+});
+
+test('a bucket in a compose service is found at the address of its container', async () => {
+  const heads: string[] = [];
+  const server = createServer(({ method, url }, response) => {
+    heads.push(`${method} ${url}`);
+    response.writeHead(404).end();
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const ran: string[] = [];
+  const running = (container: string | undefined) =>
+    ({
+      compose: { container: async () => container },
+      host: {
+        run: async ({ argv }: Command) => {
+          ran.push(`${argv.slice(0, 2).join(' ')} … ${argv.at(-1)}`);
+          return '\n127.0.0.1\n';
+        },
+      },
+      credentials: { accessKeyId: 'app', secretAccessKey: new Secret('not told to anyone') },
+      signal: new AbortController().signal,
+    }) as unknown as BucketAccess;
+  const ofService = parseBucket(`images?endpoint=compose://minio:${port}`);
+  const bucket = await openBucket(ofService, running('app-minio-1'));
+  assert.equal(await bucket.exists(), false);
+  assert.deepEqual(ran, ['docker inspect … app-minio-1']);
+  assert.deepEqual(heads, ['HEAD /images/']);
+  await assert.rejects(
+    openBucket(ofService, running(undefined)),
+    /the compose service minio .* does not run/,
+  );
 });

@@ -148,6 +148,14 @@ const escapes: Array<[string, Array<Record<string, unknown>>]> = [
       { path: 'a/../../evil', type: 'file' },
     ],
   ],
+  [
+    '.. as a directory',
+    [
+      { path: 'a', type: 'directory' },
+      { path: 'a/..', type: 'directory' },
+    ],
+  ],
+  ['a path that begins with a slash', [{ path: '/evil', type: 'file' }]],
   ['an absolute path', [{ path: '/etc/evil', type: 'file' }]],
   [
     'a symlink as a parent',

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { checkAll } from '../failure.ts';
+import { checkAll, messageOf } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
 import { type Entry, manifestKey } from './catalog.ts';
@@ -57,14 +57,27 @@ export async function takeBackup(
       await store.put(key, Buffer.from(text));
       return JSON.parse(text) as Manifest;
     });
-    if (!manifest || !stateDir) return undefined;
-    for (const warning of shrunk(stateDir, manifest)) report.warn(warning);
-    rememberManifest(stateDir, manifest);
-    for (const { committed } of prepared) await committed?.();
+    if (manifest && stateDir) await remember(stateDir, manifest, prepared, report);
     return manifest;
   } catch (error) {
     if (!dryRun) await tidy(work);
     throw error;
+  }
+}
+
+/** The backup is there: what cannot be remembered of it only costs the next one time. */
+async function remember(
+  stateDir: string,
+  manifest: Manifest,
+  prepared: readonly Prepared[],
+  report: Context['report'],
+): Promise<void> {
+  try {
+    for (const warning of shrunk(stateDir, manifest)) report.warn(warning);
+    rememberManifest(stateDir, manifest);
+    for (const { committed } of prepared) await committed?.();
+  } catch (error) {
+    report.warn(`the next backup will read everything again: ${messageOf(error)}`);
   }
 }
 

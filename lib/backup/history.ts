@@ -1,6 +1,7 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EXIT, Failure } from '../failure.ts';
+import { stateFile } from '../state.ts';
 import type { Kept } from './restore.ts';
 
 /** A restore that happened on this host, or the undoing of one. */
@@ -28,7 +29,7 @@ export const rememberRestoration = (stateDir: string, entry: Restoration): void 
 export const rememberDrill = (stateDir: string, entry: Drill): void => append(stateDir, DRILLS, entry);
 
 function append(stateDir: string, name: string, entry: object): void {
-  appendFileSync(join(stateDir, name), `${JSON.stringify(entry)}\n`, { mode: 0o600 });
+  appendFileSync(stateFile(stateDir, name), `${JSON.stringify(entry)}\n`);
 }
 
 /** The restore that `--undo` takes back: the last. @throws Failure when there is none, or it was taken back already */

@@ -1,16 +1,15 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytes } from '../format.ts';
+import { folderIn, writeWhole } from './files/keep.ts';
 import { type Manifest, type PartRecord, readManifest } from './manifest.ts';
 
 /** Manifests that this host wrote: it may not be able to read them back from the store. */
 const file = (stateDir: string, id: string) => join(stateDir, 'manifests', `${id}.json`);
 
 export function rememberManifest(stateDir: string, manifest: Manifest): void {
-  mkdirSync(join(stateDir, 'manifests'), { recursive: true, mode: 0o700 });
-  const partial = `${file(stateDir, manifest.id)}.partial`;
-  writeFileSync(partial, JSON.stringify(manifest), { mode: 0o600 });
-  renameSync(partial, file(stateDir, manifest.id));
+  folderIn(stateDir, 'manifests');
+  writeWhole(file(stateDir, manifest.id), [JSON.stringify(manifest)]);
 }
 
 /** A manifest that this host wrote, if it still knows it. Of another app, or broken, it is as good as forgotten. */

@@ -4,7 +4,14 @@ import { EXIT, Failure } from '../failure.ts';
 import { locate } from './files/address.ts';
 import { bucketCopier, bucketRestorer } from './files/restore-bucket.ts';
 import { type Copier, directoryCopier, directoryRestorer } from './files/restore-directory.ts';
-import type { Manifest, PartRecord } from './manifest.ts';
+import type {
+  BucketPart,
+  DirectoryPart,
+  Manifest,
+  PartRecord,
+  PostgresPart,
+  SqlitePart,
+} from './manifest.ts';
 import type { Recovery, Restorer } from './part.ts';
 import { postgresRestorer } from './postgres/restorer.ts';
 import { select } from './select.ts';
@@ -18,10 +25,16 @@ import { sqliteRestorer } from './sqlite/restorer.ts';
  */
 export type Destination = { kind: 'live' } | { kind: 'to'; name: string } | { kind: 'drill' };
 
+interface Area {
+  settings: SourceSettings & { APP_DIR: string; AWS_REGION?: string | undefined };
+  recovery: Recovery;
+  destination: Destination;
+}
+
 /** A restorer for each part, by the settings that name its source. @throws Failure for a part that none names */
 export function restorersOf(
   parts: readonly PartRecord[],
-  settings: SourceSettings & { APP_DIR: string; AWS_REGION?: string | undefined },
+  settings: Area['settings'],
   recovery: Recovery,
   destination: Destination,
 ): Restorer[] {
@@ -31,52 +44,56 @@ export function restorersOf(
       next: 'name one by --only',
     });
   }
-  return parts.map((part) => restorerOf(part, settings, recovery, destination));
+  const area: Area = { settings, recovery, destination };
+  return parts.map((part) => {
+    if (part.kind === 'postgres') return postgres(part, area);
+    if (part.kind === 'sqlite') return sqlite(part, area);
+    return part.kind === 'directory' ? directory(part, area) : bucket(part, area);
+  });
 }
 
-function restorerOf(
-  part: PartRecord,
-  settings: SourceSettings & { APP_DIR: string; AWS_REGION?: string | undefined },
-  recovery: Recovery,
-  destination: Destination,
-): Restorer {
-  const ours = destination.kind !== 'to';
-  const beside = (usual: string) => (destination.kind === 'to' ? destination.name : usual);
+/** The name that `--to` gave, else what is usual for a drill or beside the live one. */
+function place({ destination }: Area, drill: string, beside: string): string {
+  if (destination.kind === 'to') return destination.name;
+  return destination.kind === 'drill' ? drill : beside;
+}
+
+function postgres(part: PostgresPart, area: Area): Restorer {
+  const { settings, recovery, destination } = area;
+  const address = settings.BACKUP_DATABASES?.find((a) => a.via !== 'sqlite' && a.database === part.name);
+  if (!address || address.via === 'sqlite') throw unnamed(part, 'BACKUP_DATABASES');
+  const beside = place(area, `${part.name}_drill_${recovery.id}`, `${part.name}_restore_${recovery.id}`);
+  const app = compose(recovery.host, settings.APP_DIR, settings);
+  return postgresRestorer(part, { address, compose: app, beside, for: destination.kind }, recovery);
+}
+
+function sqlite(part: SqlitePart, area: Area): Restorer {
+  const { settings, recovery, destination } = area;
+  const address = settings.BACKUP_DATABASES?.find((a) => a.via === 'sqlite' && a.name === part.name);
+  if (address?.via !== 'sqlite') throw unnamed(part, 'BACKUP_DATABASES');
   const { id, stateDir } = recovery;
-  switch (part.kind) {
-    case 'postgres': {
-      const address = settings.BACKUP_DATABASES?.find((a) => a.via !== 'sqlite' && a.database === part.name);
-      if (!address || address.via === 'sqlite') throw unnamed(part, 'BACKUP_DATABASES');
-      const app = compose(recovery.host, settings.APP_DIR, settings);
-      const word = destination.kind === 'drill' ? 'drill' : 'restore';
-      return postgresRestorer(
-        part,
-        { address, compose: app, beside: beside(`${part.name}_${word}_${id}`), for: destination.kind },
-        recovery,
-      );
-    }
-    case 'sqlite': {
-      const address = settings.BACKUP_DATABASES?.find((a) => a.via === 'sqlite' && a.name === part.name);
-      if (address?.via !== 'sqlite') throw unnamed(part, 'BACKUP_DATABASES');
-      const usual =
-        destination.kind === 'drill' ? join(stateDir, `drill-${id}.db`) : `${address.file}.restore-${id}`;
-      return sqliteRestorer(part, { live: address.file, beside: beside(usual), ours }, recovery);
-    }
-    case 'directory': {
-      const address = settings.BACKUP_DIRECTORIES?.find((a) => a.name === part.name);
-      if (!address) throw unnamed(part, 'BACKUP_DIRECTORIES');
-      if (destination.kind === 'live')
-        return directoryRestorer(part, locate(address, settings.APP_DIR), recovery);
-      return copying(directoryCopier(part, beside(join(stateDir, `drill-${id}-${part.name}`)), recovery));
-    }
-    case 'bucket': {
-      const address = settings.BACKUP_BUCKETS?.find((a) => a.name === part.name);
-      if (!address) throw unnamed(part, 'BACKUP_BUCKETS');
-      const access = bucketAccess(settings, recovery);
-      if (destination.kind === 'live') return bucketRestorer(part, address, access, recovery);
-      return copying(bucketCopier(part, beside(`${part.name}-drill-${id}`), address, access, recovery));
-    }
-  }
+  const beside = place(area, join(stateDir, `drill-${id}-${part.name}.db`), `${address.file}.restore-${id}`);
+  return sqliteRestorer(part, { live: address.file, beside, ours: destination.kind !== 'to' }, recovery);
+}
+
+function directory(part: DirectoryPart, area: Area): Restorer {
+  const { settings, recovery, destination } = area;
+  const address = settings.BACKUP_DIRECTORIES?.find((a) => a.name === part.name);
+  if (!address) throw unnamed(part, 'BACKUP_DIRECTORIES');
+  const live = locate(address, settings.APP_DIR);
+  if (destination.kind === 'live') return directoryRestorer(part, live, recovery);
+  const elsewhere = place(area, join(recovery.stateDir, `drill-${recovery.id}-${part.name}`), live);
+  return copying(directoryCopier(part, elsewhere, recovery));
+}
+
+function bucket(part: BucketPart, area: Area): Restorer {
+  const { settings, recovery, destination } = area;
+  const address = settings.BACKUP_BUCKETS?.find((a) => a.name === part.name);
+  if (!address) throw unnamed(part, 'BACKUP_BUCKETS');
+  const access = bucketAccess(settings, recovery);
+  if (destination.kind === 'live') return bucketRestorer(part, address, access, recovery);
+  const elsewhere = place(area, `${part.name}-drill-${recovery.id}`, part.name);
+  return copying(bucketCopier(part, elsewhere, address, access, recovery));
 }
 
 /** A part that stays where it is brought: nothing of it can be swapped in. */

@@ -15,12 +15,18 @@ export const suffixOf = ({ recipient, suffix }: Sealer): string =>
   recipient === null ? suffix : `.${recipient.slice(-8)}${suffix}`;
 
 /** The contents of a part that are in the store or on their way to it, each once. */
-export interface Contents {
-  has(measure: Measure): boolean;
+export interface Contents extends Presence {
   /** Stores a content that is not there by `put`, which returns the bytes that it stored. */
   add(measure: Measure, put: (key: string) => Promise<number>): Promise<void>;
   /** What was stored so far. */
   readonly added: { count: number; bytes: number };
+}
+
+/** What was in the store when the backup began. */
+interface Presence {
+  has(measure: Measure): boolean;
+  /** Whether the content is there that a file of the last backup had. */
+  hasStill(measure: Measure): boolean;
   /** @throws Failure when contents that this backup relies on were removed while it ran */
   confirm(): Promise<void>;
 }
@@ -31,21 +37,15 @@ interface Where {
 }
 
 /** Learns what is in the store: from memory where its backup is still there, else from a listing. */
-export async function openContents({ store, suffix }: Where, memory: Memory | undefined): Promise<Contents> {
-  const present = memory && (await exists(store, memory.backup)) ? memoryOf(memory) : undefined;
-  const known = present ?? (await listed(store, suffix));
+export async function openContents(where: Where, memory: Memory | undefined): Promise<Contents> {
+  const trusted = memory !== undefined && (await exists(where.store, memory.backup));
+  const present = trusted ? remembered(where, memory) : await listing(where);
   const own = new Set<string>();
-  const reliedOn = new Set<string>();
   const underway = new Map<string, Promise<void>>();
   const added = { count: 0, bytes: 0 };
-  const has = ({ sha256, bytes }: Measure) => {
-    if (own.has(sha256)) return true;
-    const size = known.get(sha256);
-    const there = size !== undefined && (size === null || size === bytes);
-    if (there) reliedOn.add(sha256);
-    return there;
-  };
+  const has = (measure: Measure) => own.has(measure.sha256) || present.has(measure);
   return {
+    ...present,
     added,
     has,
     async add(measure, put) {
@@ -53,7 +53,7 @@ export async function openContents({ store, suffix }: Where, memory: Memory | un
       const { sha256 } = measure;
       const upload =
         underway.get(sha256) ??
-        put(contentKey(sha256, suffix)).then((stored) => {
+        put(contentKey(sha256, where.suffix)).then((stored) => {
           own.add(sha256);
           added.count += 1;
           added.bytes += stored;
@@ -61,33 +61,29 @@ export async function openContents({ store, suffix }: Where, memory: Memory | un
       underway.set(sha256, upload);
       await upload.finally(() => underway.delete(sha256));
     },
-    async confirm() {
-      if (reliedOn.size === 0) return;
-      if (present && memory) {
-        if (await exists(store, memory.backup)) return;
-        throw vanished(`backup ${memory.backup}, whose files this one shares,`, store);
-      }
-      const now = await listed(store, suffix);
-      const gone = [...reliedOn].filter((sha256) => !now.has(sha256));
-      if (gone.length > 0)
-        throw vanished(`${gone.length} contents, such as ${contentKey(gone[0] ?? '', suffix)},`, store);
-    },
   };
 }
 
-function vanished(what: string, store: Store): Failure {
-  return new Failure(`${what} vanished from ${store.uri} during the backup: something prunes it elsewhere`, {
-    next: 'run the backup again, and never prune while it runs',
-  });
-}
-
-/** `null` where the size in the store is not known. */
-type Sizes = Map<string, number | null>;
-
-function memoryOf({ known, tree }: Memory): Sizes {
-  const sizes: Sizes = new Map([[tree, null]]);
-  for (const { sha256 } of known.values()) sizes.set(sha256, null);
-  return sizes;
+function remembered({ store }: Where, { backup, tree, known }: Memory): Presence {
+  let all: Set<string> | undefined;
+  let reliedOn = false;
+  const relyOn = (there: boolean) => {
+    reliedOn ||= there;
+    return there;
+  };
+  return {
+    hasStill: () => relyOn(true),
+    has({ sha256 }) {
+      if (sha256 === tree) return relyOn(true);
+      // Not made before it is needed: where nothing has changed it never is.
+      all ??= new Set([...known.values()].map((file) => file.sha256));
+      return relyOn(all.has(sha256));
+    },
+    async confirm() {
+      if (!reliedOn || (await exists(store, backup))) return;
+      throw vanished(`backup ${backup}, whose files this one shares,`, store);
+    },
+  };
 }
 
 async function exists(store: Store, backup: string): Promise<boolean> {
@@ -95,12 +91,40 @@ async function exists(store: Store, backup: string): Promise<boolean> {
   return false;
 }
 
-/** An object of another size than its content is a broken one; where they are encrypted, that cannot be seen. */
-async function listed(store: Store, suffix: string): Promise<Sizes> {
-  const sizes: Sizes = new Map();
+async function listing({ store, suffix }: Where): Promise<Presence> {
+  const sizes = await listed(store, suffix);
+  const reliedOn = new Set<string>();
+  const has = ({ sha256, bytes }: Measure) => {
+    const size = sizes.get(sha256);
+    const there = size !== undefined && (size === null || size === bytes);
+    if (there) reliedOn.add(sha256);
+    return there;
+  };
+  return {
+    has,
+    hasStill: has,
+    async confirm() {
+      if (reliedOn.size === 0) return;
+      const now = await listed(store, suffix);
+      const [first, ...more] = [...reliedOn].filter((sha256) => !now.has(sha256));
+      if (first === undefined) return;
+      throw vanished(`${more.length + 1} contents, such as ${contentKey(first, suffix)},`, store);
+    },
+  };
+}
+
+/** The size of each content, or `null` where they are encrypted: then it is not known what it should be. */
+async function listed(store: Store, suffix: string): Promise<Map<string, number | null>> {
+  const sizes = new Map<string, number | null>();
   for await (const { key, bytes } of store.list('content/')) {
     const [, sha256 = '', rest] = /^content\/..\/([0-9a-f]{64})(.*)$/.exec(key) ?? [];
     if (rest === suffix) sizes.set(sha256, suffix === '' ? bytes : null);
   }
   return sizes;
+}
+
+function vanished(what: string, store: Store): Failure {
+  return new Failure(`${what} vanished from ${store.uri} during the backup: something prunes it elsewhere`, {
+    next: 'run the backup again, and never prune while it runs',
+  });
 }

@@ -51,7 +51,7 @@ export async function saveBucket(source: Source, bucket: Bucket, work: Work, ste
 
 function unchanged(object: ListedObject, { before, known, contents }: Saving): Known | undefined {
   const last = before.get(object.key);
-  if (last?.stamp !== stampOf(object) || !contents.has({ sha256: last.sha256, bytes: object.size }))
+  if (last?.stamp !== stampOf(object) || !contents.hasStill({ sha256: last.sha256, bytes: object.size }))
     return undefined;
   known.set(object.key, last);
   return last;

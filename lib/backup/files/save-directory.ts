@@ -40,7 +40,7 @@ async function look({ source, work, contents, before, known }: Saving): Promise<
     if (stats.isFile()) {
       scan.total += 1;
       const last = before.get(path);
-      if (last?.stamp === stampOf(stats) && contents.has({ sha256: last.sha256, bytes: stats.size })) {
+      if (last?.stamp === stampOf(stats) && contents.hasStill({ sha256: last.sha256, bytes: stats.size })) {
         known.set(path, last);
         scan.entries.push({ ...common(path, stats), type: 'file', size: stats.size, sha256: last.sha256 });
       } else scan.unread.push({ path, size: stats.size });

@@ -17,6 +17,13 @@ function lockFile(t: TestContext): string {
   return file;
 }
 
+/** Takes the lock, and gives it back at the latest when the test ends. */
+async function take(t: TestContext, file: string, script: string, now?: Date): ReturnType<typeof acquire> {
+  const held = await acquire(host, file, script, now);
+  t.after(() => held.release().catch(() => {}));
+  return held;
+}
+
 /** Another process that holds the lock, in a process group of its own. */
 async function otherHolder(
   t: TestContext,
@@ -34,7 +41,7 @@ async function otherHolder(
 
 test('a lock that is free is taken, names its owner, and is erased on release', async (t) => {
   const file = lockFile(t);
-  const held = await acquire(host, file, 'backup', new Date('2026-01-02T03:04:05Z'));
+  const held = await take(t, file, 'backup', new Date('2026-01-02T03:04:05Z'));
   assert.equal(held.inherited, undefined);
   const { username: user } = userInfo();
   assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), {
@@ -46,9 +53,9 @@ test('a lock that is free is taken, names its owner, and is erased on release', 
 
 test('a second holder is refused with 75 and told who, where and for how long', async (t) => {
   const file = lockFile(t);
-  const held = await acquire(host, file, 'backup', new Date('2026-01-02T03:04:05Z'));
+  const held = await take(t, file, 'backup', new Date('2026-01-02T03:04:05Z'));
   const who = `process ${process.pid} of ${userInfo().username} on ${hostname()}`;
-  await assert.rejects(acquire(host, file, 'prune', new Date('2026-01-02T03:06:10Z')), {
+  await assert.rejects(take(t, file, 'prune', new Date('2026-01-02T03:06:10Z')), {
     message: `backup runs since 2 min 5 s (${who}, lock ${file})`,
     next: `wait for it, or end it on ${hostname()}: kill ${process.pid}`,
     exit: 75,
@@ -61,13 +68,13 @@ test('a lock that another holds in the middle of taking or releasing it is refus
   const holder = host.start({ argv: ['flock', '--no-fork', file, 'sh', '-c', 'echo held; cat'] });
   t.after(() => holder.stdin.end());
   await new Promise((resolve) => holder.stdout.once('data', resolve));
-  await assert.rejects(acquire(host, file, 'prune'), { message: `another run holds ${file}`, exit: 75 });
+  await assert.rejects(take(t, file, 'prune'), { message: `another run holds ${file}`, exit: 75 });
 });
 
 test('after a release the lock is free again, and nothing is inherited', async (t) => {
   const file = lockFile(t);
   for (const script of ['backup', 'prune', 'backup']) {
-    const held = await acquire(host, file, script);
+    const held = await take(t, file, script);
     assert.equal(held.inherited, undefined);
     await held.release();
   }
@@ -76,18 +83,18 @@ test('after a release the lock is free again, and nothing is inherited', async (
 test('the lock of a holder killed with SIGKILL is taken over, and the owner is heard of', async (t) => {
   const file = lockFile(t);
   const { child } = await otherHolder(t, file);
-  await assert.rejects(acquire(host, file, 'backup'), { exit: 75 });
+  await assert.rejects(take(t, file, 'backup'), { exit: 75 });
   child.kill('SIGKILL');
-  const held = await takeOver(file);
+  const held = await takeOver(t, file);
   assert.equal(held.inherited?.pid, child.pid);
   await held.release();
 });
 
 /** The kernel frees the lock when the holder is gone: soon, but not at once. */
-async function takeOver(file: string): ReturnType<typeof acquire> {
+async function takeOver(t: TestContext, file: string): ReturnType<typeof acquire> {
   for (const end = Date.now() + 10_000; ; ) {
     try {
-      return await acquire(host, file, 'backup');
+      return await take(t, file, 'backup');
     } catch (error) {
       if (Date.now() > end) throw error;
     }
@@ -99,10 +106,10 @@ test('Ctrl-C reaches the whole process group, and the lock is held until it is r
   const { child, said } = await otherHolder(t, file);
   for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) signalGroupBut(child, signal);
   await until('it heard of it', () => said().includes('interrupted'));
-  await assert.rejects(acquire(host, file, 'prune'), { exit: 75 });
+  await assert.rejects(take(t, file, 'prune'), { exit: 75 });
   child.stdin?.write('release\n');
   await until('it is released', () => said().includes('released'));
-  const held = await acquire(host, file, 'prune');
+  const held = await take(t, file, 'prune');
   assert.equal(held.inherited, undefined);
   await held.release();
 });
@@ -118,14 +125,14 @@ function signalGroupBut(child: ChildProcess, signal: NodeJS.Signals): void {
 test('what is no owner is not inherited', async (t) => {
   const file = lockFile(t);
   writeFileSync(file, '{"script":"ba');
-  const held = await acquire(host, file, 'backup');
+  const held = await take(t, file, 'backup');
   assert.equal(held.inherited, undefined);
   await held.release();
 });
 
 test('a lock file that cannot be opened is a failure of flock, not a conflict', async (t) => {
   const absent = join(tempDir(t), 'absent', 'backup.lock');
-  await assert.rejects(acquire(host, absent, 'backup'), {
+  await assert.rejects(take(t, absent, 'backup'), {
     exit: 1,
     message: /^flock exited with .*No such file/,
   });

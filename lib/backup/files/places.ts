@@ -12,7 +12,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { EXIT, Failure } from '../../failure.ts';
 import { below, fromText, toBytes } from './paths.ts';
-import { isRefusal, walk } from './walk.ts';
+import { walk } from './walk.ts';
 
 /** Where a directory is brought back, and where the one that it replaces is kept. */
 export interface Places {
@@ -69,8 +69,7 @@ export async function removeTree(directory: string): Promise<void> {
   if (!existsSync(directory)) return;
   try {
     rmSync(directory, { recursive: true });
-  } catch (error) {
-    if (!isRefusal(error)) throw error;
+  } catch {
     const root = fromText(directory);
     await walk(root, {}, (path, stats) => {
       if (stats.isDirectory()) chmodSync(toBytes(below(root, path)), 0o700);

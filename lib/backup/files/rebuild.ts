@@ -1,3 +1,4 @@
+import { Failure, messageOf } from '../../failure.ts';
 import { count } from '../../format.ts';
 import type { Step } from '../../report.ts';
 import type { DirectoryPart } from '../manifest.ts';
@@ -62,8 +63,25 @@ async function rebuildFile(
   const { sha256, size } = file;
   const key = contentKey(sha256, suffixOfPart(part));
   const wanted = { key, measure: { sha256, bytes: size }, label: `${part.name}: ${shown(file.path)}` };
-  if (size > SMALL) await writeLarge(full, file, contentFlow(access, wanted));
-  else writeSmall(full, file, await fetchWhole(access, wanted));
+  try {
+    if (size > SMALL) await writeLarge(full, file, contentFlow(access, wanted));
+    else writeSmall(full, file, await fetchWhole(access, wanted));
+  } catch (error) {
+    throw unwritten(wanted.label, error);
+  }
+}
+
+/** Says of which file the disk refused something; what the store threw is left as it is. */
+function unwritten(label: string, error: unknown): unknown {
+  const { code, syscall = '' } = error as NodeJS.ErrnoException;
+  if (!/^(open|write|ftruncate|fchown|fchmod|futime|close)$/.test(syscall)) return error;
+  return new Failure(`${label} cannot be written: ${messageOf(error)}`, {
+    next:
+      code === 'ENOSPC' || code === 'EDQUOT'
+        ? 'free space on the disk'
+        : 'check the disk and its permissions',
+    cause: error,
+  });
 }
 
 function warnOfOwners({ name }: DirectoryPart, entries: readonly Entry[], { report }: Access): void {

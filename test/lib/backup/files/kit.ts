@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -41,10 +42,29 @@ const silent = {
   output() {},
 };
 
+const mounted: string[] = [];
+
+/** Mounts a disk of its own for the time of a test; false where this user may not. */
+export function mount(directory: string, megabytes: number): boolean {
+  const { status } = spawnSync('mount', [
+    '-t',
+    'tmpfs',
+    '-o',
+    `size=${megabytes}m`,
+    'opsbook-test',
+    directory,
+  ]);
+  if (status === 0) mounted.push(directory);
+  return status === 0;
+}
+
 /** An app with an empty uploads directory, and a store in a directory. */
 export function world(): World {
   const root = mkdtempSync(join(tmpdir(), 'opsbook-files-'));
-  after(() => rmSync(root, { recursive: true, force: true }));
+  after(() => {
+    for (const point of mounted.splice(0)) spawnSync('umount', [point]);
+    rmSync(root, { recursive: true, force: true });
+  });
   const app = join(root, 'app');
   const uploads = join(app, 'uploads');
   mkdirSync(uploads, { recursive: true });

@@ -46,7 +46,7 @@ const mounted: string[] = [];
 
 /** Mounts a disk of its own for the time of a test; false where this user may not. */
 export function mount(directory: string, megabytes: number): boolean {
-  const { status } = spawnSync('mount', [
+  const { status } = spawnSync('/usr/bin/mount', [
     '-t',
     'tmpfs',
     '-o',

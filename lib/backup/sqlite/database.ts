@@ -1,11 +1,16 @@
 import { createReadStream } from 'node:fs';
 import { backup, DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../../failure.ts';
+import { duration } from '../../format.ts';
 import type { TableRows } from '../manifest.ts';
 import type { Flow } from '../seal.ts';
 
 /** How long we wait for the app's write locks. */
 const BUSY_MS = 30_000;
+/** What node:sqlite says of a destination that somebody else has locked: SQLite's code for it is not passed on. */
+const LOCKED = 'not an error';
+const RETRY_MS = 10;
 /** All pages in one step: what other processes write meanwhile would start the copy anew. */
 const ALL_PAGES = 2 ** 31 - 1;
 
@@ -13,13 +18,28 @@ const ALL_PAGES = 2 ** 31 - 1;
 export async function copyDatabase(from: string, to: string): Promise<void> {
   const database = open(from);
   try {
-    await backup(database, to, { rate: ALL_PAGES });
+    await copyWhenFree(database, to);
   } catch (error) {
-    throw new Failure(`${from} → ${to}: ${messageOf(error)}`, {
+    const said = messageOf(error) === LOCKED ? `locked for ${duration(BUSY_MS)}` : messageOf(error);
+    throw new Failure(`${from} → ${to}: ${said}`, {
       next: 'end what holds its lock, and try again',
     });
   } finally {
     database.close();
+  }
+}
+
+/** Unlike a connection of ours, the one that node:sqlite makes to the destination does not wait for its lock. */
+async function copyWhenFree(database: DatabaseSync, to: string): Promise<void> {
+  const deadline = Date.now() + BUSY_MS;
+  for (;;) {
+    try {
+      await backup(database, to, { rate: ALL_PAGES });
+      return;
+    } catch (error) {
+      if (messageOf(error) !== LOCKED || Date.now() > deadline) throw error;
+      await sleep(RETRY_MS);
+    }
   }
 }
 

@@ -106,8 +106,8 @@ async function replace(live: string, kept: string, next: string): Promise<void> 
     await copyDatabase(live, kept);
     await copyDatabase(next, live);
   } catch (error) {
-    if (!/malformed|not a database/.test(String(error))) throw error;
     await rm(kept, { force: true });
+    if (!/malformed|not a database/.test(String(error))) throw error;
     await rename(live, kept);
     for (const journal of ['-wal', '-shm', '-journal'])
       await rename(live + journal, kept + journal).catch(() => {});

@@ -4,7 +4,7 @@ import type { Bench } from './options.ts';
 process.env.OPSBOOK_SANDBOX ??= 'bench';
 
 const { parseOptions, UsageError, usage } = await import('./options.ts');
-const { cleanUp } = await import('./cleanup.ts');
+const { cleanUp, interrupted } = await import('./cleanup.ts');
 
 /** What can be measured: for each area a module with a table of named benchmarks. */
 const areas: Record<string, () => Promise<Bench>> = {
@@ -22,8 +22,9 @@ let code = 0;
 try {
   await main(process.argv.slice(2));
 } catch (error) {
-  code = error instanceof UsageError ? 2 : 1;
-  process.stderr.write(`bench: ${code === 2 ? (error as Error).message : (error as Error).stack}\n`);
+  code = interrupted.aborted ? 130 : error instanceof UsageError ? 2 : 1;
+  const { message, stack } = error as Error;
+  if (code !== 130) process.stderr.write(`bench: ${code === 2 ? message : stack}\n`);
 } finally {
   await cleanUp();
 }

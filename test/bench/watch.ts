@@ -15,14 +15,15 @@ const ACCESS_MODE = 0o3;
  * Looks at a process and its descendants, and at every other one whose command line matches `also` (pg_dump
  * in its container), until it is stopped. Memory is the kernel's own high-water mark, so that looking now and then is enough.
  */
-export function watchProcess(pid: number, script: string, also: string): { stop(): Seen } {
+export function watchProcess(pid: number, script: string, also?: string): { stop(): Seen } {
   const seen: Seen = { peak: 0, written: new Map() };
-  const others = new RegExp(also);
+  const others = also === undefined ? undefined : new RegExp(also);
   const look = () => {
     for (const one of descendants(pid)) {
       if (commandLine(one).includes(script)) seen.peak = Math.max(seen.peak, highWater(one));
       noteFiles(one, seen.written);
     }
+    if (!others) return;
     for (const one of processes()) if (others.test(commandLine(one))) noteFiles(one, seen.written);
   };
   const timer = setInterval(look, EVERY_MS);

@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { bareCeiling, shown, signedCeiling } from '../ceiling.ts';
 import { interleave } from '../measure.ts';
 import type { Options } from '../options.ts';
-import { scriptArgv, timed, timedInside } from '../run.ts';
+import { timedInside } from '../run.ts';
 import { say } from '../say.ts';
 import { faster, type Row } from '../table.ts';
 import type { Bench } from '../world.ts';
 import type { Outcome } from './index.ts';
-import { appEnvironment } from './ours.ts';
+import { peakRow } from './observed.ts';
+import { appEnvironment, SCRIPT, watched } from './ours.ts';
 import { addressIn, emulatorClient, emulatorTarget, sinkTarget, type Target } from './stores.ts';
 import { type Made, makeFiles } from './tree.ts';
 
@@ -17,6 +18,8 @@ interface Subject {
   bench: Bench;
   appDir: string;
   made: Made[];
+  /** Peak memory of our script's process so far, in bytes. */
+  peak: number;
 }
 
 const MEAN = 50_000;
@@ -36,9 +39,11 @@ export async function files(bench: Bench, options: Options): Promise<Outcome> {
   rows.push(await first(subject, sink, rounds, 2));
   rows.push(await first(subject, emulator, rounds, undefined));
   rows.push(await second(subject, sink, rounds, 1.5));
+  rows.push(peakRow(`${subject.made.length} files`, subject.peak));
   await rm(subject.appDir, { recursive: true });
   if (options.large) {
-    rows.push(await second(await prepare(bench, 200_000, SMALL_MEAN), sink, rounds, 3));
+    const many = await prepare(bench, 200_000, SMALL_MEAN);
+    rows.push(await second(many, sink, rounds, 3), peakRow('200000 files', many.peak));
   }
   return { rows, notes };
 }
@@ -49,12 +54,15 @@ async function prepare(bench: Bench, count: number, mean: number): Promise<Subje
   const made = await makeFiles(join(appDir, 'uploads'), count, mean);
   const total = made.reduce((sum, [, size]) => sum + size, 0);
   say(`generated ${count} files, ${(total / 1e6).toFixed(0)} MB`);
-  return { bench, appDir, made };
+  return { bench, appDir, made, peak: 0 };
 }
 
-async function ours({ bench, appDir }: Subject, target: Target): Promise<number> {
+async function ours(subject: Subject, target: Target): Promise<number> {
+  const { bench, appDir } = subject;
   const env = { ...appEnvironment(bench, appDir, target), BACKUP_DIRECTORIES: 'uploads' };
-  return (await timed(scriptArgv('scripts/backup/backup.ts'), env)).seconds;
+  const { seconds, seen } = await watched(SCRIPT, [], env);
+  subject.peak = Math.max(subject.peak, seen.peak);
+  return seconds;
 }
 
 function sync({ bench, appDir }: Subject, target: Target): Promise<number> {

@@ -34,7 +34,16 @@ export const appEnvironment = ({ env }: Bench, appDir: string, target: Target): 
 
 export const databaseSetting = (database: string): string => `compose://db/${database}?user=postgres`;
 
-const SCRIPT = 'scripts/backup/backup.ts';
+export const SCRIPT = 'scripts/backup/backup.ts';
+
+/** Runs a script and looks at its processes meanwhile, and at those whose command line matches `also`. */
+export async function watched(script: string, args: string[], env: Record<string, string>, also?: string) {
+  let watch: ReturnType<typeof watchProcess> | undefined;
+  const ran = await timed(scriptArgv(script, ...args), env, (pid) => {
+    watch = watchProcess(pid, script, also);
+  }).finally(() => watch?.stop());
+  return { ...ran, seen: watch!.stop() };
+}
 
 /** Backs the database up by our script, into a store that is emptied afterwards; returns the seconds it took. */
 export async function backUp(
@@ -47,15 +56,12 @@ export async function backUp(
     BACKUP_DATABASES: databaseSetting(database),
     ...(recipient === undefined ? {} : { BACKUP_RECIPIENT: recipient }),
   };
-  let watched: ReturnType<typeof watchProcess> | undefined;
-  const { seconds, stdout } = await timed(scriptArgv(SCRIPT, '--json'), env, (pid) => {
-    watched = watchProcess(pid, SCRIPT, `pg_dump.*${database}`);
-  });
+  const { seconds, stdout, seen } = await watched(SCRIPT, ['--json'], env, `pg_dump.*${database}`);
   const { parts } = JSON.parse(stdout) as { parts: Array<{ bytesOut: number }> };
   observed.push({
     ...{ target: target.name, database, encrypted: recipient !== undefined, seconds },
     stored: parts[0]!.bytesOut,
-    seen: watched!.stop(),
+    seen,
   });
   await target.empty();
   return seconds;

@@ -16,6 +16,8 @@ const tableRows = z.object({ table: z.string(), rows: natural, exact: z.boolean(
 
 const part = { name: z.string(), source: z.string(), bytesIn: natural, bytesOut: natural };
 
+const access = z.object({ to: z.string().nullable(), privilege: z.string(), grantable: z.boolean() });
+
 const postgresPart = z.object({
   ...part,
   kind: z.literal('postgres'),
@@ -30,6 +32,11 @@ const postgresPart = z.object({
   icuLocale: z.string().nullable(),
   /** What `ALTER DATABASE … SET` said, as `name=value`. */
   settings: z.array(z.string()),
+  /** What `ALTER ROLE … IN DATABASE … SET` said. */
+  roleSettings: z.array(z.object({ role: z.string(), settings: z.array(z.string()) })).optional(),
+  /** Who was granted what on the database itself (`to: null` is PUBLIC); null where nothing was ever said of it. */
+  access: z.array(access).nullable().optional(),
+  connectionLimit: z.int().optional(),
   serverVersion: z.string(),
   clientVersion: z.string(),
   /** `zstd`: a zstd frame around the dump, from servers before 16; `none`: pg_dump compressed it itself. */
@@ -67,6 +74,7 @@ const manifest = z.object({
 });
 
 export type Stored = z.infer<typeof stored>;
+export type Access = z.infer<typeof access>;
 export type TableRows = z.infer<typeof tableRows>;
 export type PostgresPart = z.infer<typeof postgresPart>;
 export type SqlitePart = z.infer<typeof sqlitePart>;

@@ -9,12 +9,17 @@ import type { Store } from './store.ts';
 
 /** The manifest of the backup that an operator means: an id or `latest`, which is the newest that is complete. */
 export async function findBackup(store: Store, app: string, wanted: string): Promise<Manifest> {
-  const entries = (await catalog(store)).filter((entry) => entry.state !== 'unfinished');
-  const candidates = wanted === 'latest' ? entries.filter((entry) => entry.state === 'complete') : entries;
+  const entries = await catalog(store);
+  const offered = entries.filter(
+    ({ state }) => state === 'complete' || (wanted !== 'latest' && state === 'partial'),
+  );
+  // One that is asked for by its id is told that it was never finished.
+  const unfinished = entries.filter(({ id, state }) => id === wanted && state === 'unfinished');
+  const candidates = [...offered, ...unfinished];
   const id = chooseId(
     wanted,
     candidates.map((entry) => entry.id),
-    store.uri,
+    entries.length > candidates.length ? `${store.uri} that is complete` : store.uri,
   );
   const entry = candidates.find((e) => e.id === id);
   return fetchManifest(store, app, entry as (typeof candidates)[number]);

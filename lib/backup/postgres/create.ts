@@ -1,7 +1,7 @@
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
 import { openStored, usingStored } from '../stored.ts';
-import { createMissingRoles, setStatements } from './roles.ts';
+import { createMissingRoles, grantStatements, setStatements } from './roles.ts';
 import { ident, literal, MAINTENANCE, type Server, uninterrupted } from './server.ts';
 
 /** Makes the database that a dump is restored into, as the one was that it is of; missing roles are made first. */
@@ -27,8 +27,23 @@ export async function createDatabase(
     MAINTENANCE,
     `CREATE DATABASE ${ident(name)} OWNER ${ident(part.owner)} TEMPLATE template0 ENCODING ${literal(part.encoding)} ` +
       `LC_COLLATE ${literal(part.collate)} LC_CTYPE ${literal(part.ctype)}${icu}`,
-    ...setStatements(ident(name), part.settings),
+    ...statementsOf(part, ident(name)),
   );
+}
+
+/** What is said of a database itself: a dump of its content has none of it. */
+function statementsOf(
+  { settings, roleSettings, access, owner, connectionLimit }: PostgresPart,
+  name: string,
+) {
+  return [
+    ...setStatements(`ALTER DATABASE ${name}`, settings),
+    ...(roleSettings ?? []).flatMap(({ role, settings }) =>
+      setStatements(`ALTER ROLE ${ident(role)} IN DATABASE ${name}`, settings),
+    ),
+    ...(access ? grantStatements(name, access, owner) : []),
+    ...(connectionLimit === undefined ? [] : [`ALTER DATABASE ${name} CONNECTION LIMIT ${connectionLimit}`]),
+  ];
 }
 
 /** Drops a database, whoever is connected to it, also after an interruption. */

@@ -1,4 +1,5 @@
 import { Failure } from '../../failure.ts';
+import type { Access } from '../manifest.ts';
 import { literal, type Server } from './server.ts';
 
 /** What is to be known of a database before it is dumped. */
@@ -10,6 +11,9 @@ export interface Facts {
   ctype: string;
   icuLocale: string | null;
   settings: string[];
+  roleSettings: Array<{ role: string; settings: string[] }>;
+  access: Access[] | null;
+  connectionLimit: number;
   bytes: number;
   serverVersion: string;
   serverNumber: number;
@@ -33,6 +37,11 @@ export async function factsOf(server: Server): Promise<Facts> {
          WHEN 'i' THEN to_jsonb(d) ->> 'datlocale' END),
        'settings', coalesce((SELECT setconfig FROM pg_db_role_setting s
          WHERE s.setdatabase = d.oid AND s.setrole = 0), '{}'),
+       'roleSettings', coalesce((SELECT json_agg(json_build_object('role', pg_get_userbyid(setrole), 'settings', setconfig))
+         FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole <> 0), '[]'),
+       'access', (SELECT json_agg(json_build_object('to', CASE grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(grantee) END,
+         'privilege', privilege_type, 'grantable', is_grantable)) FROM aclexplode(datacl)),
+       'connectionLimit', datconnlimit,
        'bytes', pg_database_size(datname), 'serverVersion', current_setting('server_version'),
        'serverNumber', current_setting('server_version_num')::int)
      FROM pg_database d WHERE datname = ${literal(database)}`,

@@ -1,4 +1,5 @@
-import { literal, MAINTENANCE, type Server } from './server.ts';
+import type { Access } from '../manifest.ts';
+import { ident, literal, MAINTENANCE, type Server } from './server.ts';
 
 /**
  * Those statements of `pg_dumpall --globals-only` that make the roles which the server does not have: their
@@ -39,11 +40,24 @@ function listed(name: string, value: string): string {
   return value.replaceAll(/(^|, *)""(?=,|$)/g, "$1''");
 }
 
-/** `ALTER DATABASE … SET` for what `pg_db_role_setting` says as `name=value`. */
-export function setStatements(quotedDatabase: string, settings: readonly string[]): string[] {
+/** `ALTER DATABASE … SET`, `of` being how it begins, for what `pg_db_role_setting` says as `name=value`. */
+export function setStatements(of: string, settings: readonly string[]): string[] {
   return settings.map((item) => {
     const at = item.indexOf('=');
     const value = item.slice(at + 1);
-    return `ALTER DATABASE ${quotedDatabase} SET ${item.slice(0, at)} TO ${listed(item.slice(0, at), value)}`;
+    return `${of} SET ${item.slice(0, at)} TO ${listed(item.slice(0, at), value)}`;
   });
+}
+
+/** `GRANT … ON DATABASE`, after what everybody may without being granted it was revoked. */
+export function grantStatements(quotedDatabase: string, access: readonly Access[], owner: string): string[] {
+  const revoked = ['PUBLIC', ident(owner)].map(
+    (from) => `REVOKE ALL ON DATABASE ${quotedDatabase} FROM ${from}`,
+  );
+  const granted = access.map(
+    ({ to, privilege, grantable }) =>
+      `GRANT ${privilege} ON DATABASE ${quotedDatabase} TO ${to === null ? 'PUBLIC' : ident(to)}` +
+      `${grantable ? ' WITH GRANT OPTION' : ''}`,
+  );
+  return [...revoked, ...granted];
 }

@@ -36,7 +36,8 @@ export function describeStore(uri: string, entries: readonly Entry[], use: Usage
     `${uri}`,
     table([['backup', 'taken', 'state', 'size'], ...rows], [1, 3]),
     `${count(entries.length, 'backup')}, ${bytes(own)}; ${count(use.contents, 'file')} stored once for all, ` +
-      `${bytes(use.contentBytes)}${use.free === null ? '' : `; ${bytes(use.free)} free`}`,
+      bytes(use.contentBytes),
+    ...(use.free === null ? [] : [`${bytes(use.free)} free`]),
   ];
   return lines.join('\n');
 }

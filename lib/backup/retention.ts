@@ -21,7 +21,7 @@ export function parsePolicy(raw: string): Policy {
   const policy: Policy = { daily: 0, weekly: 0, monthly: 0, yearly: 0 };
   for (const item of raw.split(',')) {
     const [, period = '', number = ''] = /^\s*(\w+)=(\d+)\s*$/.exec(item) ?? [];
-    if (!(period in policy))
+    if (!Object.hasOwn(policy, period))
       throw new Error(`"${item.trim()}" is not daily=N, weekly=N, monthly=N or yearly=N`);
     policy[period as Period] = Number(number);
   }

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { catalog, newestComplete } from '../../../lib/backup/catalog.ts';
+import { describeStore, refuseStale } from '../../../lib/backup/listing.ts';
+import type { Store } from '../../../lib/backup/store.ts';
+
+/** A store that can only be listed. */
+const holding = (...keys: string[]) =>
+  ({
+    async *list(prefix: string) {
+      for (const key of keys) if (key.startsWith(prefix)) yield { key, bytes: 10, modified: new Date(0) };
+    },
+  }) as unknown as Store;
+
+test('the name of the manifest says what a backup is, without reading it', async () => {
+  const entries = await catalog(
+    holding(
+      'backups/20261121-030000/started.json',
+      'backups/20261121-030000/app.dump',
+      'backups/20261119-030000/started.json',
+      'backups/20261119-030000/manifest.json',
+      'backups/20261120-030000/manifest.partial.json',
+      'backups/20261118-030000/manifest.json.old',
+      'backups/README',
+      'backups/20269999-030000/manifest.json',
+      'content/aa/aaaa',
+    ),
+  );
+  assert.deepEqual(
+    entries.map(({ id, state, bytes, keys }) => [id, state, bytes, keys.length]),
+    [
+      ['20261118-030000', 'unfinished', 10, 1],
+      ['20261119-030000', 'complete', 20, 2],
+      ['20261120-030000', 'partial', 10, 1],
+      ['20261121-030000', 'unfinished', 20, 2],
+    ],
+  );
+  assert.equal(newestComplete(entries)?.id, '20261119-030000');
+});
+
+test('a listing of a large and old store fits 80 columns', async () => {
+  const entries = await catalog(
+    holding('backups/20161119-030000/manifest.json', 'backups/20261121-023000/x'),
+  );
+  for (const entry of entries) entry.bytes = 999_940_000_000;
+  const many = Array.from({ length: 999 }, () => entries).flat();
+  const use = { contents: 9_999_999, contentBytes: 999_940_000_000, free: 999_940_000_000 };
+  const text = describeStore('file:///backups/bloaty', many, use, new Date('2026-11-21T03:00:00Z'));
+  assert.deepEqual(
+    text.split('\n').filter((line) => line.length > 80),
+    [],
+  );
+});
+
+test('freshness goes by the newest complete one; the future is not fresh', async () => {
+  const entries = await catalog(
+    holding('backups/20261119-030000/manifest.json', 'backups/20261120-030000/manifest.partial.json'),
+  );
+  const fresh = (now: string, hours = 26) =>
+    refuseStale('s3://b/app', entries, hours * 3_600_000, new Date(`${now}Z`));
+  fresh('2026-11-20T05:00:00');
+  fresh('2026-11-19T02:30:00');
+  assert.throws(
+    () => fresh('2026-11-20T05:00:01'),
+    /20261119-030000, is 26 h 0 min old, allowed is 26 h 0 min/,
+  );
+  assert.throws(() => fresh('2026-11-18T05:00:00'), /is from the future: a clock is wrong/);
+  assert.throws(() => refuseStale('s3://b/app', [], 1, new Date()), /no complete backup in s3:\/\/b\/app/);
+});

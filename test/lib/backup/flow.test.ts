@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
+import { feed, outputOf, unzstd, zstd } from '../../../lib/backup/flow.ts';
+import { type Flow, measured, opener, sealer } from '../../../lib/backup/seal.ts';
+import { localHost } from '../../../lib/host.ts';
+import { Secret } from '../../../lib/secret.ts';
+
+const host = localHost();
+const sh = (script: string) => host.start({ argv: ['sh', '-c', script] });
+
+async function* chunks(bytes: Buffer, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+const whole = async (flow: Flow) => Buffer.concat(await Array.fromAsync(flow));
+
+test('a stream of some megabytes is sealed and opened, whatever its chunks', async () => {
+  const identity = await generateIdentity();
+  const { seal, sealBytes, suffix } = await sealer(await identityToRecipient(identity));
+  const { open } = await opener(new Secret(identity));
+  const bytes = randomBytes(3_000_001);
+  for (const size of [1_000, 65_536, 3_000_001]) {
+    const sealed = await whole(await seal(chunks(bytes, size)));
+    assert.equal(sealed.subarray(0, 21).toString(), 'age-encryption.org/v1');
+    assert.ok(bytes.equals(await whole(await open(chunks(sealed, 70_001), `x${suffix}`))));
+  }
+  const small = await sealBytes(Buffer.from(''));
+  assert.equal((await whole(await open(chunks(Buffer.from(small), 10), 'x.age'))).length, 0);
+});
+
+test('without a recipient nothing is sealed, and what is not sealed is passed through', async () => {
+  const { seal, suffix, recipient } = await sealer(undefined);
+  assert.deepEqual([suffix, recipient], ['', null]);
+  assert.equal((await whole(await seal(chunks(Buffer.from('plain'), 2)))).toString(), 'plain');
+  const { open } = await opener(undefined);
+  assert.equal((await whole(await open(chunks(Buffer.from('plain'), 2), 'x.dump'))).toString(), 'plain');
+});
+
+test('no identity and a wrong one are told, each with the setting', async () => {
+  const { seal } = await sealer(await identityToRecipient(await generateIdentity()));
+  const sealed = await whole(await seal(chunks(Buffer.from('secret'), 6)));
+  const none = await opener(undefined);
+  await assert.rejects(none.open(chunks(sealed, 9), 'x.age'), /x.age is encrypted/);
+  const other = await opener(new Secret(await generateIdentity()));
+  await assert.rejects(
+    other.open(chunks(sealed, 9), 'x.age'),
+    (error: { message: string; exit: number; next: string }) =>
+      /another key than BACKUP_IDENTITY_FILE/.test(error.message) &&
+      error.exit === 2 &&
+      /BACKUP_IDENTITY_FILE/.test(error.next),
+  );
+});
+
+test('sealed bytes that were changed or cut are refused', async () => {
+  const identity = await generateIdentity();
+  const { seal } = await sealer(await identityToRecipient(identity));
+  const { open } = await opener(new Secret(identity));
+  const sealed = await whole(await seal(chunks(randomBytes(200_000), 65_536)));
+  const changed = Buffer.from(sealed);
+  changed[150_000] = (changed[150_000] ?? 0) ^ 1;
+  for (const broken of [changed, sealed.subarray(0, 150_000), sealed.subarray(0, sealed.length - 1)])
+    await assert.rejects(async () => whole(await open(chunks(broken, 65_536), 'x.age')));
+});
+
+test('a measure is there when the flow has ended, not before', async () => {
+  const { flow, result } = measured(chunks(Buffer.from('abc'), 1));
+  assert.throws(result, /before the flow ended/);
+  await whole(flow);
+  assert.deepEqual(result(), {
+    bytes: 3,
+    sha256: 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
+  });
+});
+
+test('zstd there and back; what is cut or no zstd is refused', async () => {
+  const bytes = randomBytes(500_000);
+  const packed = await whole(zstd(chunks(bytes, 1_000)));
+  assert.ok(bytes.equals(await whole(unzstd(chunks(packed, 777)))));
+  for (const broken of [packed.subarray(0, 400_000), Buffer.from('no zstd at all')])
+    await assert.rejects(whole(unzstd(chunks(broken, 65_536))));
+});
+
+test('the output of a command ends well only when the command did', async () => {
+  assert.equal((await whole(outputOf(sh('printf all')))).toString(), 'all');
+  await assert.rejects(
+    whole(outputOf(sh('printf half; echo "out of luck" >&2; exit 3'))),
+    /sh exited with 3: out of luck/,
+  );
+  await assert.rejects(whole(outputOf(sh('printf half; kill -9 $$'))), /killed by SIGKILL/);
+});
+
+test('a command whose output nobody wants any more is ended', async () => {
+  const running = sh('echo $$; exec yes');
+  for await (const chunk of outputOf(running)) {
+    const pid = Number(/^\d+/.exec(Buffer.from(chunk).toString())?.[0]);
+    assert.ok(pid > 0);
+    break;
+  }
+  await assert.rejects(running.done);
+});
+
+test('feeding a command tells its own words, or those of the flow', async () => {
+  await feed(chunks(randomBytes(300_000), 65_536), sh('[ "$(wc -c)" = 300000 ]'));
+  await assert.rejects(
+    feed(chunks(randomBytes(3_000_000), 65_536), sh('echo "no space left" >&2; exit 1')),
+    /sh exited with 1: no space left/,
+  );
+  await assert.rejects(feed(chunks(Buffer.from('x'), 1), sh('cat >/dev/null; exit 4')), /exited with 4/);
+  async function* broken(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from('half');
+    throw new Error('the store is gone');
+  }
+  const reading = sh('cat');
+  await assert.rejects(feed(broken(), reading), /the store is gone/);
+  await assert.rejects(reading.done);
+});

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readManifest, writeManifest } from '../../../lib/backup/manifest.ts';
+import { differences } from '../../../lib/backup/rows.ts';
+
+const sha256 = 'a'.repeat(64);
+const values = {
+  app: 'bloaty',
+  id: '20261121-030000',
+  started: '2026-11-21T03:00:00.000Z',
+  finished: '2026-11-21T03:00:09.000Z',
+  tool: 'opsbook 1.0.0',
+  host: 'ip-10-0-0-1',
+  recipient: null,
+  complete: true,
+  parts: [
+    {
+      kind: 'sqlite' as const,
+      ...{ name: 'app', source: 'sqlite:///app.db', bytesIn: 4096, bytesOut: 99 },
+      dump: { key: 'backups/20261121-030000/app.db.zst', bytes: 99, sha256 },
+      tables: [{ table: 'users', rows: 3, exact: true }],
+    },
+  ],
+};
+const text = writeManifest(values);
+const read = (changed: string) => readManifest(changed, 'bloaty', '20261121-030000');
+const edit = (change: (json: Record<string, unknown>) => void) => {
+  const json = JSON.parse(text);
+  change(json);
+  return JSON.stringify(json);
+};
+
+test('what was written is read', () => {
+  assert.deepEqual(read(text), { version: 1, ...values });
+});
+
+test('fields that a later opsbook adds do not hinder this one', () => {
+  assert.equal(read(edit((json) => Object.assign(json, { weather: 'fine' }))).app, 'bloaty');
+});
+
+test('what is no manifest of this backup is refused by what is wrong with it', () => {
+  const table: Array<[string, RegExp]> = [
+    ['', /its manifest is not JSON \(0 characters\)/],
+    [text.slice(0, 200), /its manifest is not JSON \(200 characters\)/],
+    ['null', /manifest : /],
+    ['[]', /manifest/],
+    ['"manifest"', /manifest/],
+    [
+      edit((json) => Object.assign(json, { version: 2, parts: 'of another kind' })),
+      /manifest version 2, this opsbook reads 1/,
+    ],
+    [edit((json) => Object.assign(json, { version: 0 })), /manifest version: /],
+    [edit((json) => Object.assign(json, { app: 'chitram' })), /is of the app chitram, not of bloaty/],
+    [edit((json) => Object.assign(json, { id: '20261120-030000' })), /its manifest is of 20261120-030000/],
+    [text.replace('"bytes": 99', '"bytes": -1'), /manifest parts\/0\/dump\/bytes/],
+    [text.replace('"sqlite"', '"oracle"'), /manifest parts\/0\/kind/],
+    [text.replace(sha256, 'b'), /manifest parts\/0\/dump\/sha256/],
+  ];
+  for (const [changed, problem] of table) assert.throws(() => read(changed), problem, changed.slice(0, 80));
+});
+
+test('rows differ by number, by a table that is missing and by one that is new; estimates only by being there', () => {
+  const rows = (table: string, rows: number, exact = true) => ({ table, rows, exact });
+  assert.deepEqual(differences([rows('a', 1), rows('b', 9, false)], [rows('b', 0, false), rows('a', 1)]), []);
+  assert.deepEqual(differences([rows('a', 1), rows('b', 9, false)], [rows('a', 2), rows('c', 0)]), [
+    'table a has 2 rows, was backed up with 1',
+    'table b is missing',
+    "table c is not in the backup's manifest",
+  ]);
+});

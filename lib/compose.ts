@@ -42,14 +42,19 @@ export function compose(host: Host, appDir: string, settings: Values<typeof comp
   return {
     command,
     async container(service) {
-      await knows(host, command, service);
-      const text = await host.run(command('ps', '--all', '--format', 'json', service));
-      return parseListing(text).find((c) => c.State === 'running')?.Name;
+      try {
+        const text = await host.run(command('ps', '--all', '--format', 'json', service));
+        return parseListing(text).find((c) => c.State === 'running')?.Name;
+      } catch (error) {
+        await refuseUnknown(host, command, service);
+        throw error;
+      }
     },
   };
 }
 
-async function knows(host: Host, command: Compose['command'], service: string): Promise<void> {
+/** @throws Failure when it is the name of the service that Compose does not know */
+async function refuseUnknown(host: Host, command: Compose['command'], service: string): Promise<void> {
   const services = (await host.run(command('config', '--services'))).split('\n').filter(Boolean);
   if (services.includes(service)) return;
   throw new Failure(`compose has no service ${service}; it has ${services.sort().join(', ')}`, {

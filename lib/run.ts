@@ -26,8 +26,11 @@ export interface Line {
 }
 
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
-/** After a signal, what runs has this long to end before its releases are run all the same. */
-const GRACE_MS = 10_000;
+/**
+ * After a signal, what runs has this long to end before its releases are run all the same: a busy server takes its
+ * time to drop the database that an interrupted restore has made.
+ */
+const GRACE_MS = 30_000;
 
 /** Runs a script to its end and exits with its code: settings, lock, steps, releases, and the telling of it. */
 export async function execute(name: string, definition: AnyDefinition, line: Line): Promise<never> {

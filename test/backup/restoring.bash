@@ -23,12 +23,13 @@ directory() {
   : >"$folder/empty"
   ln -s 2026/cat.svg "$folder/latest"
   chmod 640 "$folder/empty"
-  find "$folder" -exec touch -h -d '3 hours ago' {} +
+  find "$folder" -exec touch -h -d '2026-10-01 12:00:00.25 UTC' {} +
 }
 
-# A sum over names, types, modes, times and contents below a directory.
+# A sum over names, types, modes, times (of which microseconds are kept) and contents below a directory.
 files_of() {
-  (cd "${1:-$APP_DIR/uploads}" && find . -printf '%P %y %m %T@ %l\n' -type f -exec md5sum {} + | sort | md5sum)
+  (cd "${1:-$APP_DIR/uploads}" && find . -printf '%P %y %m %T@ %l\n' -type f -exec md5sum {} + |
+    sed -E 's/( [0-9]{10}\.[0-9]{3})[0-9]*/\1/' | sort | md5sum)
 }
 
 # Everything that is live.
@@ -49,7 +50,7 @@ holdable() {
   sql "CREATE FUNCTION held(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$\$
        BEGIN
          WHILE current_database() <> '$DB' AND
-           pg_stat_file('/tmp/hold-$DB-' || lower(split_part(current_query(), ' ', 1)), true) IS NOT NULL
+           (pg_stat_file('/tmp/hold-$DB-' || lower(substring(current_query() from '^\w+')), true)).size IS NOT NULL
          LOOP PERFORM pg_sleep(0.02); END LOOP;
          RETURN i;
        END \$\$;
@@ -64,4 +65,12 @@ release() { docker exec "$DB_CONTAINER" sh -c 'rm -f "$0"*' "/tmp/hold-$DB-"; }
 is_held() {
   [ "$(sql "SELECT count(*) FROM pg_stat_activity
             WHERE datname ~ '^${DB}_' AND wait_event = 'PgSleep' AND query ~* '^$1'" postgres)" != 0 ]
+}
+
+# A store that gives only the first bytes of some objects, as s3-stall.ts says; sets AWS_ENDPOINT_URL. Ended by
+# `end_all`, or by `mend`.
+stall() {
+  coproc FAULT { exec "$NODE" --import "$TSX" "$REPO/test/backup/s3-stall.ts" "$@" 3>&-; }
+  read -r AWS_ENDPOINT_URL <&"${FAULT[0]}"
+  export AWS_ENDPOINT_URL
 }

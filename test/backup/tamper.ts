@@ -11,6 +11,7 @@ import { s3Client } from '../../lib/aws.ts';
  *
  * node tamper.ts KEY HOW, HOW being one of
  *   flip            another byte in the middle
+ *   head            another byte in what age's header says of the recipient
  *   cut             only the first half
  *   stub            20 bytes of something else
  *   remove          nothing
@@ -24,6 +25,7 @@ const Bucket = 'bloaty-backups-x7';
 function changed(bytes: Buffer): Uint8Array {
   const middle = bytes.length >> 1;
   if (how === 'flip') bytes[middle] = (bytes[middle] ?? 0) ^ 0xff;
+  if (how === 'head') bytes[100] = (bytes[100] ?? 0) === 65 ? 66 : 65;
   if (how === 'cut') return bytes.subarray(0, middle);
   if (how === 'stub') return Buffer.from('not what was stored.');
   if (!how.startsWith('edit:')) return bytes;

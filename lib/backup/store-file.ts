@@ -41,7 +41,7 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     put: (key, body) => write(key, [body]),
     putStream: (key, body) => write(key, body),
     async get(key) {
-      const stream = createReadStream(path(key), { highWaterMark: 1 << 20 });
+      const stream = createReadStream(path(key), { highWaterMark: 1 << 16 });
       try {
         await once(stream, 'open');
       } catch (error) {
@@ -127,15 +127,12 @@ function explained(error: unknown, path: string): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT')
     return new Missing(`${path} is not there`, { next: 'npx tsx scripts/backup/list.ts' });
-  const advice: Record<string, string> = {
-    ENOSPC: 'free space: npx tsx scripts/backup/prune.ts, or a larger disk',
-    EDQUOT: 'free space: npx tsx scripts/backup/prune.ts, or a larger quota',
-    EACCES: 'give this user the right to write there',
-    EROFS: 'mount it writable',
+  const known: Record<string, [string, string]> = {
+    ENOSPC: ['no space left on the disk', 'free space: npx tsx scripts/backup/prune.ts, or a larger disk'],
+    EDQUOT: ['no space left in the quota', 'free space: npx tsx scripts/backup/prune.ts, or a larger quota'],
+    EACCES: ['permission denied', 'give this user the right to read and write there'],
+    EROFS: ['the disk is mounted read-only', 'mount it writable'],
   };
-  if (!code || !(code in advice)) return error;
-  return new Failure(`${path}: ${code === 'ENOSPC' ? 'no space left on the disk' : code}`, {
-    next: advice[code] ?? '',
-    cause: error,
-  });
+  const [said, next] = known[code ?? ''] ?? [];
+  return said && next ? new Failure(`${path}: ${said}`, { next, cause: error }) : error;
 }

@@ -14,26 +14,25 @@ export async function commandLine(
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(oneLine(name, text)) });
   for (const [operand, about] of Object.entries(operands)) program.argument(operand, about);
-  for (const { flags: text, about, parse } of Object.values(flags)) {
+  for (const { flags: text, about, parse, repeats } of Object.values(flags)) {
     const made: Option = new Option(text, about);
     if (parse) made.argParser(parseWith(parse, InvalidArgumentError));
+    if (repeats) made.argParser(repeated);
     program.addOption(made);
   }
   if (is.changes) program.option('--dry-run', 'look at everything, print what would be done, change nothing');
   if (is.reports) program.option('--json', 'answer with one JSON document on stdout');
   if (is.asks) program.option('--yes', 'do not ask');
-  return (
-    program
-      // Not variadic: it would swallow the operands behind it.
-      .option('--env-file <file>', 'read settings from it (default: .env); the environment wins', repeated)
-      .option('--verbose', 'show the commands that run, and the stack of an error')
-      .helpOption('--help', 'show this')
-      .showSuggestionAfterError()
-      .addHelpText('after', () => settingsAndExample(definition))
-  );
+  return program
+    .option('--env-file <file>', 'read settings from it (default: .env); the environment wins', repeated)
+    .option('--verbose', 'show the commands that run, and the stack of an error')
+    .helpOption('--help', 'show this')
+    .showSuggestionAfterError()
+    .addHelpText('after', () => settingsAndExample(definition));
 }
 
-const repeated = (file: string, before: string[] = []): string[] => [...before, file];
+/** Not commander's own variadic options: they would swallow the operands behind them. */
+const repeated = (value: string, before: string[] = []): string[] => [...before, value];
 
 const oneLine = (name: string, text: string) =>
   `${name}: ${text

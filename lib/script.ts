@@ -12,6 +12,8 @@ export interface Flag<T> {
   readonly flags: string;
   readonly about: string;
   readonly parse?: (raw: string) => T;
+  /** It may be given several times: all its values, in order. */
+  readonly repeats?: true;
 }
 
 /** A flag that is there or not: `flag('--force', 'overwrite')`. */
@@ -22,6 +24,9 @@ export const option = <T = string>(flags: string, about: string, parse?: (raw: s
   about,
   ...(parse ? { parse } : {}),
 });
+
+/** A flag with a value that may be given several times. */
+export const repeatable = (flags: string, about: string): Flag<string[]> => ({ flags, about, repeats: true });
 
 type Flags = Record<string, Flag<unknown>>;
 type FlagValues<F extends Flags> = { [K in keyof F]: F[K] extends Flag<infer T> ? T | undefined : never };

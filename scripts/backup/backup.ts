@@ -1,5 +1,5 @@
 import { sourceSettings } from '../../lib/backup/settings.ts';
-import { flag, option, script } from '../../lib/script.ts';
+import { flag, repeatable, script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Back up the databases, directories and buckets of an app to its store',
@@ -7,9 +7,9 @@ await script(import.meta, {
   example: 'npx tsx scripts/backup/backup.ts --env-file /opt/bloaty/.env',
   settings: sourceSettings,
   flags: {
-    only: option<string[]>(
-      '--only <part...>',
-      'only these: databases, directories, buckets, files, or names of parts',
+    only: repeatable(
+      '--only <part>',
+      'only databases, directories, buckets, files, or a part by its name; repeatable',
     ),
     allowEmpty: flag('--allow-empty', 'an empty directory or bucket is what I expect'),
   },

@@ -1,5 +1,5 @@
 import { identitySettings, sourceSettings } from '../../lib/backup/settings.ts';
-import { flag, option, script } from '../../lib/script.ts';
+import { flag, option, repeatable, script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Restore a backup beside the live data, check it, and swap it in',
@@ -8,9 +8,9 @@ await script(import.meta, {
   settings: { ...sourceSettings, ...identitySettings },
   operands: { '[id]': 'the backup, by its id; "latest" (the default) is the newest complete one' },
   flags: {
-    only: option<string[]>(
-      '--only <part...>',
-      'only these: databases, directories, buckets, files, or names of parts',
+    only: repeatable(
+      '--only <part>',
+      'only databases, directories, buckets, files, or a part by its name; repeatable',
     ),
     to: option<string>(
       '--to <name>',

@@ -40,8 +40,6 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   for (const signal of Object.keys(SIGNALS) as Array<keyof typeof SIGNALS>) {
     process.on(signal, () => interruption.abort(new Interrupted(signal)));
   }
-  // A reader that went away, or a terminal that was closed, must not keep us from cleaning up.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   let watcher: Awaited<ReturnType<typeof watch>> | undefined;
   let error: unknown;
   try {

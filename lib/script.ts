@@ -104,6 +104,8 @@ export async function script<S extends Settings, F extends Flags = Record<never,
     process.exitCode = EXIT.usage;
     return;
   }
+  // A reader that went away, or a terminal that was closed, must not keep us from cleaning up.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   const program = await commandLine(name, definition as unknown as Definition<Settings, Flags>);
   try {
     program.parse();

@@ -4,18 +4,21 @@ import { openStored, usingStored } from '../stored.ts';
 import { createMissingRoles, grantStatements, setStatements } from './roles.ts';
 import { ident, literal, MAINTENANCE, type Server, uninterrupted } from './server.ts';
 
-/** Makes the database that a dump is restored into, as the one was that it is of; missing roles are made first. */
+/** Makes the database that the dump `file` is restored into, as the one was that it is of; missing roles come first. */
 export async function createDatabase(
   server: Server,
   part: PostgresPart,
   name: string,
+  file: string,
   recovery: Recovery,
 ): Promise<void> {
   const globals = await usingStored(part.globals, part.name, recovery, async () => {
     const flow = await openStored(part.globals, part.name, recovery);
     return Buffer.concat(await Array.fromAsync(flow)).toString();
   });
-  const roles = await createMissingRoles(server, globals);
+  const about = statementsOf(part, ident(name));
+  const schema = await server.host.run(server.command('pg_restore', '--schema-only', '--file', '-', file));
+  const roles = await createMissingRoles(server, globals, [ident(part.owner), ...about, schema].join('\n'));
   if (roles.length > 0) {
     recovery.report.warn(
       `made the roles ${roles.join(', ')}: they have no password yet (ALTER ROLE … PASSWORD)`,
@@ -27,7 +30,7 @@ export async function createDatabase(
     MAINTENANCE,
     `CREATE DATABASE ${ident(name)} OWNER ${ident(part.owner)} TEMPLATE template0 ENCODING ${literal(part.encoding)} ` +
       `LC_COLLATE ${literal(part.collate)} LC_CTYPE ${literal(part.ctype)}${icu}`,
-    ...statementsOf(part, ident(name)),
+    ...about,
   );
 }
 

@@ -112,7 +112,7 @@ async function restoreBeside(
     await stageDump(server, part, file, recovery, (done) =>
       step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
     );
-    await createDatabase(server, part, beside, recovery);
+    await createDatabase(server, part, beside, file, recovery);
     const jobs = (await host.run(server.command('nproc'))).trim();
     await host.run(restoreCommand(server, beside, file, jobs));
   } catch (error) {

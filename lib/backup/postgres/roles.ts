@@ -2,33 +2,39 @@ import type { Access } from '../manifest.ts';
 import { ident, literal, MAINTENANCE, type Server } from './server.ts';
 
 /**
- * Those statements of `pg_dumpall --globals-only` that make the roles which the server does not have: their
- * CREATE, their ALTER, and their memberships.
+ * Those statements of `pg_dumpall --globals-only` that make the roles which the server does not have and `sql` names:
+ * their CREATE, their ALTER, and their memberships. Others were perhaps dropped on purpose.
  */
 export function missingRoles(
   globals: string,
   present: readonly string[],
+  sql: string,
 ): { roles: string[]; statements: string[] } {
   const lines = globals.split('\n').filter((line) => line.endsWith(';'));
   const created = lines.flatMap((line) => /^CREATE ROLE (.+);$/.exec(line)?.[1] ?? []);
-  const roles = created.filter((quoted) => !present.includes(unquoted(quoted)));
+  const missing = created.filter((quoted) => !present.includes(unquoted(quoted)));
+  const needed = new Set(missing.filter((quoted) => sql.includes(quoted)));
+  const member = (line: string) => (role: string) =>
+    line.startsWith('GRANT ') && (line.includes(` TO ${role} `) || line.endsWith(` TO ${role};`));
+  // A set hears of what is added to it while it is walked through: the groups of groups come in too.
+  for (const role of needed) {
+    const grants = lines.filter((line) => member(line)(role));
+    for (const group of missing)
+      if (grants.some((line) => line.startsWith(`GRANT ${group} TO `))) needed.add(group);
+  }
+  const roles = missing.filter((role) => needed.has(role));
   const about = (line: string) =>
-    roles.some(
-      (role) =>
-        line === `CREATE ROLE ${role};` ||
-        line.startsWith(`ALTER ROLE ${role} `) ||
-        (line.startsWith('GRANT ') && line.includes(` TO ${role} `)) ||
-        (line.startsWith('GRANT ') && line.endsWith(` TO ${role};`)),
-    );
+    roles.some((role) => line === `CREATE ROLE ${role};` || line.startsWith(`ALTER ROLE ${role} `)) ||
+    roles.some(member(line));
   return { roles: roles.map(unquoted), statements: lines.filter(about) };
 }
 
 const unquoted = (name: string) => (name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name);
 
-/** Makes the roles that a dump's owners need and a new server lacks; returns their names. They have no password. */
-export async function createMissingRoles(server: Server, globals: string): Promise<string[]> {
+/** Makes the roles that a new server lacks and `sql` names; returns their names. They have no password. */
+export async function createMissingRoles(server: Server, globals: string, sql: string): Promise<string[]> {
   const present = await server.rows<string>(MAINTENANCE, 'SELECT to_json(rolname) FROM pg_roles');
-  const { roles, statements } = missingRoles(globals, present);
+  const { roles, statements } = missingRoles(globals, present, sql);
   if (statements.length > 0) await server.execute(MAINTENANCE, ...statements.map((s) => s.slice(0, -1)));
   return roles;
 }

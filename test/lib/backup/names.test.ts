@@ -23,8 +23,9 @@ CREATE ROLE postgres;
 ALTER ROLE postgres WITH SUPERUSER;
 `;
 
-test('only roles that are missing are made, with what they may', () => {
-  const { roles, statements } = missingRoles(GLOBALS, ['postgres', 'blo']);
+test('only roles that are missing and needed are made, with what they may', () => {
+  const sql = `ALTER TABLE t OWNER TO bloaty;\nGRANT SELECT ON t TO "o'dd ""one""; DROP";`;
+  const { roles, statements } = missingRoles(GLOBALS, ['postgres', 'blo'], sql);
   assert.deepEqual(roles, ['bloaty', `o'dd "one"; DROP`]);
   assert.deepEqual(statements, [
     'CREATE ROLE bloaty;',
@@ -34,10 +35,13 @@ test('only roles that are missing are made, with what they may', () => {
     'GRANT blo TO bloaty WITH INHERIT TRUE GRANTED BY postgres;',
     `GRANT pg_read_all_data TO "o'dd ""one""; DROP";`,
   ]);
-  assert.deepEqual(missingRoles(GLOBALS, ['postgres', 'blo', 'bloaty', `o'dd "one"; DROP`]), {
-    roles: [],
-    statements: [],
-  });
+  assert.deepEqual(
+    missingRoles(GLOBALS, ['postgres', 'blo', 'bloaty', `o'dd "one"; DROP`], sql).statements,
+    [],
+  );
+  assert.deepEqual(missingRoles(GLOBALS, ['postgres'], 'OWNER TO "nobody"').roles, []);
+  // The group that a needed role is a member of is needed as well.
+  assert.deepEqual(missingRoles(GLOBALS, ['postgres'], 'OWNER TO "bloaty"').roles, ['bloaty', 'blo']);
 });
 
 test('a setting is one string, a list of names is a list', () => {

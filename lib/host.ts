@@ -72,7 +72,7 @@ export function localHost({ signal, onStart, killAfterMs = 5_000 }: LocalOptions
     return {
       stdin: child.stdin,
       stdout: child.stdout,
-      done: ended(child, command),
+      done: ended(child, command, signal),
       kill: () => child.kill(),
     };
   };
@@ -103,7 +103,7 @@ async function collect(stream: Readable): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function ended(child: ChildProcess, command: Command): Promise<void> {
+function ended(child: ChildProcess, command: Command, interruption?: AbortSignal): Promise<void> {
   let stderr = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-STDERR_KEPT);
@@ -113,6 +113,8 @@ function ended(child: ChildProcess, command: Command): Promise<void> {
       reject(new CommandFailure(command, unstartable(error, command), null));
     });
     child.on('close', (code, signal) => {
+      // `docker exec` exits with 0 when a signal ends it, whatever became of its command.
+      if (interruption?.aborted) return reject(interruption.reason);
       if (code === 0) return resolve();
       const how = signal ? `was killed by ${signal}` : `exited with ${code}`;
       reject(new CommandFailure(command, lastWords(stderr) || how, code, how, stderr));

@@ -52,16 +52,17 @@ export async function swap(server: Server, live: string, keep: string, next: str
     : [[next, live]];
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await rename(server, renames as Array<[string, string]>, live);
+      return await rename(server, renames as Array<[string, string]>);
     } catch (error) {
       if (attempt === TRIES || !/being accessed by other users/.test(String(error))) throw error;
     }
   }
 }
 
-async function rename(server: Server, renames: ReadonlyArray<[string, string]>, live: string): Promise<void> {
+async function rename(server: Server, renames: ReadonlyArray<[string, string]>): Promise<void> {
   let over = false;
-  const ending = endConnections(server, live, () => over).catch((error: unknown) => error);
+  const names = renames.map(([from]) => from);
+  const ending = endConnections(server, names, () => over).catch((error: unknown) => error);
   const session = openSession(server, MAINTENANCE);
   try {
     await session.query('BEGIN');
@@ -79,10 +80,10 @@ async function rename(server: Server, renames: ReadonlyArray<[string, string]>, 
   }
 }
 
-/** Ends the connections to a database, again and again: applications come back at once. */
-async function endConnections(server: Server, database: string, over: () => boolean): Promise<void> {
+/** Ends the connections to databases, again and again: applications come back at once. */
+async function endConnections(server: Server, names: readonly string[], over: () => boolean): Promise<void> {
   const session = openSession(server, MAINTENANCE);
-  const end = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ${literal(database)}`;
+  const end = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN (${names.map(literal).join(', ')})`;
   while (!over()) {
     await session.query(end);
     await new Promise((resolve) => setTimeout(resolve, ROUND_MS));

@@ -114,8 +114,7 @@ function ended(child: ChildProcess, command: Command, interruption?: AbortSignal
     });
     child.on('close', (code, signal) => {
       // `docker exec` exits with 0 when a signal ends it, whatever became of its command.
-      if (interruption?.aborted) return reject(interruption.reason);
-      if (code === 0) return resolve();
+      if (code === 0) return interruption?.aborted ? reject(interruption.reason) : resolve();
       const how = signal ? `was killed by ${signal}` : `exited with ${code}`;
       reject(new CommandFailure(command, lastWords(stderr) || how, code, how, stderr));
     });

@@ -11,6 +11,8 @@ export interface Command {
   /** Added to the environment; secrets go here or to standard input, never to argv. */
   readonly env?: Readonly<Record<string, string | Secret>>;
   readonly cwd?: string;
+  /** The line on stderr without which it did not end well, whatever its exit code says. */
+  readonly witness?: string;
 }
 
 /** A command that runs, with its streams open. */
@@ -113,15 +115,21 @@ function ended(child: ChildProcess, command: Command, interruption?: AbortSignal
       reject(new CommandFailure(command, unstartable(error, command), null));
     });
     child.on('close', (code, signal) => {
-      // `docker exec` exits with 0 when a signal ends it, whatever became of its command.
-      if (code === 0) return interruption?.aborted ? reject(interruption.reason) : resolve();
-      const how = signal ? `was killed by ${signal}` : `exited with ${code}`;
+      if (code === 0 && interruption?.aborted) return reject(interruption.reason);
+      const how = signal ? `was killed by ${signal}` : misfortune(code, stderr, command);
+      if (how === undefined) return resolve();
       reject(new CommandFailure(command, lastWords(stderr) || how, code, how, stderr));
     });
   });
   // Whoever started it awaits `done` later; until then a rejection is not an unhandled one.
   done.catch(() => {});
   return done;
+}
+
+function misfortune(code: number | null, stderr: string, { witness }: Command): string | undefined {
+  if (code !== 0) return `exited with ${code}`;
+  if (witness === undefined || stderr.split('\n').includes(witness)) return undefined;
+  return 'ended before its command did';
 }
 
 function endOnAbort(child: ChildProcess, signal: AbortSignal, killAfterMs: number): void {

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import type { Compose } from '../../compose.ts';
 import { EXIT, Failure } from '../../failure.ts';
 import { type Command, CommandFailure, type Host } from '../../host.ts';
@@ -20,6 +21,19 @@ export const PSQL = ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '-
 
 /** The database that is always there, to speak from about others. */
 export const MAINTENANCE = 'postgres';
+
+/** What the sessions of this run are called in pg_stat_activity. */
+const SESSIONS = `opsbook-${hostname()}-${process.pid}`.slice(0, 63);
+
+/**
+ * Ends what this run has still open in the server: a docker CLI that is ended leaves its program running in the
+ * container, where a pg_dump may wait for a lock.
+ */
+export async function endSessions(server: Server): Promise<void> {
+  const others = `application_name = ${literal(SESSIONS)} AND pid <> pg_backend_pid()`;
+  const end = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`;
+  await uninterrupted(server).execute(MAINTENANCE, end);
+}
 
 /**
  * Connects to where `address` points.
@@ -56,7 +70,7 @@ async function commandFor(
   address: PostgresAddress,
 ): Promise<Server['command']> {
   if (address.via === 'direct') {
-    const env = { PGCONNECT_TIMEOUT: '10', ...address.env };
+    const env = { PGCONNECT_TIMEOUT: '10', PGAPPNAME: SESSIONS, ...address.env };
     return (program, ...args) => ({ argv: [program, ...args], env });
   }
   const container = await compose.container(address.service);
@@ -66,10 +80,19 @@ async function commandFor(
     });
   }
   const user = address.user ?? (await superuser(host, container));
+  const env = ['--env', `PGUSER=${user}`, '--env', `PGAPPNAME=${SESSIONS}`];
   return (program, ...args) => ({
-    argv: ['docker', 'exec', '--interactive', '--env', `PGUSER=${user}`, container, program, ...args],
+    argv: ['docker', 'exec', '--interactive', ...env, container, ...WITNESSED, program, ...args],
+    witness: WITNESS,
   });
 }
+
+/**
+ * A docker CLI that is ended by a signal exits with 0 (28.2), whatever becomes of the program: only what the container
+ * says tells that a dump is whole.
+ */
+const WITNESS = 'opsbook: done';
+const WITNESSED = ['sh', '-c', '"$@" && echo "$0" >&2', WITNESS];
 
 /** The image's superuser is what its environment says, and only by default "postgres". */
 async function superuser(host: Host, container: string): Promise<string> {
@@ -101,6 +124,7 @@ export function explained(error: unknown, { uri, database, via }: PostgresAddres
       /terminating connection|server closed the connection|was killed|exited with 137/,
       'see the log of the database, then run it again',
     ],
+    [/lock timeout/, 'see who holds a lock (pg_locks): a migration, VACUUM FULL; then run it again'],
     [/permission denied/, 'grant it: GRANT pg_read_all_data TO the role of the backup'],
     [
       /command not found/,

@@ -1,10 +1,13 @@
 import { Failure } from '../../failure.ts';
 import type { TableRows } from '../manifest.ts';
-import { ident, type Server } from './server.ts';
+import { ident, literal, type Server } from './server.ts';
 import { openSession } from './session.ts';
 
 /** Tables beyond this are not read twice: their number of rows is the planner's estimate, and marked as one. */
 const COUNTED_BYTES = 512 * 1024 * 1024;
+
+/** How long is waited for a lock that DDL of the app holds. */
+export const LOCK_WAIT = '60s';
 
 interface Table {
   schema: string;
@@ -30,7 +33,8 @@ const TABLES = `
  * @throws Failure naming those that the role may not read
  */
 export async function readableTables(server: Server, database: string): Promise<Table[]> {
-  const tables = await server.rows<Table>(database, TABLES);
+  // Even the size of a table has to wait for its lock.
+  const tables = await server.rows<Table>(database, `SET lock_timeout = ${literal(LOCK_WAIT)}; ${TABLES}`);
   const barred = tables.filter((table) => !table.readable).map(({ schema, name }) => `${schema}.${name}`);
   if (barred.length > 0) {
     const more = barred.length > 5 ? ` and ${barred.length - 5} more` : '';
@@ -53,7 +57,8 @@ export async function exportSnapshot(server: Server, database: string): Promise<
   const session = openSession(server, database);
   // Row security would hide rows from a count without a word; off, it is an error, as it is for pg_dump.
   await session.query(
-    'SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off',
+    'SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off; ' +
+      `SET lock_timeout = ${literal(LOCK_WAIT)}`,
   );
   await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
   const [id = ''] = await session.query('SELECT pg_export_snapshot()');

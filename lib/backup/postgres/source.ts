@@ -8,14 +8,11 @@ import type { Prepared, Source, Work } from '../part.ts';
 import type { Flow } from '../seal.ts';
 import type { PostgresAddress } from './address.ts';
 import { clientVersion, type Facts, factsOf } from './facts.ts';
-import { connect, explained, type Server } from './server.ts';
-import { exportSnapshot, readableTables } from './snapshot.ts';
+import { connect, endSessions, explained, type Server } from './server.ts';
+import { exportSnapshot, LOCK_WAIT, readableTables } from './snapshot.ts';
 
 /** From this version on pg_dump compresses with zstd itself. */
 const ZSTD_SINCE = 16;
-
-/** How long pg_dump waits for a lock that DDL of the app holds. */
-const LOCK_WAIT = '60s';
 
 /** A PostgreSQL database as a part of a backup. */
 export function postgresSource(address: PostgresAddress, compose: Compose): Source {
@@ -109,6 +106,10 @@ async function dumpWithCounts({ server, facts, work, key, compression, step }: J
       (done) => step.progress({ done, unit: 'bytes' }),
     );
     return { stored, tables: await counting };
+  } catch (error) {
+    // Where the server is what failed, there is nothing to end.
+    await endSessions(server).catch(() => {});
+    throw error;
   } finally {
     await snapshot.close().catch(() => {});
   }

@@ -74,18 +74,36 @@ export async function s3Client({ region, endpoint, credentials, sockets = 32 }: 
   return new S3Client(config);
 }
 
+/**
+ * The client as a multipart upload is to use it: an interruption ends every request but the one that tidies up, and
+ * the one that says what there is to tidy. (The `abort` of lib-storage's Upload waits for neither.)
+ */
+export async function interruptible(client: S3Client, abortSignal: AbortSignal): Promise<S3Client> {
+  const { AbortMultipartUploadCommand, CreateMultipartUploadCommand } = await import('@aws-sdk/client-s3');
+  const kept = [AbortMultipartUploadCommand, CreateMultipartUploadCommand];
+  const send = (command: Parameters<S3Client['send']>[0]) =>
+    client.send(command, kept.some((kind) => command instanceof kind) ? {} : { abortSignal });
+  return Object.assign(Object.create(client) as S3Client, { send });
+}
+
 /** Makes one line of what the SDK threw: which call, on what, and what to do about it. */
 export function awsFailure(error: unknown, call: string, on: string): Failure {
   const { name = 'Error', $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode;
-  const said = messageOf(error) === name ? '' : `: ${messageOf(error)}`;
-  return new Failure(`${call} ${on}: ${name}${status ? ` (${status})` : ''}${said}`, {
+  const said = messageOf(error).replace(/[.]+$/, '');
+  // A name that says nothing is left out, as is a message that only repeats it.
+  const words = [name === 'Error' ? '' : `${name}${status ? ` (${status})` : ''}`, said === name ? '' : said];
+  return new Failure(`${call} ${on}: ${words.filter(Boolean).join(': ')}`, {
     next: advice(name, status, call),
     cause: error,
   });
 }
 
+const WRONG_KEYS = ['SignatureDoesNotMatch', 'InvalidAccessKeyId', 'ExpiredToken', 'InvalidToken'];
+
 function advice(name: string, status: number | undefined, call: string): string {
+  if (WRONG_KEYS.includes(name))
+    return 'correct the keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE';
   if (status === 403 || name === 'AccessDenied') {
     return `use credentials that are allowed s3:${call} (docs/backup.md lists who needs what)`;
   }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { checkAll, messageOf } from '../failure.ts';
+import { checkAll, EXIT, messageOf } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
 import { type Entry, manifestKey } from './catalog.ts';
@@ -8,6 +8,7 @@ import { dateOf, idOf } from './id.ts';
 import { type Manifest, type PartRecord, writeManifest } from './manifest.ts';
 import { rememberManifest, shrunk } from './memory.ts';
 import type { Prepared, Source, Work } from './part.ts';
+import { Taken } from './store.ts';
 
 /** An id that no backup in the store has: of now, or a second after the last. */
 export function freshId(entries: readonly Entry[], now: Date): string {
@@ -60,7 +61,8 @@ export async function takeBackup(
     if (manifest && stateDir) await remember(stateDir, manifest, prepared, report);
     return manifest;
   } catch (error) {
-    if (!dryRun) await tidy(work);
+    // What another run began is not ours to tidy.
+    if (!dryRun && !(error instanceof Taken)) await tidy(work);
     throw error;
   }
 }
@@ -98,7 +100,17 @@ async function openBackup({ id, store }: Work, app: string): Promise<void> {
     pid: process.pid,
     started: new Date().toISOString(),
   });
-  await store.put(`backups/${id}/started.json`, Buffer.from(`${text}\n`));
+  try {
+    await store.claim(`backups/${id}/started.json`, Buffer.from(`${text}\n`));
+  } catch (error) {
+    if (!(error instanceof Taken)) throw error;
+    // Two hosts, or two checkouts: the lock of the app's directory does not hold between them.
+    throw new Taken(`another run began the backup ${id} of ${app} in ${store.uri} in this very second`, {
+      exit: EXIT.locked,
+      next: 'see whether it is meant to run in two places, or give them different minutes',
+      cause: error,
+    });
+  }
 }
 
 /** Removes what a failed run stored, where its role may: a full disk would stay full. Otherwise prune does it. */

@@ -4,7 +4,7 @@ import { access, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'n
 import { dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
 import { localHost } from '../host.ts';
-import { type Listed, Missing, type Store } from './store.ts';
+import { type Listed, Missing, type Store, Taken } from './store.ts';
 
 /** What is being written carries this until it is whole; listings do not see it. */
 const PARTIAL = '.partial';
@@ -39,6 +39,17 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     address: (key) => `file://${path(key)}`,
     check: () => checkDirectory(directory),
     put: (key, body) => write(key, [body]),
+    async claim(key, body) {
+      const folder = dirname(path(key));
+      try {
+        await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
+        await mkdir(folder, { mode: 0o700 });
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new Taken(`${folder} is there already`);
+        throw explained(error, folder);
+      }
+      await write(key, [body]);
+    },
     putStream: (key, body) => write(key, body),
     async get(key) {
       const stream = createReadStream(path(key), { highWaterMark: 1 << 16 });

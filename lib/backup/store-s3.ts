@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { S3Client, _Error as S3Error } from '@aws-sdk/client-s3';
-import { awsFailure, isRefused, s3Client } from '../aws.ts';
+import { awsFailure, interruptible, isRefused, s3Client } from '../aws.ts';
 import { Failure } from '../failure.ts';
-import { type Listed, Missing, type Store, type StoreAccess } from './store.ts';
+import { type Listed, Missing, type Store, type StoreAccess, Taken } from './store.ts';
 
 /** S3 refuses more parts than this in one upload, and parts smaller than 5 MiB. */
 const MOST_PARTS = 10_000;
@@ -39,24 +39,39 @@ export async function s3Store(bucket: string, folder: string, access: StoreAcces
     }
   }
 
+  async function put(key: string, body: Uint8Array): Promise<void> {
+    const ChecksumSHA256 = createHash('sha256').update(body).digest('base64');
+    try {
+      await client.send(new s3.PutObjectCommand({ ...at(key), Body: body, ChecksumSHA256 }), options);
+    } catch (error) {
+      throw explained(error, 'PutObject', address(key), signal);
+    }
+  }
+
   return {
     uri,
     address,
     list,
+    put,
     async check() {
       for await (const _ of list('backups/')) break;
     },
-    async put(key, body) {
-      const ChecksumSHA256 = createHash('sha256').update(body).digest('base64');
+    async claim(key, body) {
+      const command = { ...at(key), Body: body, IfNoneMatch: '*' };
       try {
-        await client.send(new s3.PutObjectCommand({ ...at(key), Body: body, ChecksumSHA256 }), options);
+        await client.send(new s3.PutObjectCommand(command), options);
       } catch (error) {
-        throw explained(error, 'PutObject', address(key), signal);
+        const { name } = error as Error;
+        if (name === 'PreconditionFailed' || name === 'ConditionalRequestConflict')
+          throw new Taken(`${address(key)} is there already`);
+        // A store that knows no conditions has no better answer than a listing, which was looked at.
+        if (name !== 'NotImplemented') throw explained(error, 'PutObject', address(key), signal);
+        await put(key, body);
       }
     },
     async putStream(key, body, most) {
       try {
-        await upload(client, at(key), body, most, signal);
+        await upload(await interruptible(client, signal), at(key), body, most);
       } catch (error) {
         throw error instanceof Failure ? error : explained(error, 'PutObject', address(key), signal);
       }
@@ -90,7 +105,6 @@ async function upload(
   at: { Bucket: string; Key: string },
   body: AsyncIterable<Uint8Array>,
   most: number,
-  signal: AbortSignal,
 ): Promise<void> {
   const { Upload } = await import('@aws-sdk/lib-storage');
   const upload = new Upload({
@@ -100,14 +114,7 @@ async function upload(
     partSize: Math.max(PART_BYTES, Math.ceil(most / (MOST_PARTS - 1))),
     queueSize: PARTS_IN_FLIGHT,
   });
-  const abort = () => void upload.abort();
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    await upload.done();
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
-  signal.throwIfAborted();
+  await upload.done();
 }
 
 async function removeSome(

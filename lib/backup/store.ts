@@ -20,6 +20,8 @@ export interface Store {
   check(): Promise<void>;
   /** Stores a small value in one request. Nothing is there if it fails. */
   put(key: string, body: Uint8Array): Promise<void>;
+  /** Stores a small value as the first in its folder. @throws Taken when another run did that before */
+  claim(key: string, body: Uint8Array): Promise<void>;
   /**
    * Stores what flows, without knowing its length; `most` is the most bytes that it may become. Nothing is there
    * if the body fails.
@@ -72,3 +74,6 @@ export async function openStore(address: StoreAddress, app: string, access: Stor
 
 /** An object that is not in the store. */
 export class Missing extends Failure {}
+
+/** What was to be claimed was claimed by another. */
+export class Taken extends Failure {}

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type * as S3 from '@aws-sdk/client-s3';
-import { awsFailure } from '../../aws.ts';
+import { awsFailure, interruptible } from '../../aws.ts';
 import type { Bucket, ListedObject, OpenObject } from './bucket.ts';
 import type { Headers } from './tree.ts';
 
@@ -72,14 +72,8 @@ export async function upload(
   const { Upload } = await import('@aws-sdk/lib-storage');
   const partSize = Math.max(PART_BYTES, Math.ceil(size / (MOST_PARTS - 1)));
   const Body = Readable.from(body, { objectMode: false });
-  const sending = new Upload({ client, params: { ...params, Body }, partSize, queueSize: 2 });
-  const abort = () => void sending.abort();
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    await sending.done();
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
+  const sender = await interruptible(client, signal);
+  await new Upload({ client: sender, params: { ...params, Body }, partSize, queueSize: 2 }).done();
 }
 
 export async function copy(

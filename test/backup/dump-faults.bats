@@ -7,6 +7,7 @@ load faults
 setup_file() {
   own_server
   big_database big 48
+  local BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR
   world
   # For all tests here: the small database, and a good backup of it in the store.
   export DB=small FILE_APP=$APP EARLIER

@@ -2,6 +2,9 @@
 # database server of a file's own that may be killed, and what has to be true after every failure.
 load world
 STORE_URL=$AWS_ENDPOINT_URL
+# Of the requests that a store of `fault` has been asked.
+export FAULT_LOG=$BATS_TEST_TMPDIR/asked-of-store
+export BATS_TEST_TIMEOUT=120
 
 # Starts a script in the background: RUN is its process, $RUN_ERR what it says on stderr.
 start() {
@@ -21,6 +24,11 @@ finish() {
   output=$(<"$RUN_OUT") stderr=$(<"$RUN_ERR")
 }
 
+# Whether a request that `fault` is about has come since the last time.
+reached() {
+  grep -qs "$1" "$FAULT_LOG" && rm "$FAULT_LOG"
+}
+
 # The store itself again, after `fault`.
 mend() {
   end_fault || true
@@ -32,6 +40,7 @@ mend() {
 end_all() {
   [ -z "${RUN:-}" ] || kill -KILL "$RUN" || true
   end_fault || true
+  let_dump
 }
 
 # Fails unless the last run said one error, in one line, that matches.
@@ -59,13 +68,9 @@ uploads() {
     --query 'Uploads[].Key' --output text | grep -v '^None$' || true
 }
 
-# Whether a client program runs in the database's container.
-client_runs() {
-  docker top "$DB_CONTAINER" -eo pid,args | grep -qE "^ *[0-9]+ +(/\S*/)?$1 "
-}
-
+# Whether no client program of a backup runs in the database's container.
 no_client_runs() {
-  ! client_runs '(pg_dump|pg_dumpall|psql)'
+  ! docker top "$DB_CONTAINER" -eo pid,args | grep -qE '(pg_dump|pg_dumpall|psql) --'
 }
 
 # Processes of the server's machine have other numbers there than in the container.
@@ -107,4 +112,27 @@ big_database() {
        ALTER TABLE blobs ALTER data SET STORAGE EXTERNAL;
        INSERT INTO blobs SELECT b, (SELECT string_agg(sha512((b * 1000 + i)::text::bytea), '')
          FROM generate_series(1, 1000) i) FROM generate_series(1, $2 * 16) b" "$1"
+}
+
+# Makes the dump of the test's database wait, until `let_dump`: it locks partitioned tables, which nothing else reads.
+hold_dump() {
+  sql "CREATE TABLE latch (id int) PARTITION BY LIST (id)"
+  coproc HOLDER { exec docker exec -i "$DB_CONTAINER" psql -U postgres -d "$DB" -qAtX 2>/dev/null 3>&-; }
+  echo "BEGIN; LOCK TABLE latch; SELECT 'held';" >&"${HOLDER[1]}"
+  local held
+  read -r held <&"${HOLDER[0]}"
+  assert_equal "$held" held
+}
+
+dump_waits() {
+  [ "$(sql "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = '$DB' AND query LIKE 'LOCK TABLE%' AND wait_event_type = 'Lock'" postgres)" = 1 ]
+}
+
+let_dump() {
+  [ -n "${HOLDER_PID:-}" ] || return 0
+  kill "$HOLDER_PID" || true
+  unset HOLDER_PID
+  sql "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = '$DB')" postgres >/dev/null
 }

@@ -1,7 +1,7 @@
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { Failure, messageOf } from './failure.ts';
 import type { Secret } from './secret.ts';
-import { optionalSetting, type Values } from './settings.ts';
+import { optionalSetting } from './settings.ts';
 
 /** The settings of every script that speaks to AWS; the names are AWS's own. */
 export const awsSettings = {
@@ -21,8 +21,6 @@ export const awsSettings = {
     type: (z) => z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }),
   }),
 };
-
-export type AwsSettings = Values<typeof awsSettings>;
 
 /**
  * Puts what an env file says about AWS where the SDK and the programs that we start look for it. The one place

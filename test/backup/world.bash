@@ -1,27 +1,15 @@
 # What the tests of the backup area share: a database, a directory and a store of their own for each test, in a
 # sandbox that is up (test/run.ts brings it up and exports what it says).
-REPO=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+load ../helpers
+
 # The container of the PostgreSQL server that `sql` speaks to; a file with a server of its own exports another.
 : "${DB_CONTAINER:=bloaty-db-1}"
-NODE=$REPO/node_modules/node/bin/node
-TSX=$REPO/node_modules/tsx/dist/loader.mjs
-load "$REPO/node_modules/bats-support/load"
-load "$REPO/node_modules/bats-assert/load"
 
 # Runs a script of the area as its cron entry would, but with the settings of the test.
 opsbook() {
   local step=$1
   shift
   (cd "$BATS_TEST_TMPDIR" && exec "$NODE" --import "$TSX" "$REPO/scripts/backup/$step.ts" "$@")
-}
-
-# Waits until a command succeeds, 20 s at most.
-wait_for() {
-  local deadline=$((SECONDS + 20))
-  until "$@"; do
-    ((SECONDS < deadline)) || { echo "waited in vain for: $*" >&2; return 1; }
-    sleep 0.05
-  done
 }
 
 world() {

@@ -11,5 +11,8 @@ test('a command that has a witness ended well only when the witness was heard', 
     host.run({ argv: argv('echo half of it'), witness: 'done' }),
     /sh ended before its command did/,
   );
-  await assert.rejects(host.run({ argv: argv('echo done >&2; exit 3'), witness: 'done' }), /sh exited with 3/);
+  await assert.rejects(
+    host.run({ argv: argv('echo done >&2; exit 3'), witness: 'done' }),
+    /sh exited with 3/,
+  );
 });

@@ -1,5 +1,5 @@
 import { EXIT, Failure } from './failure.ts';
-import type { Command, Host } from './host.ts';
+import { type Command, CommandFailure, type Host } from './host.ts';
 import { optionalSetting, type Values } from './settings.ts';
 
 /** The settings by which Compose finds an app; the names are Compose's own. */
@@ -42,15 +42,46 @@ export function compose(host: Host, appDir: string, settings: Values<typeof comp
   return {
     command,
     async container(service) {
+      let found: Listed | undefined;
+      let failed: unknown;
       try {
         const text = await host.run(command('ps', '--all', '--format', 'json', service));
-        return parseListing(text).find((c) => c.State === 'running')?.Name;
+        found = parseListing(text).find((c) => c.State === 'running');
       } catch (error) {
-        await refuseUnknown(host, command, service);
-        throw error;
+        failed = explained(error);
+        if (failed !== error) throw failed;
       }
+      // Whether ps minds a name that it does not know depends on what else runs.
+      if (!found) await refuseUnknown(host, command, service).catch(rethrow);
+      if (failed) throw failed;
+      return found?.Name;
     },
   };
+}
+
+const rethrow = (error: unknown): never => {
+  if (!(error instanceof CommandFailure)) throw error;
+  throw new Failure(`docker compose: ${error.words}`, {
+    next: 'correct COMPOSE_FILE and APP_DIR, or let this user read what they name',
+    cause: error,
+  });
+};
+
+/** With this code docker itself refuses a command line: without the plugin it knows no `compose`. */
+const REFUSED = 125;
+
+/** Says what is wrong with Docker, before it is a question of the app. */
+function explained(error: unknown): unknown {
+  if (!(error instanceof CommandFailure)) return error;
+  const { words, code, stderr } = error;
+  const failure = (message: string, next: string) => new Failure(message, { next, cause: error });
+  if (code === REFUSED) return failure('docker knows no compose', "install Docker's compose plugin");
+  if (/command not found/.test(words)) return failure(words, 'install Docker, or put it on PATH');
+  if (/permission denied .*docker daemon/i.test(stderr))
+    return failure('this user may not speak to Docker', 'run it as root or as a user of the group docker');
+  if (/cannot connect to the docker daemon/i.test(stderr))
+    return failure(words, 'start Docker: systemctl start docker');
+  return error;
 }
 
 /** @throws Failure when it is the name of the service that Compose does not know */

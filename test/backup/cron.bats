@@ -1,72 +1,127 @@
 #!/usr/bin/env bats
-# Row 7: the nightly entry, on the host, run by its real cron as the app's user.
+# A backup as cron runs it: by a real cron on the host, as the app's user, with nothing in its environment.
 bats_require_minimum_version 1.5.0
 
-load world
+load faults
+
+setup_file() {
+  # The entry runs at the next full minute, beside the other tests.
+  local BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR
+  world
+  export CRON_APP=$APP
+  install_app
+  on_host sh -c "umask 022; cat >/etc/cron.d/$APP" <<CRON
+PATH=$CRON_PATH
+* * * * * ec2-user $TSX_BIN $REPO/scripts/backup/backup.ts --env-file $HOME_OF_APP/env >> $HOME_OF_APP/log 2>&1
+CRON
+}
+
+teardown_file() {
+  on_host rm -rf "/etc/cron.d/$CRON_APP" "/home/ec2-user/$CRON_APP"
+}
 
 setup() {
-  # The host's own app, and a store of the test's own, which only its user may read.
-  HOST_DIR=$APP_DIR
   world
-  NAME=opsbook-$APP
-  FOLDER=/home/ec2-user/$NAME
-  on_host install --directory --owner ec2-user --group ec2-user --mode 700 "$FOLDER"
-  on_host tee "$FOLDER/env" >/dev/null <<END
-APP=$APP
-APP_DIR=$HOST_DIR
-BACKUP_STORE=file://$FOLDER/store
-BACKUP_DATABASES=compose://db/bloaty?user=postgres
-END
-  ENTRY="tsx $REPO/scripts/backup/backup.ts --env-file $FOLDER/env"
+  install_app
 }
 
 teardown() {
-  on_host rm -rf "/etc/cron.d/$NAME" "$FOLDER"
+  on_host rm -rf "/home/ec2-user/$APP"
 }
 
-# Writes the cron file of the test; cron reads it within a minute.
-entry() {
-  on_host tee "/etc/cron.d/$NAME" >/dev/null <<END
-PATH=$1
-* * * * * ec2-user $ENTRY >> $FOLDER/backup.log 2>&1
-END
+TSX_BIN=$REPO/node_modules/.bin/tsx
+# What cron gives, with the Node that the scripts run on before it.
+CRON_PATH=$REPO/node_modules/.bin:/usr/bin:/bin
+
+# On the host: a directory of the app's user with settings for its eyes only, and a log that it may write.
+install_app() {
+  HOME_OF_APP=/home/ec2-user/$APP
+  on_host runuser -u ec2-user -- sh -c "umask 077; mkdir '$HOME_OF_APP'; cat >'$HOME_OF_APP/env'; : >'$HOME_OF_APP/log'" <<ENV
+APP=$APP
+APP_DIR=$HOME_OF_APP
+COMPOSE_FILE=$COMPOSE_FILE
+AWS_REGION=$AWS_REGION
+AWS_ENDPOINT_URL=http://aws:5000
+AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID
+AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY
+BACKUP_STORE=$BACKUP_STORE
+BACKUP_DATABASES='compose://db/bloaty?user=postgres'
+ENV
 }
 
-logged() { on_host cat "$FOLDER/backup.log" 2>/dev/null | grep -q "$1"; }
-
-# Cron looks once a minute.
-wait_for_cron() {
-  local deadline=$((SECONDS + 100))
-  until "$@"; do
-    ((SECONDS < deadline)) || { on_host cat "$FOLDER/backup.log" >&2; return 1; }
-    sleep 1
-  done
-}
-
+# Runs a script on the host as cron would, with more of an environment where that is given (NAME=value).
 as_cron() {
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} exec --user ec2-user --workdir / \
-    "$SANDBOX_HOST_CONTAINER" env -i PATH="$1" HOME=/ SHELL=/bin/sh /bin/sh -c "$2"
+  local step=$1
+  shift
+  on_host runuser -u ec2-user -- env -i "PATH=$CRON_PATH" HOME=/ SHELL=/bin/sh LOGNAME=ec2-user "${MORE[@]}" \
+    "$TSX_BIN" "$REPO/scripts/backup/$step.ts" --env-file "$HOME_OF_APP/env" "$@" </dev/null
 }
 
-@test "row 7: cron's own run makes a backup and logs a line a step, and the freshness check sees it" {
-  entry "$REPO/node_modules/.bin:/usr/bin:/bin"
-  wait_for_cron logged 'write the manifest: done'
-  on_host rm "/etc/cron.d/$NAME"
-  run -0 on_host cat "$FOLDER/backup.log"
-  assert_line --regexp '^20[0-9-]+T[0-9:]+Z backup: postgres bloaty: .* tables, .* rows \([0-9.]+ s\)$'
-  refute_output --partial $'\x1b'
-  local list="tsx $REPO/scripts/backup/list.ts --env-file $FOLDER/env"
-  run -0 as_cron "$REPO/node_modules/.bin:/usr/bin:/bin" "$list --max-age 1h"
-  run -3 as_cron "$REPO/node_modules/.bin:/usr/bin:/bin" "$list --max-age 0m"
-  assert_output --partial 'old, allowed is'
+@test "row 7: in cron's environment a backup works, and says one line a step, without colour" {
+  MORE=()
+  run -0 --separate-stderr as_cron backup
+  [[ $output =~ ^[0-9]{8}-[0-9]{6}$ ]]
+  run ! grep -vE '^[0-9-]+T[0-9:]+Z backup: ' <<<"$stderr"
+  run ! grep -q $'\e' <<<"$stderr"
+  run -0 as_cron list --max-age 26h
 }
 
-@test "row 7: without docker on PATH the run fails in one line that says so, and leaves no backup" {
-  # All of /usr/bin that the scripts need, but not docker.
-  on_host sh -c 'mkdir "$1" && for tool in sh cat flock sync env; do ln -s "/usr/bin/$tool" "$1/$tool"; done' sh "$FOLDER/bin"
-  run -1 as_cron "$REPO/node_modules/.bin:$FOLDER/bin" "$ENTRY"
-  assert_output --partial 'docker: command not found'
-  assert_equal "${#lines[@]}" 1
-  run -0 as_cron "$REPO/node_modules/.bin:/usr/bin:/bin" "tsx $REPO/scripts/backup/list.ts --env-file $FOLDER/env"
-  assert_output --partial 'no backups'
+@test "row 7: list --max-age exits 3 when the newest backup is older, and when there is none" {
+  MORE=()
+  run -3 --separate-stderr as_cron list --max-age 26h
+  assert_error 'no complete backup in s3://bloaty-backups-x7/'
+  run -0 as_cron backup
+  run -3 --separate-stderr as_cron list --max-age 0m
+  assert_error 'the newest complete backup, [0-9-]+, is .* old, allowed is 0\.0 s\. Next: look into the log'
+}
+
+@test "row 7: without Docker on PATH a backup says so" {
+  # All that a script needs but Docker.
+  on_host runuser -u ec2-user -- sh -c "mkdir $HOME_OF_APP/bin && cd $HOME_OF_APP/bin && ln -s /bin/sh /bin/cat /usr/bin/flock /usr/bin/env ."
+  MORE=("PATH=$REPO/node_modules/.bin:$HOME_OF_APP/bin")
+  run -1 --separate-stderr as_cron backup
+  assert_error 'docker: command not found\. Next: install Docker, or put it on PATH'
+}
+
+@test "row 7: without the compose plugin a backup says so" {
+  # A user whose Docker finds no plugin, as with one that only root installed for itself.
+  run -1 --separate-stderr without_plugins
+  assert_error "docker knows no compose\. Next: install Docker's compose plugin"
+}
+
+# Hides the plugins from what runs, in a mount namespace of its own.
+without_plugins() {
+  on_host unshare --mount sh -c "mount -t tmpfs none /usr/libexec/docker/cli-plugins && exec \"\$@\"" hide \
+    runuser -u ec2-user -- env -i "PATH=$CRON_PATH" HOME=/ SHELL=/bin/sh \
+    "$TSX_BIN" "$REPO/scripts/backup/backup.ts" --env-file "$HOME_OF_APP/env" </dev/null
+}
+
+@test "row 7: a user who may not speak to Docker is told so" {
+  on_host chown -R nobody "$HOME_OF_APP"
+  on_host sh -c "echo 'services: { db: { image: any } }' >$HOME_OF_APP/compose.yml; echo COMPOSE_FILE=compose.yml >>$HOME_OF_APP/env"
+  on_host chmod 711 /home/ec2-user
+  run -1 --separate-stderr on_host setpriv --reuid=nobody --regid=nogroup --clear-groups env -i "PATH=$CRON_PATH" HOME=/ \
+    "$TSX_BIN" "$REPO/scripts/backup/backup.ts" --env-file "$HOME_OF_APP/env"
+  on_host chmod 700 /home/ec2-user
+  assert_error 'this user may not speak to Docker\. Next: run it as root or as a user of the group docker'
+}
+
+@test "row 7: without Node on PATH nothing is silent" {
+  MORE=(PATH=/usr/bin:/bin)
+  run -127 --separate-stderr as_cron backup
+  [[ $stderr == *"node"*"No such file or directory"* ]]
+}
+
+logged() {
+  on_host grep -q "backup: backup .*, " "/home/ec2-user/$CRON_APP/log"
+}
+
+@test "row 7: a real cron takes the backup, and its log is a line a step" {
+  for _ in 1 2 3 4; do ! wait_for logged 2>/dev/null || break; done
+  APP=$CRON_APP
+  run -0 on_host cat "/home/ec2-user/$CRON_APP/log"
+  [[ $output == *"backup: postgres bloaty: "*"backup: write the manifest: done"* ]]
+  [[ $output != *error* ]]
+  run -0 keys
+  assert_output --regexp "^$CRON_APP/backups/.*/manifest.json"
 }

@@ -137,6 +137,16 @@ assert_nothing_stored() {
   assert_error 'compose has no service postgres; it has db'
 }
 
+@test "row 2: a Docker that does not run is said not to" {
+  DOCKER_HOST="unix://$BATS_TEST_TMPDIR/none" run -1 --separate-stderr opsbook backup
+  assert_error 'Cannot connect to the Docker daemon .*Next: start Docker'
+}
+
+@test "row 2: a compose file that is not there is named" {
+  COMPOSE_FILE=/nowhere/compose.yml run -1 --separate-stderr opsbook backup
+  assert_error 'docker compose: .*/nowhere/compose.yml.*Next: correct COMPOSE_FILE and APP_DIR'
+}
+
 @test "row 2: all that is wrong with several databases is reported before anything is done" {
   export BACKUP_DATABASES="compose://db/one?user=postgres,compose://db/small?user=postgres,compose://db/two?user=nobody"
   run -2 --separate-stderr opsbook backup

@@ -4,6 +4,7 @@ import { access, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'n
 import { dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
 import { localHost } from '../host.ts';
+import { writeSparse } from './files/write.ts';
 import { type Listed, Missing, type Store, Taken } from './store.ts';
 
 /** What is being written carries this until it is whole; listings do not see it. */
@@ -19,10 +20,13 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
       await mkdir(dirname(partial), { recursive: true, mode: 0o700 });
       const file = await open(partial, 'w', 0o600);
       try {
+        let at = 0;
         for await (const chunk of body) {
           signal.throwIfAborted();
-          await file.writeFile(chunk);
+          await writeSparse(file, chunk, at);
+          at += chunk.byteLength;
         }
+        await file.truncate(at);
       } finally {
         await file.close();
       }

@@ -45,7 +45,8 @@ export async function writeLarge(full: BytePath, entry: FileEntry, flow: Flow): 
   }
 }
 
-async function writeSparse(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
+/** Writes into a new file at `position`; zeros become a hole, for which the file has to be truncated at its end. */
+export async function writeSparse(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
   let start = 0;
   for (let at = 0; at < chunk.byteLength; ) {
     const length = Math.min(BLOCK - ((position + at) % BLOCK), chunk.byteLength - at);

@@ -118,10 +118,9 @@ logged() {
 
 @test "row 7: a real cron takes the backup, and its log is a line a step" {
   for _ in 1 2 3 4; do ! wait_for logged 2>/dev/null || break; done
-  APP=$CRON_APP
   run -0 on_host cat "/home/ec2-user/$CRON_APP/log"
   [[ $output == *"backup: postgres bloaty: "*"backup: write the manifest: done"* ]]
   [[ $output != *error* ]]
-  run -0 keys
+  APP=$CRON_APP run -0 keys
   assert_output --regexp "^$CRON_APP/backups/.*/manifest.json"
 }

@@ -4,8 +4,7 @@ import { stateDirectory } from '../state.ts';
 import type { Recovery } from './part.ts';
 import { opener } from './seal.ts';
 import type { identitySettings } from './settings.ts';
-import type { StoreAddress } from './store.ts';
-import { openStore, type Store } from './store.ts';
+import { openStore, type Store, type StoreAddress } from './store.ts';
 
 type Opening = Pick<Context, 'signal'> & {
   settings: { APP: string; AWS_REGION?: string | undefined; BACKUP_STORE: StoreAddress };

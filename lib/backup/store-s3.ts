@@ -8,7 +8,7 @@ import { type Listed, Missing, type Store, type StoreAccess, Taken } from './sto
 /** S3 refuses more parts than this in one upload, and parts smaller than 5 MiB. */
 const MOST_PARTS = 10_000;
 const PART_BYTES = 5 * 1024 * 1024;
-/** Parts in flight: with 8 MiB parts the memory for one stream stays near 32 MiB, however long it is. */
+/** Parts in flight: with parts of 5 MiB the buffers of one stream stay near 20 MiB, however long it is. */
 const PARTS_IN_FLIGHT = 3;
 const DELETED_AT_ONCE = 1000;
 

@@ -1,5 +1,6 @@
+import { type Command, CommandFailure } from './command.ts';
 import { EXIT, Failure } from './failure.ts';
-import { type Command, CommandFailure, type Host } from './host.ts';
+import type { Host } from './host.ts';
 import { optionalSetting, type Values } from './settings.ts';
 
 /** The settings by which Compose finds an app; the names are Compose's own. */

@@ -1,7 +1,8 @@
 import { hostname, userInfo } from 'node:os';
+import { CommandFailure } from './command.ts';
 import { EXIT, Failure } from './failure.ts';
 import { duration } from './format.ts';
-import { CommandFailure, type Host } from './host.ts';
+import type { Host } from './host.ts';
 
 /** Who holds a lock: written into the lock file, for whoever finds it held. */
 export interface Owner {

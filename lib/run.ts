@@ -1,9 +1,10 @@
 import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
+import { show } from './command.ts';
 import { ask } from './confirm.ts';
 import { EXIT, Failure, Interrupted, Problems, sentence } from './failure.ts';
 import { duration } from './format.ts';
-import { localHost, show } from './host.ts';
+import { localHost } from './hosts/local.ts';
 import { acquire } from './lock.ts';
 import { Report } from './report.ts';
 import type { Context, Definition, Flag } from './script.ts';

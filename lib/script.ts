@@ -1,9 +1,10 @@
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
 import type { appSettings } from './app.ts';
+import type { Command } from './command.ts';
 import { commandLine } from './command-line.ts';
 import { EXIT } from './failure.ts';
-import type { Command, Host } from './host.ts';
+import type { Host } from './host.ts';
 import type { Report, Step } from './report.ts';
 import type { Settings, Values } from './settings.ts';
 

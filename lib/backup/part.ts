@@ -1,4 +1,5 @@
-import type { Command, Host } from '../host.ts';
+import type { Command } from '../command.ts';
+import type { Host } from '../host.ts';
 import type { Report, Step } from '../report.ts';
 import type { PartKind, PartRecord } from './manifest.ts';
 import type { Opener, Sealer } from './seal.ts';

@@ -3,7 +3,7 @@ import { constants, createReadStream } from 'node:fs';
 import { access, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
-import { localHost } from '../host.ts';
+import { localHost } from '../hosts/local.ts';
 import { writeSparse } from './files/write.ts';
 import { type Listed, Missing, type Store, Taken } from './store.ts';
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Command } from '../../lib/command.ts';
 import { compose, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
-import type { Command, Host } from '../../lib/host.ts';
+import type { Host } from '../../lib/host.ts';
 
 const db = { Name: 'bloaty-db-1', State: 'running' };
 const web = { Name: 'bloaty-web-1', State: 'exited' };

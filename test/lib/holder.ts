@@ -1,5 +1,5 @@
 /** Takes the lock named on its command line, says so, and releases it when told on standard input. */
-import { localHost } from '../../lib/host.ts';
+import { localHost } from '../../lib/hosts/local.ts';
 import { acquire } from '../../lib/lock.ts';
 
 process.on('SIGINT', () => process.stdout.write('interrupted\n'));

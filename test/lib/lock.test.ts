@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { localHost } from '../../lib/host.ts';
+import { localHost } from '../../lib/hosts/local.ts';
 import { acquire } from '../../lib/lock.ts';
 import { tempDir, until } from './kit.ts';
 

@@ -1,7 +1,8 @@
 import { hostname } from 'node:os';
+import { type Command, CommandFailure } from '../../command.ts';
 import type { Compose } from '../../compose.ts';
 import { EXIT, Failure } from '../../failure.ts';
-import { type Command, CommandFailure, type Host } from '../../host.ts';
+import type { Host } from '../../host.ts';
 import type { PostgresAddress } from './address.ts';
 
 /** A PostgreSQL server, and how its client programs are run against it. */

@@ -1,4 +1,4 @@
-import type { Command } from '../../host.ts';
+import type { Command } from '../../command.ts';
 import { feed, unzstd } from '../flow.ts';
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';

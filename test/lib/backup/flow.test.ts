@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { feed, outputOf, unzstd, zstd } from '../../../lib/backup/flow.ts';
 import { type Flow, measured, opener, sealer } from '../../../lib/backup/seal.ts';
-import { localHost } from '../../../lib/host.ts';
+import { localHost } from '../../../lib/hosts/local.ts';
 import { Secret } from '../../../lib/secret.ts';
 
 const host = localHost();

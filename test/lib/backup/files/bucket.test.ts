@@ -15,7 +15,7 @@ import { bucketCopier, bucketRestorer, undoBucket } from '../../../../lib/backup
 import { type BucketAccess, openBucket } from '../../../../lib/backup/files/s3-bucket.ts';
 import type { BucketPart } from '../../../../lib/backup/manifest.ts';
 import type { Restored } from '../../../../lib/backup/part.ts';
-import type { Command } from '../../../../lib/host.ts';
+import type { Command } from '../../../../lib/command.ts';
 import { Secret } from '../../../../lib/secret.ts';
 import { backUp, recoveryIn, type World, world } from './kit.ts';
 import { MemoryServer } from './memory-bucket.ts';

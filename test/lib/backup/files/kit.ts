@@ -10,7 +10,8 @@ import type { Recovery, Restored, Source, Work } from '../../../../lib/backup/pa
 import { opener, sealer } from '../../../../lib/backup/seal.ts';
 import type { Store } from '../../../../lib/backup/store.ts';
 import { fileStore } from '../../../../lib/backup/store-file.ts';
-import { type Host, localHost } from '../../../../lib/host.ts';
+import type { Host } from '../../../../lib/host.ts';
+import { localHost } from '../../../../lib/hosts/local.ts';
 import { Report, type Step } from '../../../../lib/report.ts';
 import { stateDirectory } from '../../../../lib/state.ts';
 

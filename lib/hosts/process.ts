@@ -1,0 +1,115 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { type Command, CommandFailure, lastWords } from '../command.ts';
+import type { Running } from '../host.ts';
+import type { Secret } from '../secret.ts';
+
+const STDERR_KEPT = 4000;
+
+/** What the kernel is given for a command; over ssh that is another thing than the command itself. */
+export interface Launch {
+  argv: readonly string[];
+  env?: Readonly<Record<string, string>>;
+  cwd?: string | undefined;
+}
+
+interface LaunchOptions {
+  signal?: AbortSignal | undefined;
+  /** Ends the command when the signal is aborted; the child is sent SIGTERM unless told. */
+  end?: (child: ChildProcess) => void;
+  /** A command that does not heed being ended is killed after this long. */
+  killAfterMs: number;
+}
+
+/** Starts a process of this machine for `command`, in whose terms its failure is told. */
+export function launch(
+  command: Command,
+  { argv: [file = '', ...rest], env, cwd }: Launch,
+  { signal, end = (child) => void child.kill(), killAfterMs }: LaunchOptions,
+): Running {
+  const child = spawn(file, rest, {
+    env: { ...process.env, ...env },
+    ...(cwd === undefined ? {} : { cwd }),
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  if (signal) endOnAbort(child, signal, end, killAfterMs);
+  // A command that ended early closes its input; its exit code says why, not our EPIPE.
+  child.stdin.on('error', () => {});
+  return {
+    ...{ stdin: child.stdin, stdout: child.stdout, stderr: child.stderr },
+    done: ended(child, command, signal),
+    kill: () => end(child),
+  };
+}
+
+/** Runs what `start` starts to its end, and returns what it wrote. */
+export async function runToEnd(running: Running, input: string | Secret = ''): Promise<string> {
+  running.stdin.end(typeof input === 'string' ? input : input.reveal());
+  const [text] = await Promise.all([collect(running.stdout), running.done]);
+  return text;
+}
+
+async function collect(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function ended(child: ChildProcess, command: Command, interruption?: AbortSignal): Promise<void> {
+  const heard: Buffer[] = [];
+  let length = 0;
+  child.stderr?.on('data', (chunk: Buffer) => {
+    heard.push(chunk);
+    length += chunk.length;
+    while (length - (heard[0]?.length ?? 0) > STDERR_KEPT) length -= heard.shift()?.length ?? 0;
+  });
+  const done = new Promise<void>((resolve, reject) => {
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      reject(new CommandFailure(command, unstartable(error, command), null));
+    });
+    child.on('close', (code, signal) => {
+      if (code === 0 && interruption?.aborted) return reject(interruption.reason);
+      const stderr = Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT);
+      const how = signal ? `was killed by ${signal}` : misfortune(code, stderr, command);
+      if (how === undefined) return resolve();
+      reject(new CommandFailure(command, lastWords(stderr) || how, code, how, stderr));
+    });
+  });
+  // Whoever started it awaits `done` later; until then a rejection is not an unhandled one.
+  done.catch(() => {});
+  return done;
+}
+
+/** What is wrong with how a command ended, if something is. */
+export function misfortune(
+  code: number | null,
+  stderr: string,
+  { witness }: Pick<Command, 'witness'>,
+): string | undefined {
+  if (code !== 0) return `exited with ${code}`;
+  if (witness === undefined || stderr.split('\n').includes(witness)) return undefined;
+  return 'ended before its command did';
+}
+
+function endOnAbort(
+  child: ChildProcess,
+  signal: AbortSignal,
+  end: (child: ChildProcess) => void,
+  killAfterMs: number,
+): void {
+  const onAbort = () => {
+    end(child);
+    const late = setTimeout(() => child.kill('SIGKILL'), killAfterMs);
+    child.once('exit', () => clearTimeout(late));
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
+  child.once('exit', () => signal.removeEventListener('abort', onAbort));
+}
+
+function unstartable({ code, message }: NodeJS.ErrnoException, { argv: [file], cwd }: Command): string {
+  // The kernel's answer is the same whichever of the two is missing.
+  if (code === 'ENOENT' && cwd !== undefined && !existsSync(cwd)) return `${cwd} is not there to run it in`;
+  if (code === 'ENOENT') return `${file}: command not found`;
+  return code === 'EACCES' ? `${file}: permission denied` : message;
+}

@@ -69,6 +69,10 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
   };
   values.SANDBOX_INSIDE_AWS_ENDPOINT_URL = world.aws.insideUrl;
   if (world.engine.host) values.SANDBOX_DOCKER_HOST = world.engine.host;
+  if (world.certificates) {
+    values.SANDBOX_SITE_CONTAINER = world.certificates.hostContainer;
+    values.SANDBOX_ACME_CONTAINER = world.certificates.acmeContainer;
+  }
   for (const [major, server] of Object.entries(world.postgres)) {
     values[`SANDBOX_POSTGRES_${major}`] = server.url;
     values[`SANDBOX_POSTGRES_${major}_COMPOSE_FILE`] = server.composeFile;

@@ -14,6 +14,13 @@ import { containerName, label, prefix, SandboxError, stateDir } from './names.ts
 import { ensureNetwork } from './network.ts';
 import { step } from './progress.ts';
 import {
+  type CertificatesWorld,
+  certificateImages,
+  describeCertificates,
+  ensureCertificates,
+  site,
+} from './services/certificates.ts';
+import {
   describePostgres,
   ensurePostgres,
   type Major,
@@ -23,7 +30,7 @@ import {
 import { type Credentials, readState } from './state.ts';
 
 /** What `up` can be asked for; AWS comes with each. */
-export const parts = ['bloaty', 'chitram', 'postgres', 'postgres15', 'aws'] as const;
+export const parts = ['bloaty', 'chitram', 'postgres', 'postgres15', 'certificates', 'aws'] as const;
 export type Part = (typeof parts)[number];
 
 export interface World {
@@ -36,6 +43,7 @@ export interface World {
   dockerConfig: string | undefined;
   bloaty?: AppWorld;
   chitram?: AppWorld;
+  certificates?: CertificatesWorld;
 }
 
 const apps = [bloaty, chitram];
@@ -54,6 +62,8 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
   const names: ImageName[] = ['moto', ...servers.map((major) => postgresImage[major])];
   // Every part but AWS runs by Compose, and the host's image is where the machine takes the plugin from.
   if (withHosts.length + servers.length > 0) names.push('host');
+  const withCertificates = wanted.includes('certificates');
+  if (withCertificates) names.push(...certificateImages);
   const images = await ensureImages(engine, [
     ...names,
     ...withHosts.flatMap((app) => Object.values(app.images)),
@@ -62,6 +72,7 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
   await Promise.all([
     ensureAws(engine, images.get('moto')!),
     inTurn(withHosts, (app) => upApp(engine, app, images)),
+    withCertificates ? ensureCertificates(engine, images) : undefined,
     inTurn(servers, (major) => ensurePostgres(engine, images.get(postgresImage[major])!, major)),
   ]);
   return describe(engine);
@@ -97,6 +108,8 @@ async function describe(engine: Engine): Promise<World> {
     const host = await describeHost(engine, app.host);
     if (host) world[app.name] = describeApp(app, host);
   }
+  const certificates = await describeCertificates(engine);
+  if (certificates) world.certificates = certificates;
   return world;
 }
 
@@ -125,7 +138,9 @@ async function removeAll(engine: Engine): Promise<void> {
   const ours = ['--filter', `label=${label}=${prefix}`];
   const lines = (text: string): string[] => text.split('\n').filter(Boolean);
   const containers = lines(await docker(engine, ['ps', '-aq', ...ours]));
-  await Promise.all(apps.map((app) => haltHost(engine, containerName(app.host.name))));
+  await Promise.all(
+    [...apps.map((app) => app.host), site].map(({ name }) => haltHost(engine, containerName(name))),
+  );
   if (containers.length > 0) await docker(engine, ['rm', '--force', '--volumes', ...containers]);
   const networks = lines(await docker(engine, ['network', 'ls', '-q', ...ours]));
   if (networks.length > 0) await docker(engine, ['network', 'rm', ...networks]);

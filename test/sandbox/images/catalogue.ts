@@ -17,6 +17,7 @@ export type ImageName =
   | 'nginx'
   | 'caddy'
   | 'swift'
+  | 'pebble'
   | 'web';
 
 /** Two at a time: while one unpacks packages, the other fetches its own. */
@@ -49,6 +50,7 @@ async function variants(): Promise<Record<ImageName, Variant>> {
     nginx: {},
     caddy: {},
     swift: {},
+    pebble: {},
     postgres: { args: { VERSION: '17' } },
     // Each Debian has one PostgreSQL: the older server comes with the older Debian.
     postgres15: { context: 'postgres', suite: 'bookworm', args: { VERSION: '15' } },

@@ -23,7 +23,8 @@ export function parseImage(raw: string): ImageReference {
   if (tag !== undefined && !isTag(tag)) throw new Error(`has a tag that no image can have: "${tag}"`);
   const [first = '', ...rest] = name.split('/');
   // Docker's own rule for what is a registry, and what the name of an account on Docker Hub.
-  const isHost = rest.length > 0 && (/[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase());
+  const isHost =
+    rest.length > 0 && (/[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase());
   const repository = isHost ? rest.join('/') : name;
   if ((isHost && !HOST.test(first)) || !REPOSITORY.test(repository))
     throw new Error('is not the name of an image: registry/repository:tag, in lower case');
@@ -47,6 +48,7 @@ export const isTag = (text: string): boolean => TAG.test(text);
 /** The account and region of a registry of ECR, by its name; undefined for any other. */
 export function ecrOf({ registry = '' }: ImageReference): { account: string; region: string } | undefined {
   const [, account, region] =
-    /^(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)$/.exec(registry) ?? [];
+    /^(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)$/.exec(registry) ??
+    [];
   return account === undefined || region === undefined ? undefined : { account, region };
 }

@@ -12,7 +12,11 @@ const readable = {
   'localhost/web': { registry: 'localhost', repository: 'web' },
   '127.0.0.1:5000/web': { registry: '127.0.0.1:5000', repository: 'web' },
   '[::1]:5000/web:v1': { registry: '[::1]:5000', repository: 'web', tag: 'v1' },
-  [`${ecr}/team/spotter-app:1.2.3-rc.1`]: { registry: ecr, repository: 'team/spotter-app', tag: '1.2.3-rc.1' },
+  [`${ecr}/team/spotter-app:1.2.3-rc.1`]: {
+    registry: ecr,
+    repository: 'team/spotter-app',
+    tag: '1.2.3-rc.1',
+  },
   [`${ecr}/app:1.2.3@${digest}`]: { registry: ecr, repository: 'app', tag: '1.2.3', digest },
   [`app@${digest}`]: { repository: 'app', digest },
 };

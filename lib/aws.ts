@@ -1,4 +1,6 @@
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
+import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import type { SSMClient } from '@aws-sdk/client-ssm';
 import { Failure, messageOf } from './failure.ts';
 import type { Secret } from './secret.ts';
 import { optionalSetting } from './settings.ts';
@@ -47,14 +49,39 @@ export interface S3Access {
 
 /** An S3 client that retries what can be retried and gives up on silence. */
 export async function s3Client({ region, endpoint, credentials, sockets = 32 }: S3Access): Promise<S3Client> {
-  const [{ S3Client }, { Agent: HttpAgent }, { Agent: HttpsAgent }] = await Promise.all([
-    import('@aws-sdk/client-s3'),
+  const { S3Client } = await import('@aws-sdk/client-s3');
+  const config: S3ClientConfig = await patience(region ?? 'us-east-1', sockets);
+  const custom = endpoint ?? process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL;
+  if (custom) Object.assign(config, { endpoint: custom, forcePathStyle: true });
+  if (credentials) {
+    const { accessKeyId, secretAccessKey } = credentials;
+    config.credentials = { accessKeyId, secretAccessKey: secretAccessKey.reveal() };
+  }
+  return new S3Client(config);
+}
+
+/** A client of Secrets Manager, as patient as that of S3. */
+export async function secretsManagerClient(region: string | undefined): Promise<SecretsManagerClient> {
+  const { SecretsManagerClient } = await import('@aws-sdk/client-secrets-manager');
+  return new SecretsManagerClient(await patience(region));
+}
+
+/** A client of Systems Manager: Parameter Store and Run Command. */
+export async function ssmClient(region: string | undefined): Promise<SSMClient> {
+  const { SSMClient } = await import('@aws-sdk/client-ssm');
+  return new SSMClient(await patience(region));
+}
+
+/** How every client tries again, and when it gives up. */
+async function patience(region: string | undefined, sockets = 8) {
+  const [{ Agent: HttpAgent }, { Agent: HttpsAgent }] = await Promise.all([
     import('node:http'),
     import('node:https'),
   ]);
   const pool = { keepAlive: true, maxSockets: sockets };
-  const config: S3ClientConfig = {
-    region: region ?? 'us-east-1',
+  return {
+    // Else the profile's, or an error: a secret that is looked for in another region is not found.
+    ...(region === undefined ? {} : { region }),
     maxAttempts: Number(process.env.AWS_MAX_ATTEMPTS) || TRIES,
     requestHandler: {
       connectionTimeout: CONNECT_TIMEOUT_MS,
@@ -63,13 +90,6 @@ export async function s3Client({ region, endpoint, credentials, sockets = 32 }: 
       httpsAgent: new HttpsAgent(pool),
     },
   };
-  const custom = endpoint ?? process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL;
-  if (custom) Object.assign(config, { endpoint: custom, forcePathStyle: true });
-  if (credentials) {
-    const { accessKeyId, secretAccessKey } = credentials;
-    config.credentials = { accessKeyId, secretAccessKey: secretAccessKey.reveal() };
-  }
-  return new S3Client(config);
 }
 
 /**
@@ -84,25 +104,32 @@ export async function interruptible(client: S3Client, abortSignal: AbortSignal):
   return Object.assign(Object.create(client) as S3Client, { send });
 }
 
-/** Makes one line of what the SDK threw: which call, on what, and what to do about it. */
+/**
+ * Makes one line of what the SDK threw: which call, on what, and what to do about it. `call` is named as policies
+ * name it (`ssm:GetParametersByPath`); without a service it is one of S3.
+ */
 export function awsFailure(error: unknown, call: string, on: string): Failure {
   const { name = 'Error', $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode;
   const said = messageOf(error).replace(/[.]+$/, '');
   // A name that says nothing is left out, as is a message that only repeats it.
   const words = [name === 'Error' ? '' : `${name}${status ? ` (${status})` : ''}`, said === name ? '' : said];
-  return new Failure(`${call} ${on}: ${words.filter(Boolean).join(': ')}`, {
-    next: advice(name, status, call),
+  return new Failure(`${call.replace(/^.*:/, '')} ${on}: ${words.filter(Boolean).join(': ')}`, {
+    next: /^Region is missing/.test(said) ? 'set AWS_REGION' : advice(name, status, call),
     cause: error,
   });
 }
 
-const WRONG_KEYS = ['SignatureDoesNotMatch', 'InvalidAccessKeyId', 'ExpiredToken', 'InvalidToken'];
+const WRONG_KEYS = [
+  ...['SignatureDoesNotMatch', 'InvalidAccessKeyId', 'ExpiredToken', 'InvalidToken'],
+  ...['UnrecognizedClientException', 'InvalidSignatureException', 'ExpiredTokenException'],
+];
 
 function advice(name: string, status: number | undefined, call: string): string {
   if (WRONG_KEYS.includes(name))
     return 'correct the keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE';
-  if (status === 403 || name === 'AccessDenied') {
+  if (status === 403 || name.startsWith('AccessDenied')) {
+    if (call.includes(':')) return `use credentials that are allowed ${call}`;
     return `use credentials that are allowed s3:${call} (docs/backup.md lists who needs what)`;
   }
   if (name === 'NoSuchBucket') return 'create the bucket, or correct its name';

@@ -1,15 +1,15 @@
 import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
-import { show } from './command.ts';
+import { type Command, show } from './command.ts';
 import { ask } from './confirm.ts';
+import { exclude } from './exclude.ts';
 import { EXIT, Failure, Interrupted, Problems, sentence } from './failure.ts';
-import { duration } from './format.ts';
+import type { Host } from './host.ts';
 import { localHost } from './hosts/local.ts';
-import { acquire } from './lock.ts';
+import { reach } from './reach.ts';
 import { Report } from './report.ts';
 import type { Context, Definition, Flag } from './script.ts';
 import { readEnvironment, resolveSettings, type Settings } from './settings.ts';
-import { stateDirectory, stateFile } from './state.ts';
 import { chooseVoice } from './voice.ts';
 import { watch } from './watch.ts';
 
@@ -22,6 +22,7 @@ export interface Line {
   dryRun?: boolean;
   json?: boolean;
   yes?: boolean;
+  target?: string;
   operands: string[];
   [flag: string]: unknown;
 }
@@ -47,10 +48,14 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
     const raw = await readEnvironment(line.envFile ?? []);
     adoptAwsEnvironment(raw);
     if (!line.dryRun) watcher = await watch(name, raw, report);
+    if (typeof line.target === 'string') raw.TARGET = line.target;
     const settings = await resolveSettings({ ...appSettings, ...definition.settings }, raw);
     await watcher?.started();
-    const context = makeContext(definition, line, settings, report, interruption.signal, releases);
-    if (definition.lock && !line.dryRun) await lock(name, definition.lock, context);
+    const onStart = line.verbose ? (command: Command) => report.info(`$ ${show(command)}`) : undefined;
+    const host = localHost({ signal: interruption.signal, onStart });
+    const context = makeContext(definition, line, settings, report, interruption.signal, releases, host);
+    if ('TARGET' in definition.settings) await reach(definition, context, onStart);
+    if (definition.lock && !line.dryRun) await exclude(name, definition.lock, context);
     interruption.signal.throwIfAborted();
     await untilInterrupted(definition.run(context), interruption.signal);
   } catch (thrown) {
@@ -70,18 +75,17 @@ function makeContext(
   report: Report,
   signal: AbortSignal,
   releases: Array<() => Promise<void> | void>,
+  host: Host,
 ): Context {
   const dryRun = line.dryRun === true;
   const flags = Object.fromEntries(Object.keys(definition.flags ?? {}).map((key) => [key, line[key]]));
-  const onStart = line.verbose
-    ? (command: Parameters<typeof show>[0]) => report.info(`$ ${show(command)}`)
-    : undefined;
   return {
     settings: settings as Context['settings'],
     flags: flags as Context['flags'],
     operands: line.operands,
     report,
-    host: localHost({ signal, onStart }),
+    host,
+    hosts: [host],
     signal,
     dryRun,
     json: line.json === true,
@@ -94,18 +98,6 @@ function makeContext(
     confirm: (question) => (line.yes || line.force || dryRun ? Promise.resolve() : ask(question, signal)),
     defer: (act) => void releases.push(act),
   };
-}
-
-async function lock(name: string, lockName: string, { settings, report, defer }: Context): Promise<void> {
-  const file = stateFile(stateDirectory(settings.APP_DIR), `${lockName}.lock`);
-  const held = await acquire(localHost(), file, name);
-  defer(() => held.release());
-  if (!held.inherited) return;
-  const { script, pid, started } = held.inherited;
-  const ago = duration(Date.now() - Date.parse(started));
-  report.warn(
-    `${script} (process ${pid}, started ${ago} ago) died without finishing; its lock was taken over`,
-  );
 }
 
 async function untilInterrupted(running: Promise<void>, signal: AbortSignal): Promise<void> {

@@ -51,6 +51,8 @@ export interface Definition<S extends Settings, F extends Flags> {
   asks?: boolean;
   /** Runs with the same lock exclude each other on a host. */
   lock?: string;
+  /** What TARGET may name, where the settings have it: one host unless told. */
+  reaches?: 'host' | 'hosts' | 'host or service';
   run(context: Context<S, F>): Promise<void>;
 }
 
@@ -60,7 +62,10 @@ export interface Context<S extends Settings = Settings, F extends Flags = Flags>
   flags: FlagValues<F>;
   operands: string[];
   report: Report;
+  /** This machine, or that of TARGET where the settings have it. */
   host: Host;
+  /** All hosts of TARGET, for a script that reaches several. */
+  hosts: readonly Host[];
   /** Aborted when the run is interrupted; pass it to everything that waits. */
   signal: AbortSignal;
   dryRun: boolean;

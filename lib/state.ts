@@ -1,6 +1,7 @@
 import { chownSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from './failure.ts';
+import type { Host } from './host.ts';
 
 /**
  * The folder in which opsbook keeps what it must remember about an app on its host: `APP_DIR/.opsbook`, for its
@@ -35,4 +36,17 @@ function ensure(path: string, uid: number, gid: number, create: () => void): voi
   if (existsSync(path)) return;
   create();
   if (process.getuid?.() === 0) chownSync(path, uid, gid);
+}
+
+/** What {@link stateFile} does here, as a shell does it on another host; it prints the file's path. */
+const MAKE_FILE = `d=$1/.opsbook; umask 077
+[ -d "$1" ] || { echo "$1 is not there; correct APP_DIR" >&2; exit 1; }
+mkdir -p "$d" && { [ -e "$d/.gitignore" ] || echo '*' > "$d/.gitignore"; } && : >> "$d/$2" || exit 1
+[ "$(id -u)" != 0 ] || chown "$(stat -c %u:%g "$1")" "$d" "$d/.gitignore" "$d/$2"
+printf %s "$d/$2"`;
+
+/** The file `name` of the state folder on `host`, made if it is not there. */
+export async function stateFileOn(host: Host, appDir: string, name: string): Promise<string> {
+  if (host.target === 'local') return stateFile(stateDirectory(appDir), name);
+  return host.run({ argv: ['sh', '-c', MAKE_FILE, 'state', appDir, name] });
 }

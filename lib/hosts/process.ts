@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import type { Readable } from 'node:stream';
+import type { Readable, Transform } from 'node:stream';
 import { type Command, CommandFailure, lastWords } from '../command.ts';
 import type { Running } from '../host.ts';
 import type { Secret } from '../secret.ts';
@@ -20,14 +20,19 @@ interface LaunchOptions {
   end?: (child: ChildProcess) => void;
   /** A command that does not heed being ended is killed after this long. */
   killAfterMs: number;
+  /** Takes out of stderr what is not the command's own. */
+  stderr?: Transform;
+  /** What its failure is, where more is known of it than an exit code. */
+  failure?: (failure: CommandFailure) => Error;
 }
 
 /** Starts a process of this machine for `command`, in whose terms its failure is told. */
 export function launch(
   command: Command,
   { argv: [file = '', ...rest], env, cwd }: Launch,
-  { signal, end = (child) => void child.kill(), killAfterMs }: LaunchOptions,
+  options: LaunchOptions,
 ): Running {
+  const { signal, end = (child) => void child.kill(), killAfterMs } = options;
   const child = spawn(file, rest, {
     env: { ...process.env, ...env },
     ...(cwd === undefined ? {} : { cwd }),
@@ -36,9 +41,10 @@ export function launch(
   if (signal) endOnAbort(child, signal, end, killAfterMs);
   // A command that ended early closes its input; its exit code says why, not our EPIPE.
   child.stdin.on('error', () => {});
+  const stderr = options.stderr ? child.stderr.pipe(options.stderr) : child.stderr;
   return {
-    ...{ stdin: child.stdin, stdout: child.stdout, stderr: child.stderr },
-    done: ended(child, command, signal),
+    ...{ stdin: child.stdin, stdout: child.stdout, stderr },
+    done: ended(child, stderr, command, options),
     kill: () => end(child),
   };
 }
@@ -56,10 +62,15 @@ async function collect(stream: Readable): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function ended(child: ChildProcess, command: Command, interruption?: AbortSignal): Promise<void> {
+function ended(
+  child: ChildProcess,
+  stderrOf: Readable,
+  command: Command,
+  { signal: interruption, failure = (error) => error }: LaunchOptions,
+): Promise<void> {
   const heard: Buffer[] = [];
   let length = 0;
-  child.stderr?.on('data', (chunk: Buffer) => {
+  stderrOf.on('data', (chunk: Buffer) => {
     heard.push(chunk);
     length += chunk.length;
     while (length - (heard[0]?.length ?? 0) > STDERR_KEPT) length -= heard.shift()?.length ?? 0;
@@ -68,12 +79,17 @@ function ended(child: ChildProcess, command: Command, interruption?: AbortSignal
     child.on('error', (error: NodeJS.ErrnoException) => {
       reject(new CommandFailure(command, unstartable(error, command), null));
     });
-    child.on('close', (code, signal) => {
+    const settle = (code: number | null, signal: NodeJS.Signals | null) => {
       if (code === 0 && interruption?.aborted) return reject(interruption.reason);
       const stderr = Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT);
       const how = signal ? `was killed by ${signal}` : misfortune(code, stderr, command);
       if (how === undefined) return resolve();
-      reject(new CommandFailure(command, lastWords(stderr) || how, code, how, stderr));
+      reject(failure(new CommandFailure(command, lastWords(stderr) || how, code, how, stderr)));
+    };
+    child.on('close', (code, signal) => {
+      // What takes lines out of it may be behind.
+      if (stderrOf.readableEnded || stderrOf.destroyed) return settle(code, signal);
+      stderrOf.once('end', () => settle(code, signal));
     });
   });
   // Whoever started it awaits `done` later; until then a rejection is not an unhandled one.

@@ -1,0 +1,92 @@
+import { PassThrough, type Readable } from 'node:stream';
+import type { SSMClient } from '@aws-sdk/client-ssm';
+import { type Command, CommandFailure, lastWords } from '../../command.ts';
+import { Failure } from '../../failure.ts';
+import type { Host, HostOptions, Running } from '../../host.ts';
+import type { Secret } from '../../secret.ts';
+import { misfortune } from '../process.ts';
+import type { Answer } from './answer.ts';
+import { execute } from './execute.ts';
+import { type Shown, tail } from './tail.ts';
+
+const STDERR_KEPT = 4000;
+
+/** An instance that SSM's agent runs commands on, as root. */
+export interface SsmHost extends Host {
+  readonly instance: string;
+  readonly client: SSMClient;
+}
+
+export function ssmHost(instance: string, name: string, client: SSMClient, options: HostOptions): SsmHost {
+  const { signal, onStart } = options;
+  const perform = async (
+    command: Command,
+    input: string | Secret | undefined,
+    shown?: Shown,
+  ): Promise<Answer> => {
+    const whileRunning =
+      shown && ((_: string, id: string, stop: AbortSignal) => tail(client, instance, id, shown, stop));
+    let found: Answer | Failure | undefined;
+    await execute(
+      client,
+      [instance],
+      { command, input, signal, whileRunning },
+      (_, result) => (found = result),
+    );
+    if (!found || found instanceof Failure)
+      throw found ?? new Failure(`${name}: SSM told nothing of the command`);
+    return found;
+  };
+  return {
+    ...{ name, target: `ssm://${instance}`, instance, client },
+    start(command) {
+      onStart?.(command);
+      return running(command, (input, shown) => perform(command, input, shown));
+    },
+    async run(command, input) {
+      onStart?.(command);
+      const answer = await perform(command, input);
+      refuseMisfortune(command, answer);
+      return answer.out.toString('utf8');
+    },
+    get uninterrupted() {
+      return ssmHost(instance, name, client, { onStart });
+    },
+  };
+}
+
+/**
+ * A command with open streams: it starts when its input has ended, since SSM takes none while it runs; its output is
+ * passed on while it runs.
+ */
+function running(command: Command, perform: (input: string, shown: Shown) => Promise<Answer>): Running {
+  const stdin = new PassThrough();
+  const shown: Shown = { out: new PassThrough(), err: new PassThrough(), outBytes: 0, errBytes: 0 };
+  const act = async () => {
+    try {
+      const answer = await perform(await textOf(stdin), shown);
+      shown.out.end(answer.out.subarray(shown.outBytes));
+      shown.err.end(answer.err.subarray(shown.errBytes));
+      refuseMisfortune(command, answer);
+    } finally {
+      shown.out.end();
+      shown.err.end();
+    }
+  };
+  const done = act();
+  done.catch(() => {});
+  return { stdin, stdout: shown.out, stderr: shown.err, done, kill: () => stdin.destroy() };
+}
+
+async function textOf(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** @throws CommandFailure when the command did not end well */
+export function refuseMisfortune(command: Command, { code, err }: Answer): void {
+  const stderr = err.subarray(-STDERR_KEPT).toString('utf8');
+  const how = misfortune(code, stderr, command);
+  if (how !== undefined) throw new CommandFailure(command, lastWords(stderr) || how, code, how, stderr);
+}

@@ -1,0 +1,58 @@
+import type { InstanceInformation, SSMClient } from '@aws-sdk/client-ssm';
+import { awsFailure, ssmClient } from '../../aws.ts';
+import { checkAll, Failure } from '../../failure.ts';
+import type { HostOptions } from '../../host.ts';
+import type { Target } from '../../target.ts';
+import { type SsmHost, ssmHost } from './host.ts';
+
+/**
+ * The instances of a target, each of which SSM says it can reach.
+ * @throws Failure when there is none; Problems that name each that cannot be reached
+ */
+export async function openSsm(
+  target: Extract<Target, { kind: 'ssm' }>,
+  region: string | undefined,
+  options: HostOptions,
+): Promise<SsmHost[]> {
+  const client = await ssmClient(region);
+  const [Key, value] =
+    'tag' in target ? [`tag:${target.tag}`, target.value] : ['InstanceIds', target.instance];
+  const uri = 'tag' in target ? `ssm://tag:${target.tag}=${value}` : `ssm://${value}`;
+  const found = await instances(client, { Key, Values: [value] }, uri);
+  if (found.length === 0)
+    throw new Failure(`${uri} matches no instance that is registered with SSM`, {
+      next: 'see that it runs, that its role has AmazonSSMManagedInstanceCore, and that AWS_REGION is right',
+    });
+  await checkAll(found.map((instance) => () => refuseUnreachable(instance)));
+  return found
+    .map(({ InstanceId = '', ComputerName }) =>
+      ssmHost(InstanceId, nameOf(InstanceId, ComputerName), client, options),
+    )
+    .sort((a, b) => a.name.localeCompare(b.name));
+}
+
+const nameOf = (id: string, computer: string | undefined) => computer?.split('.')[0] || id;
+
+async function instances(
+  client: SSMClient,
+  filter: { Key: string; Values: string[] },
+  uri: string,
+): Promise<InstanceInformation[]> {
+  const { paginateDescribeInstanceInformation } = await import('@aws-sdk/client-ssm');
+  const found: InstanceInformation[] = [];
+  try {
+    for await (const page of paginateDescribeInstanceInformation({ client }, { Filters: [filter] }))
+      found.push(...(page.InstanceInformationList ?? []));
+  } catch (error) {
+    throw awsFailure(error, 'ssm:DescribeInstanceInformation', uri);
+  }
+  return found;
+}
+
+function refuseUnreachable({ InstanceId, PingStatus, LastPingDateTime }: InstanceInformation): void {
+  if (PingStatus === 'Online') return;
+  const since = LastPingDateTime ? ` since ${LastPingDateTime.toISOString()}` : '';
+  throw new Failure(`${InstanceId} does not answer SSM (${PingStatus}${since})`, {
+    next: 'see that it runs and that its agent does, or name the others with --target',
+  });
+}

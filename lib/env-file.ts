@@ -15,24 +15,26 @@ export function envLine(name: string, value: string): string {
 }
 
 type Lookup = (name: string) => string | undefined;
+type Fail = (what: string) => never;
 
 const BETWEEN = /(?:\s|#[^\n]*)*/y;
 const NAME = /(?:export\s+)?([\p{L}\p{N}_.[\]-]+)[^\S\n]*(?:([=:])[^\S\n]*|\n|$)/uy;
-const DOUBLE_QUOTED = /"((?:[^"\\]|\\[^])*)"/y;
-const SINGLE_QUOTED = /'((?:[^'\\]|\\[^])*)'/y;
+const DOUBLE_QUOTED = /"((?:[^"\\]|\\[\s\S])*)"/y;
+const SINGLE_QUOTED = /'((?:[^'\\]|\\[\s\S])*)'/y;
 const UNQUOTED = /[^\n]*/y;
 
 /**
  * The values of an env file as Docker Compose reads them: double quotes with escapes, single quotes without, and
  * `${NAME}` replaced outside of single quotes, by what `environment` or else an earlier line says. (The npm package
- * dotenv keeps `\"`, `\$` and `\\` as they are, and replaces nothing.)
+ * dotenv keeps `\"`, `\$` and `\\` as they are, and replaces nothing.) `before` is what files before this one said.
  * @throws Error that names the line, and nothing of what it holds
  */
 export function parseEnv(
   text: string,
   environment: Readonly<Record<string, string | undefined>> = {},
+  before: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
-  const values: Record<string, string> = {};
+  const values = { ...before };
   const lookup: Lookup = (name) => environment[name] ?? values[name];
   let position = text.startsWith('\uFEFF') ? 1 : 0;
   const take = (pattern: RegExp): RegExpExecArray | undefined => {
@@ -41,7 +43,7 @@ export function parseEnv(
     if (found) position = pattern.lastIndex;
     return found ?? undefined;
   };
-  const fail = (what: string): never => {
+  const fail: Fail = (what) => {
     throw new Error(`line ${text.slice(0, position).split('\n').length}: ${what}`);
   };
   const value = (): string => {
@@ -73,21 +75,33 @@ const unescaped = (quoted: string) =>
   quoted.replaceAll(/\\([abfnrtv"\\$])/g, (_, escaped: string) => CONTROLS[escaped] ?? '');
 
 const REFERENCE =
-  /\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?[-+?])((?:[^{}]|\{[^{}]*\})*))?\}|)/g;
+  /\$(?:(?<plain>[A-Za-z_]\w*)|(?<brace>\{)(?:(?<name>[A-Za-z_]\w*)(?:(?<operator>:?[-+?])(?<word>(?:[^{}]|\{[^{}]*\})*))?\})?|\$?)/g;
+
+interface Reference {
+  plain?: string;
+  brace?: string;
+  name?: string;
+  operator?: string;
+  word?: string;
+}
 
 /** `$$`, `$NAME` and `${NAME}` with the operators of a shell that Compose knows. */
-function substituted(text: string, lookup: Lookup, fail: (what: string) => never): string {
-  return text.replaceAll(
-    REFERENCE,
-    (_, dollar?: string, plain?: string, braced?: string, operator = '', word = '') => {
-      if (dollar) return '$';
-      const name = plain ?? braced ?? fail('has a $ that is followed by no name: write $$, or use single quotes');
-      const found = lookup(name);
-      const given = operator.startsWith(':') ? found !== undefined && found !== '' : found !== undefined;
-      if (operator.endsWith('+')) return given ? substituted(word, lookup, fail) : '';
-      if (given || operator === '') return found ?? '';
-      if (operator.endsWith('?')) return fail(`needs ${name}, which is not set`);
-      return substituted(word, lookup, fail);
-    },
-  );
+function substituted(text: string, lookup: Lookup, fail: Fail): string {
+  return text.replaceAll(REFERENCE, (...match) => {
+    const { plain, brace, name, operator = '', word = '' } = match.at(-1) as Reference;
+    if (plain) return lookup(plain) ?? '';
+    if (!brace) return '$';
+    if (!name) return fail('has "${" that is no ${NAME}: write $${, or use single quotes');
+    const found = lookup(name) || (operator.startsWith(':') ? undefined : lookup(name));
+    switch (operator.at(-1)) {
+      case '+':
+        return found === undefined ? '' : substituted(word, lookup, fail);
+      case '-':
+        return found ?? substituted(word, lookup, fail);
+      case '?':
+        return found ?? fail(`needs ${name}, which is not set`);
+      default:
+        return found ?? '';
+    }
+  });
 }

@@ -15,6 +15,8 @@ export interface Setting<T, Optional extends boolean = boolean> {
   /** Its text may hold a password, so that a message about it must not quote it. */
   readonly sensitive?: true;
   readonly optional: Optional;
+  /** It stands for all variables that begin so. */
+  readonly prefix?: string;
   /** Built when needed: importing zod costs more than the whole of `--help`. */
   readonly type: (z: Zod) => ZodType<T>;
 }
@@ -68,6 +70,15 @@ export const secret = (z: Zod): ZodType<Secret> => z.string().transform((raw) =>
 export const secretUrl = (z: Zod): ZodType<Secret> =>
   z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).transform((raw) => new Secret(raw));
 
+/** All variables whose names begin alike, by the rest of their names in lower case with dashes. */
+export function settingFamily(
+  prefix: string,
+  { about, example }: Pick<Definition<unknown>, 'about' | 'example'>,
+): Setting<Record<string, string>, false> {
+  const type = (z: Zod) => z.record(z.string(), z.string());
+  return { name: `${prefix}<NAME>`, prefix, about, example, optional: false, type };
+}
+
 export type Settings = Record<string, Setting<unknown>>;
 export type Values<S extends Settings> = {
   [K in keyof S]: S[K] extends Setting<infer T, infer O> ? (true extends O ? T | undefined : T) : never;
@@ -78,22 +89,27 @@ export async function readEnvironment(
   files: readonly string[],
   environment: NodeJS.ProcessEnv = process.env,
 ): Promise<Record<string, string>> {
-  const { parse } = await import('dotenv');
-  const merged: Record<string, string> = {};
+  const { parseEnv } = await import('./env-file.ts');
+  let merged: Record<string, string> = {};
   const named = files.length > 0;
   for (const file of named ? files : ['.env']) {
     try {
-      Object.assign(merged, parse(readFileSync(file)));
+      merged = parseEnv(readFileSync(file, 'utf8'), environment, merged);
     } catch (error) {
       if (!named && (error as NodeJS.ErrnoException).code === 'ENOENT') continue;
-      throw new Failure(`--env-file ${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`, {
-        exit: EXIT.usage,
-        next: 'name an existing file that this user may read',
-      });
+      throw unreadable(file, error as NodeJS.ErrnoException);
     }
   }
   for (const [name, value] of Object.entries(environment)) if (value !== undefined) merged[name] = value;
   return merged;
+}
+
+function unreadable(file: string, { code, message }: NodeJS.ErrnoException): Failure {
+  const [what, next] =
+    code === undefined
+      ? [message, 'correct the line']
+      : [`cannot be read (${code})`, 'name an existing file that this user may read'];
+  return new Failure(`--env-file ${file}: ${what}`, { exit: EXIT.usage, next });
 }
 
 /**
@@ -108,7 +124,11 @@ export async function resolveSettings<S extends Settings>(
   const values: Record<string, unknown> = {};
   const problems: Failure[] = [];
   for (const [key, setting] of Object.entries(settings)) {
-    const { name, about, example, optional, sensitive } = setting;
+    const { name, about, example, optional, sensitive, prefix } = setting;
+    if (prefix !== undefined) {
+      values[key] = family(prefix, raw);
+      continue;
+    }
     const text = raw[name]?.trim() || setting.default;
     if (text === undefined) {
       if (!optional) problems.push(wrong(`${name} is not set (${about})`, name, example));
@@ -128,6 +148,13 @@ export async function resolveSettings<S extends Settings>(
   if (problems.length === 1) throw problems[0];
   if (problems.length > 1) throw new Problems(problems);
   return values as Values<S>;
+}
+
+function family(prefix: string, raw: Readonly<Record<string, string>>): Record<string, string> {
+  const ours = Object.entries(raw).filter(([name, text]) => name.startsWith(prefix) && text !== '');
+  return Object.fromEntries(
+    ours.map(([name, text]) => [name.slice(prefix.length).toLowerCase().replaceAll('_', '-'), text]),
+  );
 }
 
 const reason = (error: { issues: ReadonlyArray<{ message: string }> } | undefined) =>

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { parse } from 'dotenv';
 import { documents, sections } from '../../docs/generate.ts';
+import { parseEnv } from '../../lib/env-file.ts';
 import { Failure, Problems } from '../../lib/failure.ts';
 import { resolveSettings } from '../../lib/settings.ts';
 
@@ -27,7 +27,7 @@ test('there are settings and scripts to speak of', () => {
 test('.env.example holds every setting once, and an example that survives being read back', () => {
   const uncommented = committed('.env.example').replaceAll(/^#(?=[A-Z_]+=)/gm, '');
   const examples = Object.fromEntries(all.map(({ name, example }) => [name, example]));
-  assert.deepEqual(parse(uncommented), examples);
+  assert.deepEqual(parseEnv(uncommented), examples);
   assert.equal(new Set(all.map(({ name }) => name)).size, all.length);
 });
 

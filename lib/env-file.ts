@@ -88,20 +88,19 @@ interface Reference {
 /** `$$`, `$NAME` and `${NAME}` with the operators of a shell that Compose knows. */
 function substituted(text: string, lookup: Lookup, fail: Fail): string {
   return text.replaceAll(REFERENCE, (...match) => {
-    const { plain, brace, name, operator = '', word = '' } = match.at(-1) as Reference;
+    const { plain, brace, ...reference } = match.at(-1) as Reference;
     if (plain) return lookup(plain) ?? '';
-    if (!brace) return '$';
-    if (!name) return fail('has "${" that is no ${NAME}: write $${, or use single quotes');
-    const found = lookup(name) || (operator.startsWith(':') ? undefined : lookup(name));
-    switch (operator.at(-1)) {
-      case '+':
-        return found === undefined ? '' : substituted(word, lookup, fail);
-      case '-':
-        return found ?? substituted(word, lookup, fail);
-      case '?':
-        return found ?? fail(`needs ${name}, which is not set`);
-      default:
-        return found ?? '';
-    }
+    return brace ? inBraces(reference, lookup, fail) : '$';
   });
+}
+
+function inBraces({ name, operator = '', word = '' }: Reference, lookup: Lookup, fail: Fail): string {
+  if (!name) return fail('has "${" that is no ${NAME}: write $${, or use single quotes');
+  const text = lookup(name);
+  const found = text === '' && operator.startsWith(':') ? undefined : text;
+  const instead = () => substituted(word, lookup, fail);
+  if (operator.endsWith('+')) return found === undefined ? '' : instead();
+  if (operator.endsWith('-')) return found ?? instead();
+  if (operator.endsWith('?')) return found ?? fail(`needs ${name}, which is not set`);
+  return found ?? '';
 }

@@ -1,0 +1,75 @@
+import { CommandFailure } from './command.ts';
+import { Failure } from './failure.ts';
+import type { Host } from './host.ts';
+import { Secret } from './secret.ts';
+
+/** The exit code by which {@link READ} says that there is no such file. */
+const ABSENT = 66;
+
+/** A file in a folder that may not be looked into is not absent: `cat` says what it is. */
+const READ = `folder=$(dirname "$1")
+if [ ! -e "$1" ] && [ ! -L "$1" ] && [ -d "$folder" ] && [ -x "$folder" ]; then exit ${ABSENT}; fi
+cat "$1"`;
+
+/**
+ * Everything is in a new file, of the same owner, on the disk, before it takes the place of the old one; the mode is
+ * right before the first byte. What is shorter than it should be was cut off on its way.
+ */
+const WRITE = `set -eu
+umask 077
+file=$1 length=$2 folder=$(dirname "$1") new=$1.opsbook-new
+fail() { echo "$1" >&2; exit 1; }
+[ ! -L "$file" ] || fail "$file is a symbolic link: not written"
+[ ! -e "$file" ] || [ -f "$file" ] || fail "$file is no regular file: not written"
+rm -f "$new"
+trap 'rm -f "$new"' EXIT
+trap 'exit 1' HUP INT TERM
+set -C
+cat > "$new"
+[ "$(wc -c < "$new")" -eq "$length" ] || fail "$file: only a part of it arrived: not written"
+owner=$(stat -c %u:%g "$new")
+if [ -e "$file" ]; then wanted=$(stat -c %u:%g "$file")
+elif [ "$(id -u)" -eq 0 ]; then wanted=$(stat -c %u:%g "$folder")
+else wanted=$owner; fi
+[ "$owner" = "$wanted" ] || chown "$wanted" "$new"
+sync "$new"
+mv -fT "$new" "$file"
+sync "$folder"`;
+
+/**
+ * The text of a file of a host; undefined where there is none.
+ * @throws Failure when it may not be read
+ */
+export async function readHostFile(host: Host, path: string): Promise<string | undefined> {
+  try {
+    return await host.run({ argv: ['sh', '-c', READ, 'read', path] });
+  } catch (error) {
+    if (error instanceof CommandFailure && error.code === ABSENT) return undefined;
+    throw unusable(error, `${path} cannot be read`, 'run as a user who may read it, or correct APP_DIR');
+  }
+}
+
+/**
+ * Writes a file of a host whole or not at all: 0600 from its first byte, the owner that it had or else its folder's.
+ * The old file stays as it was whatever goes wrong, and a symbolic link is refused.
+ * @throws Failure that says why it was not written
+ */
+export async function writeHostFile(host: Host, path: string, text: string): Promise<void> {
+  const length = Buffer.byteLength(text);
+  try {
+    await host.run({ argv: ['sh', '-c', WRITE, 'write', path, String(length)] }, new Secret(text));
+  } catch (error) {
+    throw unusable(error, `${path} was not written`, 'nothing was changed: remove the cause, run it again');
+  }
+}
+
+/** Removes a file of a host, if it is there. */
+export async function removeHostFile(host: Host, path: string): Promise<void> {
+  await host.run({ argv: ['rm', '-f', path] });
+}
+
+/** The command is a whole script, which nobody wants to see again. */
+function unusable(error: unknown, what: string, next: string): unknown {
+  if (!(error instanceof CommandFailure)) return error;
+  return new Failure(`${what}: ${error.words}`, { next, cause: error });
+}

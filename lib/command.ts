@@ -25,25 +25,72 @@ export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
+/** How a command failed. */
+interface Misfortune {
+  command: Command;
+  /** What it said, on one line. */
+  words: string;
+  /** Its exit code, where it has one. */
+  code: number | null;
+  how?: string;
+  stderr?: string;
+  /** The host, where it was another than this. */
+  on?: string | undefined;
+}
+
 /** A command that could not be started, exited with another code than 0, or was killed. */
 export class CommandFailure extends Failure {
-  constructor(
-    readonly command: Command,
-    readonly words: string,
-    readonly code: number | null,
-    how = 'did not start',
-    readonly stderr = '',
-  ) {
+  readonly command: Command;
+  readonly words: string;
+  readonly code: number | null;
+  readonly stderr: string;
+
+  constructor({ command, words, code, how = 'did not start', stderr = '', on }: Misfortune) {
     // One that was killed may have said nothing.
-    super(`${command.argv[0]} ${how}${words === how ? '' : `: ${mask(words)}`}`, {
-      next: `try it by hand: ${show(command)}`,
+    const said = words === how ? '' : `: ${mask(words)}`;
+    super(`${on ? `${on}: ` : ''}${command.argv[0]} ${how}${said}`, {
+      next: `try it by hand${on ? ` on ${on}` : ''}: ${show(command)}`,
     });
     this.name = 'CommandFailure';
+    this.command = command;
+    this.words = words;
+    this.code = code;
+    this.stderr = stderr;
   }
 }
 
+/** The exit code by which a shell says that there is no such command. */
+const NOT_FOUND = 127;
+
+/**
+ * What is wrong with how a command ended; undefined when nothing is.
+ * @param code null where a signal ended it, which `how` then says
+ */
+export function failureOf(
+  command: Command,
+  {
+    code,
+    stderr,
+    killedBy,
+    on,
+  }: { code: number | null; stderr: string; killedBy?: string | null; on?: string | undefined },
+): CommandFailure | undefined {
+  const how = killedBy ? `was killed by ${killedBy}` : misfortune(code, stderr, command);
+  if (how === undefined) return undefined;
+  const missing =
+    code === NOT_FOUND && new RegExp(`${RegExp.escape(command.argv[0])}: not found`).test(stderr);
+  const words = missing ? `${command.argv[0]}: command not found` : lastWords(stderr) || how;
+  return new CommandFailure({ command, words, code, how, stderr, on });
+}
+
+function misfortune(code: number | null, stderr: string, { witness }: Command): string | undefined {
+  if (code !== 0) return `exited with ${code}`;
+  if (witness === undefined || stderr.split('\n').includes(witness)) return undefined;
+  return 'ended before its command did';
+}
+
 /** What a command wrote last that says something, on one line. */
-export function lastWords(stderr: string): string {
+function lastWords(stderr: string): string {
   const said = stderr.split('\n').filter((line) => line.trim() !== '');
   const errors = said.filter((line) => /error|fatal|denied|no such|cannot|refused|not /i.test(line));
   return (errors[0] ?? said.at(-1) ?? '').trim();

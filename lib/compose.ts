@@ -26,9 +26,17 @@ export interface Compose {
 }
 
 /** What `docker compose ps --format json` tells of a container. */
-interface Listed {
+export interface Listed {
   Name: string;
+  Service: string;
+  Image: string;
+  /** running, exited, restarting … */
   State: string;
+  /** healthy, unhealthy, starting, or nothing where there is no check. */
+  Health: string;
+  ExitCode: number;
+  /** As a person reads it: `Up 3 minutes (healthy)`. */
+  Status: string;
 }
 
 export function compose(host: Host, appDir: string, settings: Values<typeof composeSettings>): Compose {

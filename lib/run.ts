@@ -2,6 +2,7 @@ import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
 import { type Command, show } from './command.ts';
 import { ask } from './confirm.ts';
+import { readEnvironment } from './environment.ts';
 import { exclude } from './exclude.ts';
 import { EXIT, Failure, Interrupted, Problems, sentence } from './failure.ts';
 import type { Host } from './host.ts';
@@ -9,7 +10,7 @@ import { localHost } from './hosts/local.ts';
 import { reach } from './reach.ts';
 import { Report } from './report.ts';
 import type { Context, Definition, Flag } from './script.ts';
-import { readEnvironment, resolveSettings, type Settings } from './settings.ts';
+import { resolveSettings, type Settings } from './settings.ts';
 import { chooseVoice } from './voice.ts';
 import { watch } from './watch.ts';
 

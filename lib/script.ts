@@ -43,6 +43,8 @@ export interface Definition<S extends Settings, F extends Flags> {
   flags?: F;
   /** Operands: `{ '[id]': 'the backup, latest unless told' }`. */
   operands?: Record<string, string>;
+  /** Behind one of these operands nothing is a flag of ours: it is a command of the operator's. */
+  literalAfter?: readonly string[];
   /** It changes something: `--dry-run` exists. */
   changes?: boolean;
   /** It answers something: `--json` exists. */
@@ -94,6 +96,12 @@ export function onlyDescribe(listener: Hear): void {
   hear = listener;
 }
 
+/** The command line with `--` behind the operand that makes the rest of it literal. */
+function literal(argv: readonly string[], after: readonly string[] = []): string[] {
+  const at = argv.findIndex((word) => after.includes(word));
+  return at < 0 ? [...argv] : [...argv.slice(0, at + 1), '--', ...argv.slice(at + 1)];
+}
+
 /** Runs the script that `meta` is the module of; the only thing a script file calls. */
 export async function script<S extends Settings, F extends Flags = Record<never, never>>(
   meta: ImportMeta,
@@ -114,7 +122,7 @@ export async function script<S extends Settings, F extends Flags = Record<never,
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   const program = await commandLine(name, definition as unknown as Definition<Settings, Flags>);
   try {
-    program.parse();
+    program.parse(literal(process.argv, definition.literalAfter));
   } catch (error) {
     process.exitCode = (error as { exitCode: number }).exitCode === 0 ? EXIT.done : EXIT.usage;
     return;

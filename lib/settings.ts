@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { z as Z, ZodType } from 'zod';
 import { EXIT, Failure, Problems } from './failure.ts';
 import { Secret } from './secret.ts';
@@ -76,41 +75,13 @@ export function settingFamily(
   { about, example }: Pick<Definition<unknown>, 'about' | 'example'>,
 ): Setting<Record<string, string>, false> {
   const type = (z: Zod) => z.record(z.string(), z.string());
-  return { name: `${prefix}<NAME>`, prefix, about, example, optional: false, type };
+  return { name: `${prefix}NAME`, prefix, about, example, optional: false, type };
 }
 
 export type Settings = Record<string, Setting<unknown>>;
 export type Values<S extends Settings> = {
   [K in keyof S]: S[K] extends Setting<infer T, infer O> ? (true extends O ? T | undefined : T) : never;
 };
-
-/** The raw text of every variable: the files in order, each over the one before, and the environment over all. */
-export async function readEnvironment(
-  files: readonly string[],
-  environment: NodeJS.ProcessEnv = process.env,
-): Promise<Record<string, string>> {
-  const { parseEnv } = await import('./env-file.ts');
-  let merged: Record<string, string> = {};
-  const named = files.length > 0;
-  for (const file of named ? files : ['.env']) {
-    try {
-      merged = parseEnv(readFileSync(file, 'utf8'), environment, merged);
-    } catch (error) {
-      if (!named && (error as NodeJS.ErrnoException).code === 'ENOENT') continue;
-      throw unreadable(file, error as NodeJS.ErrnoException);
-    }
-  }
-  for (const [name, value] of Object.entries(environment)) if (value !== undefined) merged[name] = value;
-  return merged;
-}
-
-function unreadable(file: string, { code, message }: NodeJS.ErrnoException): Failure {
-  const [what, next] =
-    code === undefined
-      ? [message, 'correct the line']
-      : [`cannot be read (${code})`, 'name an existing file that this user may read'];
-  return new Failure(`--env-file ${file}: ${what}`, { exit: EXIT.usage, next });
-}
 
 /**
  * The values of `settings`, checked.
@@ -124,30 +95,30 @@ export async function resolveSettings<S extends Settings>(
   const values: Record<string, unknown> = {};
   const problems: Failure[] = [];
   for (const [key, setting] of Object.entries(settings)) {
-    const { name, about, example, optional, sensitive, prefix } = setting;
-    if (prefix !== undefined) {
-      values[key] = family(prefix, raw);
-      continue;
+    try {
+      const value = setting.prefix === undefined ? valueFrom(setting, raw, z) : family(setting.prefix, raw);
+      if (value !== undefined) values[key] = value;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      problems.push(error);
     }
-    const text = raw[name]?.trim() || setting.default;
-    if (text === undefined) {
-      if (!optional) problems.push(wrong(`${name} is not set (${about})`, name, example));
-      continue;
-    }
-    const { success, data, error } = setting.type(z).safeParse(text);
-    if (success) values[key] = data;
-    else
-      problems.push(
-        wrong(
-          `${sensitive ? name : `${name}=${text.replaceAll('\n', '\\n')}`}: ${reason(error)}`,
-          name,
-          example,
-        ),
-      );
   }
   if (problems.length === 1) throw problems[0];
   if (problems.length > 1) throw new Problems(problems);
   return values as Values<S>;
+}
+
+function valueFrom(setting: Setting<unknown>, raw: Readonly<Record<string, string>>, z: Zod): unknown {
+  const { name, about, example, optional, sensitive } = setting;
+  const text = raw[name]?.trim() || setting.default;
+  if (text === undefined) {
+    if (optional) return undefined;
+    throw wrong(`${name} is not set (${about})`, name, example);
+  }
+  const { success, data, error } = setting.type(z).safeParse(text);
+  if (success) return data;
+  const shown = sensitive ? name : `${name}=${text.replaceAll('\n', '\\n')}`;
+  throw wrong(`${shown}: ${reason(error)}`, name, example);
 }
 
 function family(prefix: string, raw: Readonly<Record<string, string>>): Record<string, string> {

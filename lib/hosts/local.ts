@@ -21,7 +21,7 @@ export function localHost({ signal, onStart, killAfterMs = 5_000 }: LocalOptions
     get uninterrupted() {
       return localHost({ onStart });
     },
-    run: (command, input) => runToEnd(start(command), input),
+    run: async (command, input) => runToEnd(start(command), input),
   };
 }
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Readable, Transform } from 'node:stream';
-import { type Command, CommandFailure, lastWords } from '../command.ts';
+import { type Command, CommandFailure, failureOf } from '../command.ts';
 import type { Running } from '../host.ts';
 import type { Secret } from '../secret.ts';
 
@@ -20,6 +20,8 @@ interface LaunchOptions {
   end?: (child: ChildProcess) => void;
   /** A command that does not heed being ended is killed after this long. */
   killAfterMs: number;
+  /** The host, where it is another than this. */
+  on?: string;
   /** Takes out of stderr what is not the command's own. */
   stderr?: Transform;
   /** What its failure is, where more is known of it than an exit code. */
@@ -66,7 +68,7 @@ function ended(
   child: ChildProcess,
   stderrOf: Readable,
   command: Command,
-  { signal: interruption, failure = (error) => error }: LaunchOptions,
+  { signal: interruption, failure = (error) => error, on }: LaunchOptions,
 ): Promise<void> {
   const heard: Buffer[] = [];
   let length = 0;
@@ -77,14 +79,14 @@ function ended(
   });
   const done = new Promise<void>((resolve, reject) => {
     child.on('error', (error: NodeJS.ErrnoException) => {
-      reject(new CommandFailure(command, unstartable(error, command), null));
+      reject(new CommandFailure({ command, words: unstartable(error, command), code: null, on }));
     });
     const settle = (code: number | null, signal: NodeJS.Signals | null) => {
       if (code === 0 && interruption?.aborted) return reject(interruption.reason);
       const stderr = Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT);
-      const how = signal ? `was killed by ${signal}` : misfortune(code, stderr, command);
-      if (how === undefined) return resolve();
-      reject(failure(new CommandFailure(command, lastWords(stderr) || how, code, how, stderr)));
+      const failed = failureOf(command, { code, stderr, killedBy: signal, on });
+      if (failed) reject(failure(failed));
+      else resolve();
     };
     child.on('close', (code, signal) => {
       // What takes lines out of it may be behind.
@@ -95,17 +97,6 @@ function ended(
   // Whoever started it awaits `done` later; until then a rejection is not an unhandled one.
   done.catch(() => {});
   return done;
-}
-
-/** What is wrong with how a command ended, if something is. */
-export function misfortune(
-  code: number | null,
-  stderr: string,
-  { witness }: Pick<Command, 'witness'>,
-): string | undefined {
-  if (code !== 0) return `exited with ${code}`;
-  if (witness === undefined || stderr.split('\n').includes(witness)) return undefined;
-  return 'ended before its command did';
 }
 
 function endOnAbort(

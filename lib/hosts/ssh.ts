@@ -79,7 +79,7 @@ export function sshHost(
   return {
     ...{ name, target: `ssh://${name}${port ? `:${port}` : ''}` },
     start,
-    run: (command, input) => runToEnd(start(command), input),
+    run: async (command, input) => runToEnd(start(command), input),
     get uninterrupted() {
       return sshHost(address, { ...options, signal: undefined }, control);
     },

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { envLine, parseEnv } from '../../lib/env-file.ts';
-import { readEnvironment } from '../../lib/settings.ts';
+import { readEnvironment } from '../../lib/environment.ts';
 import { hostile, randomHostile } from '../server/hostile.ts';
 import { tempDir } from './kit.ts';
 

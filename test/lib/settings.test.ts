@@ -3,13 +3,13 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { appSettings } from '../../lib/app.ts';
+import { readEnvironment } from '../../lib/environment.ts';
 import { Failure, Problems } from '../../lib/failure.ts';
 import { mask } from '../../lib/secret.ts';
 import {
   list,
   optionalSetting,
   parsed,
-  readEnvironment,
   resolveSettings,
   secret,
   secretUrl,

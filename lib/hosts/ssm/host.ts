@@ -1,10 +1,9 @@
 import { PassThrough, type Readable } from 'node:stream';
 import type { SSMClient } from '@aws-sdk/client-ssm';
-import { type Command, CommandFailure, lastWords } from '../../command.ts';
+import { type Command, failureOf } from '../../command.ts';
 import { Failure } from '../../failure.ts';
 import type { Host, HostOptions, Running } from '../../host.ts';
 import type { Secret } from '../../secret.ts';
-import { misfortune } from '../process.ts';
 import type { Answer } from './answer.ts';
 import { execute } from './execute.ts';
 import { type Shown, tail } from './tail.ts';
@@ -41,12 +40,12 @@ export function ssmHost(instance: string, name: string, client: SSMClient, optio
     ...{ name, target: `ssm://${instance}`, instance, client },
     start(command) {
       onStart?.(command);
-      return running(command, (input, shown) => perform(command, input, shown));
+      return running(command, name, (input, shown) => perform(command, input, shown));
     },
     async run(command, input) {
       onStart?.(command);
       const answer = await perform(command, input);
-      refuseMisfortune(command, answer);
+      refuseMisfortune(command, answer, name);
       return answer.out.toString('utf8');
     },
     get uninterrupted() {
@@ -59,7 +58,11 @@ export function ssmHost(instance: string, name: string, client: SSMClient, optio
  * A command with open streams: it starts when its input has ended, since SSM takes none while it runs; its output is
  * passed on while it runs.
  */
-function running(command: Command, perform: (input: string, shown: Shown) => Promise<Answer>): Running {
+function running(
+  command: Command,
+  name: string,
+  perform: (input: string, shown: Shown) => Promise<Answer>,
+): Running {
   const stdin = new PassThrough();
   const shown: Shown = { out: new PassThrough(), err: new PassThrough(), outBytes: 0, errBytes: 0 };
   const act = async () => {
@@ -67,7 +70,7 @@ function running(command: Command, perform: (input: string, shown: Shown) => Pro
       const answer = await perform(await textOf(stdin), shown);
       shown.out.end(answer.out.subarray(shown.outBytes));
       shown.err.end(answer.err.subarray(shown.errBytes));
-      refuseMisfortune(command, answer);
+      refuseMisfortune(command, answer, name);
     } finally {
       shown.out.end();
       shown.err.end();
@@ -85,8 +88,7 @@ async function textOf(stream: Readable): Promise<string> {
 }
 
 /** @throws CommandFailure when the command did not end well */
-export function refuseMisfortune(command: Command, { code, err }: Answer): void {
-  const stderr = err.subarray(-STDERR_KEPT).toString('utf8');
-  const how = misfortune(code, stderr, command);
-  if (how !== undefined) throw new CommandFailure(command, lastWords(stderr) || how, code, how, stderr);
+export function refuseMisfortune(command: Command, { code, err }: Answer, on: string): void {
+  const failed = failureOf(command, { code, stderr: err.subarray(-STDERR_KEPT).toString('utf8'), on });
+  if (failed) throw failed;
 }

@@ -8,15 +8,16 @@ load "$REPO/node_modules/bats-assert/load"
 # A closed port in the place of AWS: what a test does not mean to reach, it does not reach.
 ENV=(PATH="$REPO/node_modules/.bin:/usr/bin:/bin" HOME="$BATS_TEST_TMPDIR" AWS_ENDPOINT_URL=http://127.0.0.1:9)
 
-# Sets COMMAND to what runs a script, which is named as area/script or by its file.
+# Sets COMMAND to what runs a script, which is named as area/script or by its file; in WORK_DIR, or else in the test's
+# own directory.
 command_of() {
   local file=$1
   shift
   [ -f "$file" ] || file=$REPO/scripts/$file.ts
-  COMMAND=(env -i --chdir "$BATS_TEST_TMPDIR" "${ENV[@]}" "$NODE" --import "$TSX" "$file" "$@")
+  COMMAND=(env -i --chdir "${WORK_DIR:-$BATS_TEST_TMPDIR}" "${ENV[@]}" "$NODE" --import "$TSX" "$file" "$@")
 }
 
-# Runs a script in the test's own directory.
+# Runs a script.
 opsbook() {
   command_of "$@"
   "${COMMAND[@]}"

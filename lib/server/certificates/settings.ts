@@ -1,5 +1,6 @@
 import { composeSettings } from '../../compose.ts';
 import { list, optionalSetting, setting, type Values } from '../../settings.ts';
+import { targetSettings } from '../../target.ts';
 
 const NAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/;
 
@@ -13,6 +14,7 @@ function parseDomain(raw: string): string {
 
 /** What the certificate of an app is for, and how it is served. */
 export const certificateSettings = {
+  ...targetSettings,
   ...composeSettings,
   DOMAIN: setting('DOMAIN', {
     about:

@@ -1,0 +1,19 @@
+import { script } from '../../lib/script.ts';
+import { certificateSettings } from '../../lib/server/certificates/settings.ts';
+
+await script(import.meta, {
+  does: 'Find what will keep the certificate from being renewed or served, before it expires',
+  step: 'Check the certificate',
+  example: 'npx tsx scripts/server/check-certificate.ts --json',
+  settings: certificateSettings,
+  reports: true,
+  async run(context) {
+    const { checkCertificate } = await import('../../lib/server/certificates/check.ts');
+    const { describeRows, refuseProblems } = await import('../../lib/server/certificates/row.ts');
+    const { siteOf } = await import('../../lib/server/certificates/site.ts');
+
+    const rows = await checkCertificate(siteOf(context));
+    context.report.data(context.json ? JSON.stringify({ checks: rows }) : describeRows(rows));
+    refuseProblems(rows);
+  },
+});

@@ -7,7 +7,7 @@ import {
   removeContainer,
 } from '../machine/docker.ts';
 import type { Engine } from '../machine/engine.ts';
-import { containerName } from '../names.ts';
+import { containerName, prefix } from '../names.ts';
 import { network } from '../network.ts';
 import { step } from '../progress.ts';
 import { readState } from '../state.ts';
@@ -35,7 +35,7 @@ export async function ensureAws(engine: Engine, image: string): Promise<void> {
   if (await isRunning(engine, name, image)) {
     if (readState().awsContainer === (await containerId(engine, name))) return;
   }
-  await step('starting AWS (moto)', async () => {
+  await step('starting AWS (moto and its front)', async () => {
     await removeContainer(engine, name); // its data was in its memory
     const argv = ['run', '--detach', '--name', name, '--hostname', 'aws', ...ourLabel];
     argv.push('--network', network, '--publish', `127.0.0.1::${port}`);
@@ -45,6 +45,9 @@ export async function ensureAws(engine: Engine, image: string): Promise<void> {
     argv.push('--env', `MOTO_S3_CUSTOM_ENDPOINTS=${insideUrl}`);
     // Nothing is checked until the seed ends it by a call to /moto-api/reset-auth.
     argv.push('--env', 'INITIAL_NO_AUTH_ACTION_COUNT=1000000', '--env', `AWS_DEFAULT_REGION=${region}`);
+    // The front runs commands on the containers that are this sandbox's instances.
+    const socket = (engine.host ?? 'unix:///var/run/docker.sock').replace('unix://', '');
+    argv.push('--volume', `${socket}:/run/engine.sock`, '--env', `SANDBOX_PREFIX=${prefix}`);
     await docker(engine, [...argv, image]);
     const url = await awsUrl(engine);
     await waitFor('AWS to answer', 30, () => answers(`${url}/moto-api/data.json`));

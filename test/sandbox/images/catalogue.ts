@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
 import { webFiles } from '../apps/web/bundle.ts';
+import { frontFiles } from '../cloud/front/bundle.ts';
 import { aptFiles } from '../machine/apt.ts';
 import { tryDocker } from '../machine/docker.ts';
 import type { Engine } from '../machine/engine.ts';
@@ -44,7 +45,7 @@ type Variant = Pick<ImageSpec, 'args' | 'files'> & { context?: string; suite?: S
 
 async function variants(): Promise<Record<ImageName, Variant>> {
   return {
-    moto: {},
+    moto: { files: await frontFiles() },
     host: {},
     redis: {},
     nginx: {},

@@ -9,18 +9,20 @@ moto 5.1 enforces IAM, but (each point is one patch below, in this order):
 6. it takes policies' resources for regular expressions: `a.b` matches `aXb`, and `?` is no wildcard;
 7. it believes checksums, S3 compares them with the body (BadDigest, XAmzContentSHA256Mismatch);
 8. it lets CompleteMultipartUpload with If-None-Match replace an object that was uploaded in parts.
+Beside that, it answers the question whether a caller may do something that the front in front of it does (3).
 What is still different from AWS is listed in ../../cloud/README.md.
 """
 
 import base64
 import binascii
 import hashlib
+import json
 import re
 
 import xmltodict
 from botocore.awsrequest import AWSRequest
 from flask import request as flask_request
-from moto.core.exceptions import AccessDeniedError, JsonRESTError
+from moto.core.exceptions import JsonRESTError, RESTError
 from moto.core.responses import ActionAuthenticatorMixin
 from moto.iam import access_control
 from moto.s3 import responses
@@ -58,17 +60,38 @@ for method, prefix in (("GET", "Get"), ("PUT", "Put"), ("DELETE", "Put")):
 authenticate = ActionAuthenticatorMixin._authenticate_and_authorize_action
 
 
+class Allowed(JsonRESTError):
+    """The answer to the front, which asks by this header whether a request may have these resources."""
+
+    code = 200
+
+    def __init__(self):
+        super().__init__("Allowed", "")
+        self.description = "allowed"
+
+
+JSON_REFUSALS = {
+    "AccessDenied": "AccessDeniedException",
+    "InvalidClientTokenId": "UnrecognizedClientException",
+    "SignatureDoesNotMatch": "InvalidSignatureException",
+}
+
+
 def authenticate_signed(self, iam_request_cls, resource="*"):
+    asked = self.headers.get("X-Sandbox-Ask")
     enforced = ActionAuthenticatorMixin.request_count >= responses.settings.INITIAL_NO_AUTH_ACTION_COUNT
     if enforced and isinstance(self, S3) and "Authorization" not in self.headers:
         raise S3AccessDeniedError()
     try:
-        authenticate(self, iam_request_cls, resource)
-    except AccessDeniedError as error:
+        for one in json.loads(asked) if asked else [resource]:
+            authenticate(self, iam_request_cls, one)
+    except RESTError as error:
         # Services of the JSON protocols refuse in JSON; moto's XML makes the SDKs report a parse error.
         if "json" not in (self.headers.get("Content-Type") or ""):
             raise
-        raise JsonRESTError("AccessDeniedException", error.message, code=403) from error
+        raise JsonRESTError(JSON_REFUSALS.get(error.error_type, error.error_type), error.message) from error
+    if asked:
+        raise Allowed()
 
 
 ActionAuthenticatorMixin._authenticate_and_authorize_action = authenticate_signed

@@ -1,0 +1,48 @@
+import { AwsError } from './errors.ts';
+import type { Input, Service } from './service.ts';
+import { describeInstanceInformation } from './ssm/information.ts';
+import { cancelCommand, getCommandInvocation, listCommandInvocations, listCommands } from './ssm/list.ts';
+import { sendCommand } from './ssm/send.ts';
+import { noFaults, type SsmFaults } from './ssm/state.ts';
+import type { State } from './state.ts';
+
+function throttle(operation: string, { ssm: { faults } }: State): void {
+  const meant = faults.throttleOnly.length === 0 || faults.throttleOnly.includes(operation);
+  if (!meant || faults.throttle === 0) return;
+  faults.throttle -= 1;
+  throw new AwsError('ThrottlingException', 'Rate exceeded');
+}
+
+/** @throws Error for a name that is no fault, or a value of another type */
+function set(change: Input, { ssm }: State): void {
+  const known: Record<string, unknown> = { ...noFaults() };
+  for (const [name, value] of Object.entries(change)) {
+    const like = known[name];
+    if (like === undefined || typeof like !== typeof value || Array.isArray(like) !== Array.isArray(value))
+      throw new Error(
+        `${name}: ${JSON.stringify(value)} cannot be set; there are ${Object.keys(known).join(', ')}`,
+      );
+  }
+  ssm.faults = { ...ssm.faults, ...(change as Partial<SsmFaults>) };
+}
+
+/** Run Command and its nodes; Parameter Store and the rest of SSM are moto's. */
+export const ssm: Service = {
+  protocol: 'json-1.1',
+  before: throttle,
+  operations: {
+    SendCommand: sendCommand,
+    GetCommandInvocation: getCommandInvocation,
+    ListCommands: listCommands,
+    ListCommandInvocations: listCommandInvocations,
+    CancelCommand: cancelCommand,
+    DescribeInstanceInformation: describeInstanceInformation,
+  },
+  control: {
+    get: ({ ssm }) => ssm.faults,
+    set,
+    reset: ({ ssm }) => {
+      ssm.faults = noFaults();
+    },
+  },
+};

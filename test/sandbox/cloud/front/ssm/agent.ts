@@ -1,0 +1,97 @@
+import type { Readable } from 'node:stream';
+import { engine, engineJson } from '../engine.ts';
+import type { Instance } from '../instances.ts';
+import { tar } from './tar.ts';
+
+export interface Script {
+  commandId: string;
+  commands: string[];
+  /** empty: the agent's own */
+  workingDirectory: string;
+  region: string;
+}
+
+export interface Ran {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** What GetCommandInvocation has room for; the agent keeps no more. */
+const STDOUT_KEPT = 24_000;
+const STDERR_KEPT = 8_000;
+
+const directory = (instance: Instance, { commandId }: Script): string =>
+  `/var/lib/amazon/ssm/${instance.id}/document/orchestration/${commandId}/awsrunShellScript/0.awsrunShellScript`;
+
+/**
+ * Puts the script where the agent does, and runs it as the agent does: `sh -c .../_script.sh` as root, as the leader of
+ * a process group of its own. Its environment is that of a systemd service: a PATH, no HOME, no terminal, the agent's
+ * working directory. (amazon-ssm-agent: executers.go, runshellscript.go, its unit file.)
+ */
+export async function runScript(instance: Instance, script: Script): Promise<Ran> {
+  const dir = directory(instance, script);
+  const text = `${script.commands.join('\n')}\n`;
+  await engineJson('PUT', `/containers/${instance.container}/archive?path=/`, tar(`${dir}/_script.sh`, text));
+  const launch = 'echo $$ >"$1/pid"; cd "$2" || exit 1; exec sh -c "$1/_script.sh"';
+  const argv = ['sh', '-c', launch, 'agent', dir, script.workingDirectory || '/usr/bin'];
+  const env = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'];
+  env.push(`AWS_SSM_INSTANCE_ID=${instance.id}`, `AWS_SSM_REGION_NAME=${script.region}`);
+  const id = await createExec(instance, ['env', '-i', ...env, ...argv], true);
+  const stream = await engine('POST', `/exec/${id}/start`, { Detach: false, Tty: false });
+  const [stdout, stderr] = await demultiplex(stream);
+  const { ExitCode } = await engineJson<{ ExitCode: number | null }>('GET', `/exec/${id}/json`);
+  const code = ExitCode ?? -1;
+  // The agent's own words, after the command's: MarkAsFailed in iohandler.go.
+  const said = code === 0 ? stderr : `${stderr}failed to run commands: exit status ${code}`;
+  return { code, stdout, stderr: said };
+}
+
+/** SIGKILL to the whole process group of a script, as the agent does it; a script that was never begun is let be. */
+export async function killScript(instance: Instance, script: Script): Promise<void> {
+  const pid = `${directory(instance, script)}/pid`;
+  const id = await createExec(instance, ['sh', '-c', 'kill -KILL -- "-$(cat "$1")"', 'agent', pid], false);
+  await engineJson('POST', `/exec/${id}/start`, { Detach: true });
+}
+
+async function createExec(instance: Instance, Cmd: string[], attach: boolean): Promise<string> {
+  const options = { Cmd, AttachStdout: attach, AttachStderr: attach, Tty: false, User: 'root' };
+  const { Id } = await engineJson<{ Id: string }>('POST', `/containers/${instance.container}/exec`, options);
+  return Id;
+}
+
+/** Keeps the first characters of a stream; what is cut is cut between characters, and bytes that are no text read `�`. */
+class Kept {
+  #text = '';
+  readonly #decoder = new TextDecoder();
+  readonly #limit: number;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  add(bytes: Buffer): void {
+    if (this.#text.length < this.#limit) this.#text += this.#decoder.decode(bytes, { stream: true });
+  }
+
+  get text(): string {
+    const whole = this.#text + this.#decoder.decode();
+    return [...whole].slice(0, this.#limit).join('');
+  }
+}
+
+/** The engine's framing of two streams in one: a byte of 1 or 2, three of nothing, four of length. */
+async function demultiplex(stream: Readable): Promise<[string, string]> {
+  const out = new Kept(STDOUT_KEPT);
+  const err = new Kept(STDERR_KEPT);
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    rest = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk;
+    while (rest.length >= 8 && rest.length >= 8 + rest.readUInt32BE(4)) {
+      const end = 8 + rest.readUInt32BE(4);
+      (rest[0] === 2 ? err : out).add(rest.subarray(8, end));
+      rest = rest.subarray(end);
+    }
+  }
+  return [out.text, err.text];
+}

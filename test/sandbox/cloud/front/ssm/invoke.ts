@@ -1,0 +1,103 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Instance, instances } from '../instances.ts';
+import type { State } from '../state.ts';
+import { killScript, runScript, type Script } from './agent.ts';
+import { isOnline } from './nodes.ts';
+import type { Command, Invocation } from './state.ts';
+
+/** GetStatus in the agent's runpluginutil: 137 is how it ends a script itself, so any 137 is taken for a timeout. */
+const KILLED = 137;
+
+const PROBE_MS = 200;
+
+function end(invocation: Invocation, status: Invocation['status'], details: string, responseCode = -1): void {
+  Object.assign(invocation, { status, details, responseCode, ended: new Date() });
+}
+
+/** A command on one node, from its delivery to its end; never throws. */
+export async function invoke(
+  command: Command,
+  invocation: Invocation,
+  node: Instance,
+  state: State,
+): Promise<void> {
+  if (invocation.cancel.signal.aborted) return end(invocation, 'Cancelled', 'Cancelled');
+  try {
+    const reached = await deliver(command, invocation, node, state);
+    if (reached) await execute(command, invocation, reached, state);
+  } catch (error) {
+    if (invocation.cancel.signal.aborted) return end(invocation, 'Cancelled', 'Cancelled');
+    console.error(`${command.id} on ${node.id}:`, error);
+    await outlast(command, invocation);
+  }
+}
+
+/** Waits for the agent to fetch the command. @returns the node as it then is, or nothing when its time was over */
+async function deliver(
+  command: Command,
+  invocation: Invocation,
+  node: Instance,
+  state: State,
+): Promise<Instance | undefined> {
+  const { faults } = state.ssm;
+  const { signal } = invocation.cancel;
+  const deadline = Date.now() + command.deliveryTimeout * faults.deliverySecondMs;
+  await sleep(faults.deliveryMs, undefined, { signal });
+  while (Date.now() < deadline) {
+    const now = (await instances()).find(({ id }) => id === node.id);
+    if (now && isOnline(now, state)) return now;
+    await sleep(PROBE_MS, undefined, { signal });
+  }
+  end(invocation, 'TimedOut', 'DeliveryTimedOut');
+  return undefined;
+}
+
+async function execute(
+  command: Command,
+  invocation: Invocation,
+  node: Instance,
+  state: State,
+): Promise<void> {
+  const { parameters } = command;
+  const script: Script = {
+    commandId: command.id,
+    commands: parameters.commands ?? [],
+    workingDirectory: parameters.workingDirectory?.[0] ?? '',
+    region: state.region,
+  };
+  const { signal } = invocation.cancel;
+  Object.assign(invocation, { status: 'InProgress', details: 'InProgress', started: new Date() });
+  if (command.status === 'Pending') Object.assign(command, { status: 'InProgress', details: 'InProgress' });
+  let late = false;
+  const kill = (): void => void killScript(node, script).catch(() => undefined);
+  const timer = setTimeout(() => {
+    late = true;
+    kill();
+  }, command.executionTimeout * 1000);
+  signal.addEventListener('abort', kill);
+  try {
+    const { code, stdout, stderr } = await runScript(node, script);
+    if (!(await stillRuns(node))) return await outlast(command, invocation);
+    Object.assign(invocation, { stdout, stderr });
+    if (signal.aborted) end(invocation, 'Cancelled', 'Cancelled', KILLED);
+    else if (late || code === KILLED) end(invocation, 'TimedOut', 'ExecutionTimedOut', KILLED);
+    else if (code === 0) end(invocation, 'Success', 'Success', 0);
+    else end(invocation, 'Failed', 'Failed', code);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', kill);
+  }
+}
+
+const stillRuns = async ({ id }: Instance): Promise<boolean> =>
+  (await instances()).some((one) => one.id === id && one.running);
+
+/** Nobody tells SSM how a command ended on a node that is gone: it stays in progress until its time is over. */
+async function outlast(command: Command, invocation: Invocation): Promise<void> {
+  const over = (invocation.started ?? invocation.requested).getTime() + command.executionTimeout * 1000;
+  await sleep(Math.max(0, over - Date.now()), undefined, { signal: invocation.cancel.signal }).catch(
+    () => undefined,
+  );
+  if (invocation.cancel.signal.aborted) end(invocation, 'Cancelled', 'Cancelled');
+  else end(invocation, 'TimedOut', 'ExecutionTimedOut');
+}

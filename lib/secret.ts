@@ -34,10 +34,14 @@ export class Secret {
   }
 }
 
+/** Percent-encoded as the user and the password of a URL have to be: `!'()*` as well, which some drivers mind. */
+export const percentEncoded = (text: string): string =>
+  encodeURIComponent(text).replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+
 /** The ways in which the programs that we run, and their error messages, write a value. */
 function formsOf(value: string): string[] {
   const encoded = encodeURIComponent(value);
-  const strict = encoded.replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+  const strict = percentEncoded(value);
   const url = new URL('postgres://host');
   url.password = value;
   const form = strict.replaceAll('%20', '+');

@@ -1,3 +1,4 @@
+import { forEach } from '../../pool.ts';
 import type { Step } from '../../report.ts';
 import type { Opener } from '../seal.ts';
 import type { Listed, Store } from '../store.ts';
@@ -5,7 +6,6 @@ import { Missing } from '../store.ts';
 import { contentKey } from './contents.ts';
 import { contentFlow, Damaged } from './fetch.ts';
 import { copiedTree, type FilesPart, readTree, suffixOfPart } from './lists.ts';
-import { forEach } from './pool.ts';
 import { type Content, contentsOfTree } from './tree.ts';
 
 interface Reading {

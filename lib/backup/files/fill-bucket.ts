@@ -1,3 +1,4 @@
+import { forEach } from '../../pool.ts';
 import type { Step } from '../../report.ts';
 import type { BucketPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
@@ -5,7 +6,6 @@ import type { Bucket } from './bucket.ts';
 import { contentKey } from './contents.ts';
 import { contentFlow, fetchWhole } from './fetch.ts';
 import { readTree, suffixOfPart } from './lists.ts';
-import { forEach } from './pool.ts';
 import { SMALL } from './read.ts';
 import { type ObjectEntry, parseObjects } from './tree.ts';
 

@@ -1,5 +1,6 @@
 import { Failure, messageOf } from '../../failure.ts';
 import { count } from '../../format.ts';
+import { forEach } from '../../pool.ts';
 import type { Step } from '../../report.ts';
 import type { DirectoryPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
@@ -7,7 +8,6 @@ import { contentKey } from './contents.ts';
 import { contentFlow, fetchWhole } from './fetch.ts';
 import { readTree, suffixOfPart } from './lists.ts';
 import { type BytePath, below, fromText, shown } from './paths.ts';
-import { forEach } from './pool.ts';
 import { type Entry, type FileEntry, parseEntries } from './tree.ts';
 import { finish, makeDirectory, makeSymlink, writeLarge, writeSmall } from './write.ts';
 

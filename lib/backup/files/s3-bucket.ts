@@ -2,10 +2,10 @@ import { awsFailure, s3Client } from '../../aws.ts';
 import type { Compose } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
+import { forEach } from '../../pool.ts';
 import type { Secret } from '../../secret.ts';
 import type { BucketAddress } from './address.ts';
 import type { Bucket } from './bucket.ts';
-import { forEach } from './pool.ts';
 import { copy, creation, exists, get, list, type Server, upload } from './s3-calls.ts';
 
 /** What reaching a bucket takes. */

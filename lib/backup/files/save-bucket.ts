@@ -1,10 +1,10 @@
 import { Failure, messageOf } from '../../failure.ts';
+import { forEach } from '../../pool.ts';
 import type { Step } from '../../report.ts';
 import type { Source, Work } from '../part.ts';
 import { type Flow, type Measure, measured } from '../seal.ts';
 import type { Bucket, ListedObject, OpenObject } from './bucket.ts';
 import type { Known } from './memory.ts';
-import { forEach } from './pool.ts';
 import { measureOf, SMALL } from './read.ts';
 import { beginSaving, endSaving, type Saved, type Saving } from './saving.ts';
 import { type ObjectEntry, objectLine } from './tree.ts';

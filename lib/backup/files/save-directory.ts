@@ -1,8 +1,8 @@
 import type { Stats } from 'node:fs';
+import { forEach } from '../../pool.ts';
 import type { Step } from '../../report.ts';
 import type { Source, Work } from '../part.ts';
 import { type BytePath, below, fromText, shown, some } from './paths.ts';
-import { forEach } from './pool.ts';
 import { readStable, SMALL } from './read.ts';
 import { unreadable } from './refusals.ts';
 import { beginSaving, endSaving, type Saved, type Saving } from './saving.ts';

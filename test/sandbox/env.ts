@@ -1,6 +1,8 @@
 import type { AppWorld } from './apps/compose-app.ts';
 import { region } from './cloud/aws.ts';
 import { type AppName, buckets, userName } from './cloud/seed.ts';
+import type { InstanceHost } from './hosts/fleet.ts';
+import { knownHosts } from './hosts/known-hosts.ts';
 import { SandboxError } from './names.ts';
 import type { Credentials } from './state.ts';
 import type { World } from './world.ts';
@@ -46,6 +48,29 @@ function appExports(
   };
 }
 
+/** Lists are separated by commas, in the order of the hosts' names. */
+function instanceExports({ fleet, instance }: World): Record<string, string> {
+  const describe = (name: string, hosts: InstanceHost[]): Record<string, string> => {
+    if (hosts.length === 0) return {};
+    const each = (value: (host: InstanceHost) => string): string => hosts.map(value).join(',');
+    return {
+      [`SANDBOX_${name}_CONTAINER${hosts.length > 1 ? 'S' : ''}`]: each(({ container }) => container),
+      [`SANDBOX_${name}_ID${hosts.length > 1 ? 'S' : ''}`]: each(({ id }) => id),
+      [`SANDBOX_${name}_DOCKER_HOST${hosts.length > 1 ? 'S' : ''}`]: each(({ dockerHost }) => dockerHost),
+      [`SANDBOX_${name}_SSH`]: each(({ ssh }) => `${ssh.user}@${ssh.host}:${ssh.port}`),
+      [`SANDBOX_${name}_URL${hosts.length > 1 ? 'S' : ''}`]: each(
+        ({ ports }) => `http://127.0.0.1:${ports[80]}`,
+      ),
+    };
+  };
+  const [any] = [...fleet, ...instance];
+  return {
+    ...(any ? { SANDBOX_SSH_KEY: any.ssh.keyFile, SANDBOX_KNOWN_HOSTS: knownHosts } : {}),
+    ...describe('FLEET', fleet),
+    ...describe('INSTANCE', instance),
+  };
+}
+
 /**
  * The settings with which a script, run by hand from this checkout, operates an app of the sandbox.
  * @throws SandboxError when that app is not up
@@ -66,6 +91,7 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
     ...keys('SANDBOX_READER', users[userName(app, 'backup-reader')]),
     ...keys('SANDBOX_PRUNER', users[userName(app, 'backup-pruner')]),
     ...keys('SANDBOX_ADMIN', users.admin),
+    ...keys('SANDBOX_OPERATOR', users.operator),
   };
   values.SANDBOX_INSIDE_AWS_ENDPOINT_URL = world.aws.insideUrl;
   if (world.engine.host) values.SANDBOX_DOCKER_HOST = world.engine.host;
@@ -73,6 +99,7 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
     values.SANDBOX_SITE_CONTAINER = world.certificates.hostContainer;
     values.SANDBOX_ACME_CONTAINER = world.certificates.acmeContainer;
   }
+  Object.assign(values, instanceExports(world));
   for (const [major, server] of Object.entries(world.postgres)) {
     values[`SANDBOX_POSTGRES_${major}`] = server.url;
     values[`SANDBOX_POSTGRES_${major}_COMPOSE_FILE`] = server.composeFile;

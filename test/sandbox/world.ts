@@ -3,6 +3,15 @@ import { bloaty } from './apps/bloaty.ts';
 import { chitram } from './apps/chitram.ts';
 import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/compose-app.ts';
 import { awsUrl, ensureAws, insideUrl } from './cloud/aws.ts';
+import {
+  describeInstances,
+  ensureInstances,
+  fleet,
+  giveRoles,
+  type InstanceHost,
+  instance,
+  instanceImages,
+} from './hosts/fleet.ts';
 import { describeHost, ensureHost, haltHost } from './hosts/host.ts';
 import { ensureStore } from './hosts/store.ts';
 import { ensureImages, type ImageName } from './images/catalogue.ts';
@@ -30,7 +39,16 @@ import {
 import { type Credentials, readState } from './state.ts';
 
 /** What `up` can be asked for; AWS comes with each. */
-export const parts = ['bloaty', 'chitram', 'postgres', 'postgres15', 'certificates', 'aws'] as const;
+export const parts = [
+  'bloaty',
+  'chitram',
+  'postgres',
+  'postgres15',
+  'certificates',
+  'fleet',
+  'instance',
+  'aws',
+] as const;
 export type Part = (typeof parts)[number];
 
 export interface World {
@@ -44,6 +62,9 @@ export interface World {
   bloaty?: AppWorld;
   chitram?: AppWorld;
   certificates?: CertificatesWorld;
+  /** hosts managed by SSM: three alike, and one */
+  fleet: InstanceHost[];
+  instance: InstanceHost[];
 }
 
 const apps = [bloaty, chitram];
@@ -62,6 +83,11 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
   const names: ImageName[] = ['moto', ...servers.map((major) => postgresImage[major])];
   // Every part but AWS runs by Compose, and the host's image is where the machine takes the plugin from.
   if (withHosts.length + servers.length > 0) names.push('host');
+  const instances = [
+    ...(wanted.includes('fleet') ? fleet : []),
+    ...(wanted.includes('instance') ? instance : []),
+  ];
+  if (instances.length > 0) names.push(...instanceImages);
   const withCertificates = wanted.includes('certificates');
   if (withCertificates) names.push(...certificateImages);
   const images = await ensureImages(engine, [
@@ -73,8 +99,10 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
     ensureAws(engine, images.get('moto')!),
     inTurn(withHosts, (app) => upApp(engine, app, images)),
     withCertificates ? ensureCertificates(engine, images) : undefined,
+    instances.length > 0 ? ensureInstances(engine, instances, images) : undefined,
     inTurn(servers, (major) => ensurePostgres(engine, images.get(postgresImage[major])!, major)),
   ]);
+  await giveRoles(engine, instances);
   return describe(engine);
 }
 
@@ -103,6 +131,8 @@ async function describe(engine: Engine): Promise<World> {
     aws: { url: await awsUrl(engine), insideUrl, users: state.awsUsers ?? {} },
     postgres,
     dockerConfig: await dockerConfig(engine),
+    fleet: await describeInstances(engine, fleet),
+    instance: await describeInstances(engine, instance),
   };
   for (const app of apps) {
     const host = await describeHost(engine, app.host);
@@ -139,7 +169,9 @@ async function removeAll(engine: Engine): Promise<void> {
   const lines = (text: string): string[] => text.split('\n').filter(Boolean);
   const containers = lines(await docker(engine, ['ps', '-aq', ...ours]));
   await Promise.all(
-    [...apps.map((app) => app.host), site].map(({ name }) => haltHost(engine, containerName(name))),
+    [...apps.map((app) => app.host), site, ...fleet, ...instance].map(({ name }) =>
+      haltHost(engine, containerName(name)),
+    ),
   );
   if (containers.length > 0) await docker(engine, ['rm', '--force', '--volumes', ...containers]);
   const networks = lines(await docker(engine, ['network', 'ls', '-q', ...ours]));

@@ -69,7 +69,8 @@ export async function seed(endpoint: string, container: string): Promise<void> {
       awsUsers[user] = await createUser(iam, user, await policy(role, app));
     }
   }
-  awsUsers.admin = await createUser(iam, 'admin', await policy('admin', 'bloaty'));
+  for (const user of ['admin', 'operator', 'instance-role'])
+    awsUsers[user] = await createUser(iam, user, await policy(user, 'bloaty'));
   await fetch(`${endpoint}/moto-api/reset-auth`, { method: 'POST', body: '0' });
   updateState({ awsContainer: container, awsUsers });
 }

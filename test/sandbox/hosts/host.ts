@@ -6,6 +6,8 @@ import { checkout, containerName, directory, stateDir } from '../names.ts';
 import { network } from '../network.ts';
 import { step } from '../progress.ts';
 import { waitFor } from '../wait.ts';
+import { instanceLabels } from './instance.ts';
+import { recordHostKey } from './known-hosts.ts';
 import { nestingArgs } from './store.ts';
 
 /** A machine of the sandbox: a container with an engine, sshd and cron of its own. */
@@ -25,6 +27,8 @@ export interface HostSpec {
   user: 'ec2-user' | 'deploy';
   /** ports that a test may reach beside 22, 80 and 443 */
   morePorts: number[];
+  /** it is an EC2 instance with these tags, registered with SSM */
+  instance?: { tags: Record<string, string> };
 }
 
 const portsOf = (spec: HostSpec): number[] => [22, 80, 443, ...spec.morePorts];
@@ -52,6 +56,7 @@ export async function ensureHost(
     await rm(hostDir(spec.name), { recursive: true, force: true });
     directory(hostDir(spec.name), 'run');
     await docker(engine, [...runArgs(spec, container, store), image]);
+    await recordHostKey(engine, container, spec.name);
     await waitFor(`the engine of ${spec.name}`, 60, async () => {
       const { code } = await tryDocker({ host: `unix://${socket(spec.name)}`, ours: false }, ['version']);
       return code === 0;
@@ -64,6 +69,7 @@ function runArgs(spec: HostSpec, container: string, store: string): string[] {
   const mine = hostDir(spec.name);
   const argv = ['run', '--detach', '--name', container, '--hostname', spec.name, ...ourLabel, ...nestingArgs];
   argv.push('--network', network, '--network-alias', `${spec.name}.sandbox`);
+  if (spec.instance) argv.push(...instanceLabels(spec.name, spec.instance.tags));
   for (const port of portsOf(spec)) argv.push('--publish', `127.0.0.1::${port}`);
   argv.push('--env', `SANDBOX_HOST=${container}`, '--env', `SANDBOX_SOCKET=${socket(spec.name)}`);
   argv.push('--volume', `${store}:/store`, '--volume', `${mine}:${mine}`);

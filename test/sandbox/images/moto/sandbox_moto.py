@@ -8,7 +8,8 @@ moto 5.1 enforces IAM, but (each point is one patch below, in this order):
 5. it does not ask for s3:GetObject on the source of a copy;
 6. it takes policies' resources for regular expressions: `a.b` matches `aXb`, and `?` is no wildcard;
 7. it believes checksums, S3 compares them with the body (BadDigest, XAmzContentSHA256Mismatch);
-8. it lets CompleteMultipartUpload with If-None-Match replace an object that was uploaded in parts.
+8. it lets CompleteMultipartUpload with If-None-Match replace an object that was uploaded in parts;
+9. it knows no resources but S3's: a policy for one secret or one parameter allows nothing.
 Beside that, it answers the question whether a caller may do something that the front in front of it does (3).
 What is still different from AWS is listed in ../../cloud/README.md.
 """
@@ -27,7 +28,9 @@ from moto.core.responses import ActionAuthenticatorMixin
 from moto.iam import access_control
 from moto.s3 import responses
 from moto.s3.exceptions import PreconditionFailed, S3AccessDeniedError, S3ClientError
+from moto.secretsmanager.responses import SecretsManagerResponse
 from moto.server import main
+from moto.ssm.responses import SimpleSystemManagerResponse
 
 S3 = responses.S3Response
 
@@ -83,7 +86,7 @@ def authenticate_signed(self, iam_request_cls, resource="*"):
     if enforced and isinstance(self, S3) and "Authorization" not in self.headers:
         raise S3AccessDeniedError()
     try:
-        for one in json.loads(asked) if asked else [resource]:
+        for one in json.loads(asked) if asked else resource if isinstance(resource, list) else [resource]:
             authenticate(self, iam_request_cls, one)
     except RESTError as error:
         # Services of the JSON protocols refuse in JSON; moto's XML makes the SDKs report a parse error.
@@ -212,7 +215,7 @@ def key_response_post_conditional(self, request, body, bucket_name, query, key_n
 S3._key_response_post = key_response_post_conditional
 
 
-# 9. Not a check: moto appends chunk by chunk to immutable bytes, which makes large streamed parts slow.
+# Not a check: moto appends chunk by chunk to immutable bytes, which makes large streamed parts slow.
 def decode_chunks(self, body):
     raw = body if isinstance(body, bytes) else body.read() if body else b""
     decoded = bytearray()
@@ -228,6 +231,24 @@ def decode_chunks(self, body):
 
 
 S3._handle_encoded_body = decode_chunks
+
+# 9. Who may read one secret or parameter is asked about that one.
+def secret_resource(self):
+    name = self._get_param("SecretId") or self._get_param("Name")
+    if not name:
+        return "*"
+    secret = self.backend.secrets.get(name)
+    return secret.arn if secret else f"arn:aws:secretsmanager:{self.region}:{self.current_account}:secret:{name}"
+
+
+def parameter_resource(self):
+    names = self._get_param("Names") or [self._get_param("Name") or self._get_param("Path")]
+    prefix = f"arn:aws:ssm:{self.region}:{self.current_account}:parameter/"
+    return [prefix + name.lstrip("/") if name else "*" for name in names]
+
+
+SecretsManagerResponse._determine_resource = secret_resource
+SimpleSystemManagerResponse._determine_resource = parameter_resource
 
 if __name__ == "__main__":
     main()

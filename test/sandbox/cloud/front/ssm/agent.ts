@@ -17,6 +17,9 @@ export interface Ran {
   stderr: string;
 }
 
+/** GetStatus in the agent's runpluginutil: 137 is how it ends a script itself, so any 137 is taken for a timeout. */
+export const KILLED = 137;
+
 /** What GetCommandInvocation has room for; the agent keeps no more. */
 const STDOUT_KEPT = 24_000;
 const STDERR_KEPT = 8_000;
@@ -42,9 +45,9 @@ export async function runScript(instance: Instance, script: Script): Promise<Ran
   const [stdout, stderr] = await demultiplex(stream);
   const { ExitCode } = await engineJson<{ ExitCode: number | null }>('GET', `/exec/${id}/json`);
   const code = ExitCode ?? -1;
-  // The agent's own words, after the command's: MarkAsFailed in iohandler.go.
-  const said = code === 0 ? stderr : `${stderr}failed to run commands: exit status ${code}`;
-  return { code, stdout, stderr: said };
+  // The agent's own words, after the command's: MarkAsFailed in iohandler.go. It holds 137 for its own doing.
+  const failed = code !== 0 && code !== KILLED;
+  return { code, stdout, stderr: failed ? `${stderr}failed to run commands: exit status ${code}` : stderr };
 }
 
 /** SIGKILL to the whole process group of a script, as the agent does it; a script that was never begun is let be. */

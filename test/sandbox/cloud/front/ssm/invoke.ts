@@ -1,12 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Instance, instances } from '../instances.ts';
 import type { State } from '../state.ts';
-import { killScript, runScript, type Script } from './agent.ts';
+import { KILLED, killScript, runScript, type Script } from './agent.ts';
 import { isOnline } from './nodes.ts';
 import type { Command, Invocation } from './state.ts';
-
-/** GetStatus in the agent's runpluginutil: 137 is how it ends a script itself, so any 137 is taken for a timeout. */
-const KILLED = 137;
 
 const PROBE_MS = 200;
 

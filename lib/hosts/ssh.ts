@@ -68,7 +68,7 @@ export function sshHost(
       command,
       { argv: [...ssh, `exec sh -c ${quote(remoteText(command))}`] },
       {
-        ...{ signal, end: kill, killAfterMs: 10_000, stderr: said.filter },
+        ...{ signal, end: kill, killAfterMs: 10_000, stderr: said.filter, on: name },
         failure: (error) => connectionFailure(error, name, said),
       },
     );

@@ -2,13 +2,13 @@ import type { Command } from '../../command.ts';
 import { show } from '../../command.ts';
 import { compose } from '../../compose.ts';
 import { EXIT, Failure, Problems } from '../../failure.ts';
-import { type FanOut, type Hear, type Outcome, onEach } from '../../fan-out.ts';
+import { type FanOut, type Outcome, onEach } from '../../fan-out.ts';
 import { duration, table } from '../../format.ts';
 import type { Host } from '../../host.ts';
 import type { Context } from '../../script.ts';
 import { Secret } from '../../secret.ts';
 import type { Values } from '../../settings.ts';
-import { passOn } from './output.ts';
+import { lines, writeLine } from './output.ts';
 import { passwordFor } from './password.ts';
 import { restart } from './restart.ts';
 import type { remoteSettings } from './settings.ts';
@@ -75,31 +75,29 @@ async function run(
 ): Promise<void> {
   const { json, report, signal, flags } = context;
   const several = hosts.length > 1;
-  const collected = new Map<string, { out: Buffer[]; err: Buffer[] }>(
-    hosts.map((h) => [h.target, { out: [], err: [] }]),
-  );
-  const collect: Hear = (host, stream, chunk) => void collected.get(host.target)?.[stream].push(chunk);
-  const shown = passOn({ prefix: (name) => (several ? `${name} | ` : ''), grep: flags.grep });
-  const options: FanOut = {
-    signal,
-    live: flags.follow === true || !several,
-    hear: json ? collect : shown.hear,
+  const written = new Map(hosts.map(({ target }) => [target, { out: '', err: '' }]));
+  const collect = (host: Host, stream: 'out' | 'err', line: Buffer) => {
+    const of = written.get(host.target);
+    if (of) of[stream] += line.toString();
   };
+  const prefix = ({ name }: Host) => (several ? `${name} | ` : '');
+  const { hear, end } = lines(flags.grep, json ? collect : writeLine(prefix));
+  // A single host shows what it writes at once; of many, SSM delivers all by one command, when they are done.
+  const options: FanOut = { signal, live: flags.follow === true || !several, hear };
   if (input !== undefined) options.input = new Secret(`${input}\n`);
   const outcomes = await onEach(hosts, command, options);
-  shown.end();
-  if (json) report.data(JSON.stringify(outcomes.map((outcome) => answer(outcome, collected))));
+  end();
+  if (json) report.data(JSON.stringify(outcomes.map((outcome) => answer(outcome, written))));
   if (several) report.summary(summary(outcomes));
   refuseFailed(outcomes);
 }
 
 function answer(
-  { host, code, ms, failure }: Outcome,
-  collected: Map<string, { out: Buffer[]; err: Buffer[] }>,
+  { host: { name, target }, code, ms, failure }: Outcome,
+  written: ReadonlyMap<string, { out: string; err: string }>,
 ) {
-  const { out = [], err = [] } = collected.get(host.target) ?? {};
-  const said = { stdout: Buffer.concat(out).toString('utf8'), stderr: Buffer.concat(err).toString('utf8') };
-  return { host: host.name, target: host.target, ok: !failure, code, ms: Math.round(ms), ...said };
+  const { out, err } = written.get(target) ?? {};
+  return { host: name, target, ok: !failure, code, ms: Math.round(ms), stdout: out, stderr: err };
 }
 
 /** One row a host. */
@@ -118,7 +116,7 @@ function summary(outcomes: readonly Outcome[]): string {
 }
 
 /** @throws what failed, each host's by itself */
-export function refuseFailed(outcomes: readonly Outcome[]): void {
+function refuseFailed(outcomes: readonly Outcome[]): void {
   const failures = outcomes.flatMap(({ failure }) => (failure ? [failure] : []));
   if (failures.length === 1) throw failures[0];
   if (failures.length > 1) throw new Problems(failures);

@@ -54,7 +54,7 @@ export function commandOf(request: Request, compose: Compose, named: Named): Com
 function logs({ words, tail, since, follow }: Request, compose: Compose): Command {
   const lines = tail ?? (since === undefined ? TAIL : 'all');
   return compose.command(
-    ...['logs', '--no-color', '--timestamps', '--tail', String(lines)],
+    ...['--ansi', 'never', 'logs', '--no-color', '--timestamps', '--tail', String(lines)],
     ...(since === undefined ? [] : ['--since', since]),
     ...(follow ? ['--follow'] : []),
     ...words,

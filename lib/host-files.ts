@@ -68,8 +68,14 @@ export async function removeHostFile(host: Host, path: string): Promise<void> {
   await host.run({ argv: ['rm', '-f', path] });
 }
 
+/** The permission bits of a file of a host. */
+export async function hostFileMode(host: Host, path: string): Promise<number> {
+  return Number.parseInt(await host.run({ argv: ['stat', '-L', '-c', '%a', path] }), 8);
+}
+
 /** The command is a whole script, which nobody wants to see again. */
 function unusable(error: unknown, what: string, next: string): unknown {
   if (!(error instanceof CommandFailure)) return error;
-  return new Failure(`${what}: ${error.words}`, { next, cause: error });
+  // dash begins with the number of the line in the script.
+  return new Failure(`${what}: ${error.words.replace(/^\w+: \d+: /, '')}`, { next, cause: error });
 }

@@ -92,6 +92,8 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
     ...keys('SANDBOX_PRUNER', users[userName(app, 'backup-pruner')]),
     ...keys('SANDBOX_ADMIN', users.admin),
     ...keys('SANDBOX_OPERATOR', users.operator),
+    ...keys('SANDBOX_SECRETS_READER', users['secrets-reader']),
+    ...keys('SANDBOX_SECRETS_WRITER', users['secrets-writer']),
   };
   values.SANDBOX_INSIDE_AWS_ENDPOINT_URL = world.aws.insideUrl;
   if (world.engine.host) values.SANDBOX_DOCKER_HOST = world.engine.host;

@@ -69,7 +69,7 @@ export async function seed(endpoint: string, container: string): Promise<void> {
       awsUsers[user] = await createUser(iam, user, await policy(role, app));
     }
   }
-  for (const user of ['admin', 'operator', 'instance-role'])
+  for (const user of ['admin', 'operator', 'instance-role', 'secrets-reader', 'secrets-writer'])
     awsUsers[user] = await createUser(iam, user, await policy(user, 'bloaty'));
   await fetch(`${endpoint}/moto-api/reset-auth`, { method: 'POST', body: '0' });
   updateState({ awsContainer: container, awsUsers });

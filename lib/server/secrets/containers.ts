@@ -1,0 +1,88 @@
+import type { Command } from '../../command.ts';
+import { type Compose, compose } from '../../compose.ts';
+import { Failure } from '../../failure.ts';
+import type { Host } from '../../host.ts';
+import type { SecretsSettings } from './place.ts';
+
+/** A running service of a compose app. */
+export interface Service {
+  readonly name: string;
+  readonly container: string;
+  /** What Compose would start it with, by name. */
+  readonly environment: ReadonlyMap<string, string>;
+  /** What of that the running container does not have, or has with another value; `command` is its command line. */
+  readonly stale: readonly string[];
+}
+
+interface Configured {
+  environment?: Record<string, string | null>;
+  command?: string[] | null;
+}
+
+interface Inspected {
+  Name: string;
+  Config: { Env: string[] | null; Cmd: string[] | null; Labels: Record<string, string> };
+}
+
+/** `docker compose …` for the app, with the env file that the secrets are in. */
+export function secretsCompose(host: Host, settings: SecretsSettings): Pick<Compose, 'command'> {
+  const { command } = compose(host, settings.APP_DIR, settings);
+  // Compose finds .env by itself.
+  const file = settings.SECRETS_FILE === '.env' ? [] : ['--env-file', settings.SECRETS_FILE];
+  return { command: (...args) => command(...file, ...args) };
+}
+
+/**
+ * The running services of the app, and what each has of another time: a container keeps the environment that it was
+ * made with, whatever `restart` does. Empty where the folder is no compose app.
+ */
+export async function runningServices(host: Host, settings: SecretsSettings): Promise<Service[]> {
+  const { command } = secretsCompose(host, settings);
+  const configured = await configuredServices(host, command('config', '--format', 'json'));
+  if (!configured) return [];
+  const ids = (await host.run(command('ps', '--quiet'))).split('\n').filter(Boolean);
+  if (ids.length === 0) return [];
+  const text = await host.run({ argv: ['docker', 'inspect', '--type', 'container', ...ids] });
+  return (JSON.parse(text) as Inspected[])
+    .map((container) => compared(container, configured))
+    .sort((a, b) => a.name.localeCompare(b.name));
+}
+
+async function configuredServices(
+  host: Host,
+  config: Command,
+): Promise<Record<string, Configured> | undefined> {
+  try {
+    return (JSON.parse(await host.run(config)) as { services: Record<string, Configured> }).services;
+  } catch (error) {
+    if (error instanceof Failure && /no configuration file provided/.test(error.message)) return undefined;
+    throw error;
+  }
+}
+
+function compared({ Name, Config }: Inspected, configured: Record<string, Configured>): Service {
+  const name = Config.Labels['com.docker.compose.service'] ?? Name;
+  const { environment = {}, command } = configured[name] ?? {};
+  const wanted = new Map(
+    Object.entries(environment).flatMap(([key, value]) => (value === null ? [] : [[key, undoubled(value)]])),
+  );
+  const has = new Map((Config.Env ?? []).map(splitAtEquals));
+  const stale = [...wanted].filter(([key, value]) => has.get(key) !== value).map(([key]) => key);
+  if (command && !sameWords(command.map(undoubled), Config.Cmd ?? [])) stale.push('command');
+  return { name, container: Name.replace(/^\//, ''), environment: wanted, stale };
+}
+
+/** `config` writes every `$` of a value twice. */
+const undoubled = (text: string) => text.replaceAll('$$', '$');
+
+const sameWords = (a: readonly string[], b: readonly string[]) => JSON.stringify(a) === JSON.stringify(b);
+
+function splitAtEquals(entry: string): [string, string] {
+  const at = entry.indexOf('=');
+  return [entry.slice(0, at), entry.slice(at + 1)];
+}
+
+/** The services whose containers have to be made anew. */
+export const staleNames = (services: readonly Service[]): string[] => [
+  ...new Set(services.filter(({ stale }) => stale.length > 0).map(({ name }) => name)),
+];

@@ -79,8 +79,16 @@ function runArgs(spec: HostSpec, container: string, store: string): string[] {
   return argv;
 }
 
-/** One key for all hosts; made in a container, since a machine without an ssh client has no ssh-keygen. */
-async function ensureKey(engine: Engine, image: string): Promise<void> {
+let keyMade: Promise<void> | undefined;
+
+/** One key for all hosts, which start side by side. */
+function ensureKey(engine: Engine, image: string): Promise<void> {
+  keyMade ??= makeKey(engine, image);
+  return keyMade;
+}
+
+/** Makes it in a container, since a machine without an ssh client has no ssh-keygen. */
+async function makeKey(engine: Engine, image: string): Promise<void> {
   if (await readFile(sshKey).catch(() => undefined)) return;
   const dir = directory(stateDir, 'ssh');
   const owner = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;

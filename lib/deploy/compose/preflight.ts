@@ -1,0 +1,78 @@
+import { CommandFailure } from '../../command.ts';
+import { checkAll, EXIT, Failure } from '../../failure.ts';
+import { bytes } from '../../format.ts';
+import type { Host } from '../../host.ts';
+import { imageOf, type Model, type Service } from './app.ts';
+import type { Engine, Found } from './image.ts';
+
+/** Layers take about so many times their compressed size on the disk. */
+const UNPACKED = 3;
+
+/** @throws Failure that says why Docker or its compose plugin cannot be used on the host */
+export async function refuseNoDocker(host: Host): Promise<void> {
+  try {
+    await host.run({ argv: ['docker', 'compose', 'version', '--short'] });
+    await host.run({ argv: ['docker', 'version', '--format', '{{.Server.Version}}'] });
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    const { words, stderr, code } = error;
+    const failure = (message: string, next: string) =>
+      new Failure(`${host.name}: ${message}`, { next, cause: error });
+    if (/command not found/.test(words)) throw failure(words, 'install Docker, or put it on PATH');
+    if (/permission denied/i.test(stderr))
+      throw failure('this user may not speak to Docker', 'use root or a user of the group docker');
+    if (/cannot connect|is the docker daemon running/i.test(stderr))
+      throw failure(words, 'start Docker: systemctl start docker');
+    throw failure(
+      code === 125 || /unknown/.test(words) ? 'docker knows no compose' : words,
+      "install Docker's compose plugin",
+    );
+  }
+}
+
+/** @throws Problems when a service cannot have two containers side by side, or nobody could tell when they are ready */
+export function refuseUnrollable(
+  model: Model,
+  rollout: readonly string[],
+  pinned: readonly string[],
+): Promise<void> {
+  return checkAll(
+    rollout.map((name) => () => {
+      const next = `take ${name} out of ROLLOUT_SERVICES, or change its definition`;
+      const failure = (what: string) =>
+        new Failure(`ROLLOUT_SERVICES: ${name} ${what}`, { exit: EXIT.usage, next });
+      const service = model.services[name];
+      if (!service)
+        throw failure(`is no service; there are ${Object.keys(model.services).sort().join(', ')}`);
+      if (!pinned.includes(name)) throw failure(`runs ${imageOf(model, name)}, which is none of IMAGE`);
+      const reason = unrollable(service);
+      if (reason) throw failure(reason);
+    }),
+  );
+}
+
+function unrollable({ ports = [], container_name, network_mode, healthcheck }: Service): string | undefined {
+  const port = ports.find(({ published }) => published !== undefined && published !== '');
+  if (port) return `has the host's port ${port.published}: two containers cannot share it`;
+  if (container_name) return `has container_name ${container_name}: two containers cannot share it`;
+  if (network_mode === 'host') return "is on the host's network: two containers cannot share its port";
+  if (!healthcheck?.test || healthcheck.disable)
+    return 'has no healthcheck: nobody could tell when the new container may take requests';
+  return undefined;
+}
+
+/** @throws Failure when the disk of Docker has no room for what is to be fetched */
+export async function refuseFullDisk(host: Host, { root }: Engine, images: readonly Found[]): Promise<void> {
+  const needed = images.reduce((sum, image) => sum + image.bytes, 0) * UNPACKED;
+  if (needed === 0) return;
+  // Docker may be another machine's: then its folder is not there, and nothing is known of its disk.
+  const text = await host.run({ argv: ['sh', '-c', 'df -Pk "$1" 2>/dev/null || true', 'df', root] });
+  const free = Number(text.split('\n')[1]?.split(/\s+/)[3] ?? Number.NaN) * 1024;
+  if (Number.isNaN(free) || free >= needed) return;
+  throw new Failure(
+    `${root} on ${host.name} has ${bytes(free)} free, the image needs about ${bytes(needed)}`,
+    {
+      next: 'make room: docker image prune (it keeps what runs), or a larger disk',
+    },
+  );
+}

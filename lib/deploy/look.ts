@@ -1,0 +1,57 @@
+import { checkAll } from '../failure.ts';
+import { table } from '../format.ts';
+import type { Context } from '../script.ts';
+import { lookBefore } from './health.ts';
+import { sameImages } from './record.ts';
+import type { DeploySettings } from './settings.ts';
+import type { Prospect, Release, Strategy } from './strategy.ts';
+
+export type DeployContext = Pick<Context, 'report' | 'change' | 'signal' | 'dryRun' | 'host' | 'defer'> & {
+  settings: Context['settings'] & DeploySettings;
+};
+
+/** What was seen before anything was changed. */
+export interface Seen {
+  prospect: Prospect;
+  /** What runs; undefined where nothing does, or not the same in all containers. */
+  before: Release | undefined;
+  /** It runs and answers as it should, though no deployment of ours has ever verified it. */
+  adoptable: boolean;
+}
+
+/**
+ * Looks at the target, and at the app from outside.
+ * @throws Problems with all that is wrong, together
+ */
+export async function look(
+  { settings, report, signal }: DeployContext,
+  strategy: Strategy,
+  prospect: () => Promise<Prospect>,
+): Promise<Seen> {
+  const cutOff = await strategy.unfinished();
+  if (cutOff) report.warn(cutOff);
+  if (!settings.VERSION_URL)
+    report.warn('VERSION_URL is not set: nobody will see whether the new version is what answers');
+  const found: { prospect?: Prospect } = {};
+  let answers: Awaited<ReturnType<typeof lookBefore>> = {};
+  await checkAll([
+    async () => {
+      found.prospect = await prospect();
+    },
+    async () => {
+      answers = await lookBefore(settings, signal);
+    },
+  ]);
+  if (answers.warning) report.warn(answers.warning);
+  const running = await strategy.running();
+  const known = running && (await strategy.records()).some((one) => sameImages(one, running));
+  const before =
+    running && !known && answers.version !== undefined ? { ...running, version: answers.version } : running;
+  return { prospect: found.prospect as Prospect, before, adoptable: !!running && !known && !answers.warning };
+}
+
+/** What would change, as a table. */
+export function describeChanges({ prospect: { version, changes }, before }: Seen): string {
+  const rows = changes.map(({ service, now, then }) => [service, now, now === then ? '(unchanged)' : then]);
+  return `${before?.version ?? 'nothing that is whole'} → ${version}\n${table([['service', 'runs now', 'will run'], ...rows])}`;
+}

@@ -1,0 +1,54 @@
+import type { z as Z } from 'zod';
+import { composeSettings } from '../compose.ts';
+import { list, optionalSetting, setting, type Values } from '../settings.ts';
+import { targetSettings } from '../target.ts';
+import { imageSettings } from './image/settings.ts';
+
+const url = (z: typeof Z) => z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' });
+
+const seconds = (from: number) => (z: typeof Z) =>
+  z.coerce
+    .number({ error: 'is not a number of seconds' })
+    .min(from, `must be ${from} s or more`)
+    .max(3600, 'must be an hour or less');
+
+/** Where a version is seen from outside, and how long it has. */
+export const healthSettings = {
+  HEALTH_URL: optionalSetting('HEALTH_URL', {
+    about: 'answers 200 when the app is healthy; asked from where the script runs',
+    example: 'https://bloaty.example.org/health',
+    type: url,
+  }),
+  VERSION_URL: optionalSetting('VERSION_URL', {
+    about: 'answers which version runs: JSON with version or commit in it, or the version alone',
+    example: 'https://bloaty.example.org/api/version',
+    type: url,
+  }),
+  HEALTH_TIMEOUT: setting('HEALTH_TIMEOUT', {
+    about: 'how many seconds a new version may take until it is healthy',
+    example: '120',
+    default: '300',
+    type: seconds(1),
+  }),
+  HEALTHY_FOR: setting('HEALTHY_FOR', {
+    about: 'for how many seconds new containers have to stay healthy before they are trusted',
+    example: '30',
+    default: '10',
+    type: seconds(0),
+  }),
+};
+
+/** How an app is deployed. */
+export const deploySettings = {
+  ...targetSettings,
+  ...composeSettings,
+  ...imageSettings,
+  ...healthSettings,
+  ROLLOUT_SERVICES: optionalSetting('ROLLOUT_SERVICES', {
+    about: 'the compose services that change without a dropped request, separated by commas',
+    example: 'web',
+    type: list((name) => name),
+  }),
+};
+
+export type DeploySettings = Values<typeof deploySettings>;

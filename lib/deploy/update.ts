@@ -1,0 +1,158 @@
+import { hostname, userInfo } from 'node:os';
+import { Failure, messageOf } from '../failure.ts';
+import { duration } from '../format.ts';
+import { awaitAnswers } from './health.ts';
+import type { DeployContext, Seen } from './look.ts';
+import { type DeploymentRecord, sameImages, verifiedReleases } from './record.ts';
+import type { Prospect, Release, Strategy } from './strategy.ts';
+
+/** Releases that stay on the host, so that one can go back to them. */
+const KEPT = 5;
+
+/** What a deployment is besides its images. */
+export interface Deployment {
+  did: 'update' | 'rollback';
+  seen: Seen;
+  backup?: string | undefined;
+  /** The command that changes the database's schema, unless there is none. */
+  migration?: string | undefined;
+  /** The same strategy for going back, which an interruption does not end. */
+  uninterrupted: () => Promise<Strategy>;
+}
+
+export const who = (): string => process.env.GITHUB_ACTOR ?? `${userInfo().username}@${hostname()}`;
+
+/**
+ * Makes a release run: obtained, migrated, switched to, seen to answer, recorded. What fails after the switch began
+ * is taken back.
+ * @returns the record; nothing in a dry run
+ */
+export async function carryOut(
+  context: DeployContext,
+  strategy: Strategy,
+  deployment: Deployment,
+): Promise<DeploymentRecord | undefined> {
+  const { report, change } = context;
+  const { did, seen, migration, backup } = deployment;
+  const { prospect, before } = seen;
+  const started = Date.now();
+  const base = { did, who: who(), migrated: false, backup, from: before?.version };
+  if (before && seen.adoptable)
+    await change(`remember ${before.version}, which runs now`, [], () =>
+      strategy.record({
+        ...before,
+        ...base,
+        did: 'found',
+        from: undefined,
+        ...ended(Date.now()),
+        verified: true,
+      }),
+    );
+  const release = await change(`make ${prospect.version} available`, prospect.plan.obtain, (step) =>
+    prospect.obtain(step),
+  );
+  if (migration)
+    await change('migrate', prospect.plan.migrate, (step) =>
+      strategy.migrate(release as Release, migration, step),
+    );
+  const facts = { ...base, migrated: migration !== undefined };
+  try {
+    await change(`switch to ${prospect.version}`, prospect.plan.switch, (step) =>
+      strategy.switchTo(release as Release, base.who, step),
+    );
+    await verify(context, prospect);
+  } catch (error) {
+    throw await takeBack(context, deployment, { ...(release as Release), ...facts }, error, started);
+  }
+  if (!release) return undefined;
+  const record = { ...release, ...facts, ...ended(started), verified: true };
+  await strategy.record(record);
+  await prune(strategy, report);
+  return record;
+}
+
+const ended = (started: number) => ({ at: new Date().toISOString(), ms: Date.now() - started });
+
+async function verify({ settings, change, signal }: DeployContext, wanted: Prospect): Promise<void> {
+  const { HEALTH_URL, VERSION_URL, HEALTH_TIMEOUT } = settings;
+  const urls = [HEALTH_URL, VERSION_URL].filter((url) => url !== undefined);
+  if (urls.length === 0) return;
+  await change(
+    `see ${wanted.version} answer`,
+    urls.map((url) => `GET ${url}`),
+    () => awaitAnswers(settings, wanted, HEALTH_TIMEOUT * 1000, signal),
+  );
+}
+
+/** Goes back to what ran before, tells why, and leaves a record. @returns the failure that the run ends with */
+async function takeBack(
+  context: DeployContext,
+  { seen: { before }, uninterrupted }: Deployment,
+  failed: Omit<DeploymentRecord, 'at' | 'ms' | 'verified'>,
+  error: unknown,
+  started: number,
+): Promise<unknown> {
+  const { report } = context;
+  const reason = messageOf(error);
+  report.error(`${failed.version} failed: ${reason}`);
+  const strategy = await uninterrupted();
+  for (const line of await strategy.postmortem(failed).catch((e: unknown) => [messageOf(e)]))
+    report.info(line);
+  const target = await safeRelease(strategy, before);
+  const record = { ...failed, verified: false, failed: reason };
+  if (!target) {
+    await strategy.record({ ...record, ...ended(started) });
+    return new Failure(`${failed.version} failed, and there is nothing to go back to: ${reason}`, {
+      next: 'look at the containers: docker compose ps, docker compose logs',
+      cause: error,
+    });
+  }
+  try {
+    await goBack({ ...context, signal: new AbortController().signal }, strategy, target);
+  } catch (again) {
+    await strategy.record({ ...record, ...ended(started) });
+    return new Failure(
+      `${failed.version} failed (${reason}), and so did going back to ${target.version}: ${messageOf(again)}`,
+      {
+        next: 'look at the containers: docker compose ps, docker compose logs; then roll back by hand: rollback',
+        cause: again,
+      },
+    );
+  }
+  await strategy.record({ ...record, ...ended(started), returnedTo: target.version });
+  if (failed.migrated)
+    report.warn(
+      `${failed.version} had migrated the database${failed.backup ? `; the backup before it is ${failed.backup}` : ''}`,
+    );
+  return new Failure(`${failed.version} failed and ${target.version} runs again: ${reason}`, {
+    next: `mend it, then deploy the next version; nothing has to be done on the host`,
+    cause: error,
+  });
+}
+
+/** What to go back to: what ran before if it was verified, else the last one that was. */
+async function safeRelease(strategy: Strategy, before: Release | undefined): Promise<Release | undefined> {
+  const verified = verifiedReleases(await strategy.records());
+  return verified.find((one) => before && sameImages(one, before)) ?? verified[0] ?? before;
+}
+
+async function goBack(context: DeployContext, strategy: Strategy, target: Release): Promise<void> {
+  const { report, settings, signal } = context;
+  const started = Date.now();
+  await report.step(`go back to ${target.version}`, async (step) => {
+    const release = await (await strategy.preflightReturn(target)).obtain(step);
+    await strategy.switchTo(release, who(), step);
+    await awaitAnswers(settings, target, settings.HEALTH_TIMEOUT * 1000, signal);
+  });
+  report.info(`${target.version} answers again, ${duration(Date.now() - started)} after ${'the failure'}`);
+}
+
+/** Room on the disk; that it could not be made does not make a finished deployment a failed one. */
+async function prune(strategy: Strategy, report: DeployContext['report']): Promise<void> {
+  try {
+    const removed = await strategy.prune(verifiedReleases(await strategy.records()).slice(0, KEPT));
+    if (removed > 0) report.info(`removed ${removed} images that no rollback needs`);
+  } catch (error) {
+    report.warn(`old images stay: ${messageOf(error)}`);
+  }
+}

@@ -1,0 +1,49 @@
+import { deploySettings } from '../../lib/deploy/settings.ts';
+import { flag, option, repeatable, script } from '../../lib/script.ts';
+
+await script(import.meta, {
+  does: 'Deploy a version: switch to it, see it answer, and go back by itself if it does not',
+  step: 'Deploy a version',
+  example: 'npx tsx scripts/deploy/update-deployment.ts 1.4.0 --backup',
+  settings: deploySettings,
+  operands: { '[version]': 'the tag of each image of IMAGE' },
+  flags: {
+    image: repeatable(
+      '--image <reference>',
+      'this image, by tag or digest, instead of a version; one for each of IMAGE',
+    ),
+    commit: option<string>('--commit <sha>', 'this commit of the checkout in APP_DIR, built on the host'),
+    backup: flag('--backup', 'take a backup first'),
+    diff: flag('--diff', 'show what would change, and stop'),
+  },
+  changes: true,
+  reports: true,
+  async run(context) {
+    const { settings, flags, operands, report, json } = context;
+    const [{ wantedOf }, { openStrategy, lockDeployment }, { describeChanges, look }, { carryOut }] =
+      await Promise.all([
+        import('../../lib/deploy/wanted.ts'),
+        import('../../lib/deploy/open.ts'),
+        import('../../lib/deploy/look.ts'),
+        import('../../lib/deploy/update.ts'),
+      ]);
+    const wanted = wantedOf(
+      { version: operands[0], images: flags.image, commit: flags.commit },
+      settings.IMAGE,
+    );
+    const strategy = await openStrategy(context, context.host);
+    const version = 'commit' in wanted ? wanted.commit.slice(0, 12) : wanted.version;
+    if (!flags.diff) await lockDeployment(context, `update-deployment of ${version}`);
+    const seen = await look(context, strategy, () => strategy.preflight(wanted));
+    report.summary(describeChanges(seen));
+    if (flags.diff) return;
+    const record = await carryOut(context, strategy, {
+      did: 'update',
+      seen,
+      uninterrupted: () => openStrategy(context, context.host.uninterrupted),
+    });
+    if (!record) return;
+    report.output('version', record.version);
+    report.data(json ? JSON.stringify(record) : `${record.version} runs, and was seen to answer`);
+  },
+});

@@ -1,0 +1,52 @@
+#!/usr/bin/env bats
+# A deployment that works, and those that do not: what runs afterwards is one version, and it answers.
+bats_require_minimum_version 1.5.0
+
+load world
+
+setup_file() { app_up nginx; }
+teardown_file() { app_down; }
+teardown() { end_started; }
+
+# Back to 1.0.0, with nothing remembered.
+setup() {
+  rm -rf "$APP_DIR/.opsbook"
+  printf "IMAGE='%s'\n" "$IMAGE" >"$APP_DIR/.env"
+  [ "$(running)" = "web $IMAGE:1.0.0 worker $IMAGE:1.0.0" ] || compose up --detach --wait >/dev/null 2>&1
+}
+
+@test "a version is switched to, seen to answer, and recorded with what ran before" {
+  image 2.0.0
+  run -0 --separate-stderr opsbook update-deployment 2.0.0
+  assert_runs 2.0.0
+  assert_equal "$(records did version from verified)" "found 1.0.0  true
+update 2.0.0 1.0.0 true"
+}
+
+@test "plain docker compose, as at boot, runs the version that was deployed" {
+  image 2.0.0
+  run -0 opsbook update-deployment 2.0.0
+  local before
+  before=$(docker ps --quiet --no-trunc)
+  run -0 plain_compose up --detach
+  assert_equal "$(docker ps --quiet --no-trunc)" "$before"
+  plain_compose up --detach --force-recreate --wait >/dev/null 2>&1
+  assert_runs 2.0.0
+}
+
+@test "an image that crashes is taken back, and its last words are shown" {
+  image 3.0.0 3.0.0 'CMD ["-e", "console.error(`no such table: meals`); process.exit(7)"]'
+  run -1 --separate-stderr opsbook update-deployment 3.0.0
+  [[ $stderr == *"no such table: meals"* ]] || fail "$stderr"
+  [[ $stderr == *"error: 3.0.0 failed and 1.0.0 runs again: "*crashed* ]] || fail "$stderr"
+  assert_runs 1.0.0
+  assert_equal "$(records version verified returnedTo)" "1.0.0 true 
+3.0.0 false 1.0.0"
+}
+
+@test "an image that answers with the old version is taken back" {
+  image 4.0.0 1.0.0
+  HEALTH_TIMEOUT=3 run -1 --separate-stderr opsbook update-deployment 4.0.0
+  [[ $stderr == *"answers 1.0.0, not 4.0.0"* ]] || fail "$stderr"
+  assert_runs 1.0.0
+}

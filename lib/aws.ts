@@ -1,3 +1,6 @@
+import type { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
+import type { ECSClient } from '@aws-sdk/client-ecs';
+import type { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import type { SSMClient } from '@aws-sdk/client-ssm';
@@ -70,6 +73,24 @@ export async function secretsManagerClient(region: string | undefined): Promise<
 export async function ssmClient(region: string | undefined): Promise<SSMClient> {
   const { SSMClient } = await import('@aws-sdk/client-ssm');
   return new SSMClient(await patience(region));
+}
+
+/** A client of the Elastic Container Service. */
+export async function ecsClient(region: string | undefined): Promise<ECSClient> {
+  const { ECSClient } = await import('@aws-sdk/client-ecs');
+  return new ECSClient(await patience(region));
+}
+
+/** A client of load balancers and their target groups. */
+export async function elbv2Client(region: string | undefined): Promise<ElasticLoadBalancingV2Client> {
+  const { ElasticLoadBalancingV2Client } = await import('@aws-sdk/client-elastic-load-balancing-v2');
+  return new ElasticLoadBalancingV2Client(await patience(region));
+}
+
+/** A client of CloudWatch's logs. */
+export async function logsClient(region: string | undefined): Promise<CloudWatchLogsClient> {
+  const { CloudWatchLogsClient } = await import('@aws-sdk/client-cloudwatch-logs');
+  return new CloudWatchLogsClient(await patience(region));
 }
 
 /** How every client tries again, and when it gives up. */

@@ -1,74 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure, messageOf } from '../failure.ts';
+import { Failure } from '../failure.ts';
 import { duration } from '../format.ts';
+import { ask, illness, isVersion, versionsIn } from '../health.ts';
 import type { DeploySettings } from './settings.ts';
 
 type Urls = Pick<DeploySettings, 'HEALTH_URL' | 'VERSION_URL'>;
 
-const ASK_MS = 5_000;
 const PAUSE_MS = 150;
 /** So many good answers in a row: one alone may come from a cache, or from a worker that is about to end. */
 const IN_A_ROW = 3;
 /** Caches in front of the app are gone after this long; whoever still answers with the old version will go on so. */
 const OTHER_VERSION_MS = 15_000;
-
-/** What an address answered: a status and a text, or why there is no answer. */
-interface Answer {
-  status?: number;
-  text: string;
-  /** Where a redirect leads. */
-  location?: string;
-}
-
-/** Asks once, past caches; redirects are not followed. */
-async function ask(url: string, signal: AbortSignal): Promise<Answer> {
-  const address = new URL(url);
-  address.searchParams.set('opsbook', Date.now().toString(36));
-  try {
-    const response = await fetch(address, {
-      redirect: 'manual',
-      headers: { 'cache-control': 'no-cache', accept: 'application/json, text/plain, */*' },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]),
-    });
-    const location = response.headers.get('location');
-    return {
-      status: response.status,
-      text: (await response.text()).trim(),
-      ...(location ? { location } : {}),
-    };
-  } catch (error) {
-    signal.throwIfAborted();
-    if ((error as Error).name === 'TimeoutError') return { text: `gives no answer in ${duration(ASK_MS)}` };
-    return { text: `does not answer (${messageOf((error as Error).cause ?? error)})` };
-  }
-}
-
-/** The versions that an answer tells: JSON with version or commit in it, or a bare text. */
-export function versionsIn(text: string): string[] {
-  try {
-    const told = JSON.parse(text) as unknown;
-    if (typeof told === 'string' || typeof told === 'number') return [String(told)];
-    const { version, commit } = (told ?? {}) as { version?: unknown; commit?: unknown };
-    return [version, commit].filter((one): one is string => typeof one === 'string' && one !== '');
-  } catch {
-    return /^[\w.+-]{1,128}$/.test(text) ? [text] : [];
-  }
-}
-
-/** Whether an answer is about the wanted version: a leading `v` does not count, and a commit may be cut short. */
-export function isVersion(told: string, wanted: { version: string; commit?: string | undefined }): boolean {
-  const plain = (text: string) => text.replace(/^v(?=\d)/, '');
-  if (plain(told) === plain(wanted.version)) return true;
-  return wanted.commit !== undefined && /^[0-9a-f]{7,40}$/.test(told) && wanted.commit.startsWith(told);
-}
-
-/** What is wrong with an answer of HEALTH_URL, if something is. */
-function illness(url: string, { status, text, location }: Answer): string | undefined {
-  if (status === 200) return undefined;
-  if (status === undefined) return `${url} ${text}`;
-  if (location) return `${url} answers ${status}, a redirect to ${location}`;
-  return `${url} answers ${status}${text && text.length < 200 ? `: ${text.split('\n')[0]}` : ''}`;
-}
 
 interface State {
   /** What is wrong, if something is. */

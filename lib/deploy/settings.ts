@@ -1,10 +1,9 @@
 import type { z as Z } from 'zod';
 import { composeSettings } from '../compose.ts';
+import { healthUrlSettings } from '../health.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 import { imageSettings } from './image/settings.ts';
-
-const url = (z: typeof Z) => z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' });
 
 const seconds = (from: number) => (z: typeof Z) =>
   z.coerce
@@ -14,16 +13,7 @@ const seconds = (from: number) => (z: typeof Z) =>
 
 /** Where a version is seen from outside, and how long it has. */
 export const healthSettings = {
-  HEALTH_URL: optionalSetting('HEALTH_URL', {
-    about: 'answers 200 when the app is healthy; asked from where the script runs',
-    example: 'https://bloaty.example.org/health',
-    type: url,
-  }),
-  VERSION_URL: optionalSetting('VERSION_URL', {
-    about: 'answers which version runs: JSON with version or commit in it, or the version alone',
-    example: 'https://bloaty.example.org/api/version',
-    type: url,
-  }),
+  ...healthUrlSettings,
   HEALTH_TIMEOUT: setting('HEALTH_TIMEOUT', {
     about: 'how many seconds a new version may take until it is healthy',
     example: '120',

@@ -93,3 +93,40 @@ on_the_wire() {
 
 # From now on certbot takes every certificate for due.
 make_due() { on_site sed -i 's/^# *renew_before_expiry.*/renew_before_expiry = 3000 days/' "$RENEWAL"; }
+
+# A script's last line: an error, and what to do next.
+assert_error() {
+  local line=${stderr##*$'\n'}
+  [[ $line =~ error:\ .*$1 ]] || fail "no error that matches $1: $stderr"
+  [[ $line == *'Next: '?* ]] || fail "an error without a next step: $line"
+}
+
+# certbot was not started: nothing has counted against a limit of the authority.
+assert_unasked() { run ! on_site test -e /var/log/letsencrypt/letsencrypt.log; }
+
+# Nothing of ours is left: no probe, and nobody on port 80 but the proxy.
+assert_clean() {
+  run -0 on_site sh -c "find /var/www/certbot -type f; pgrep -fa '[h]ttp.server 80' || true"
+  assert_output ''
+}
+
+# Another pebble on PORT, with variables and additions to its configuration; ends with the file's tests.
+start_pebble() {
+  local port=$1 variables=()
+  shift
+  while [[ ${1-} == PEBBLE_* ]]; do variables+=(--env "$1") && shift; done
+  on_machine exec --detach "${variables[@]}" "$SANDBOX_ACME_CONTAINER" serve "$port" "$@"
+  wait_for on_site curl -fso /dev/null "https://pebble.sandbox:$port/dir"
+}
+
+end_pebbles() { in_pebble sh -c 'for file in /run/pebble-14[1-9]*.pid; do [ ! -e "$file" ] || { kill "$(cat "$file")"; rm "$file"; }; done'; }
+
+# An authority in front of pebble, on the host, that does as acme-front.ts says.
+start_front() {
+  in_pebble cat /etc/acme/cert.pem /etc/acme/key.pem | on_site sh -c 'umask 077; cat >/run/acme-front.pem'
+  on_machine exec --detach --env NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt "$SANDBOX_SITE_CONTAINER" \
+    "$NODE" --import "$TSX" "$REPO/test/server/acme-front.ts" /run/acme-front.pem "$1"
+  wait_for on_site curl -fso /dev/null https://localhost:14443/dir
+}
+
+end_front() { on_site sh -c 'pkill -f acme-front.ts; rm -f /run/acme-front.pem /run/acme-front.asked' || true; }

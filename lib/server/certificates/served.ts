@@ -3,8 +3,9 @@ import { connect } from 'node:tls';
 import { type Certificate, describe } from './certificate.ts';
 
 const TIMEOUT_MS = 10_000;
-/** A reload returns before the workers with the new certificate have taken over. */
+/** A reload returns before the workers with the new certificate have taken over; a port that is closed stays so. */
 const TAKES_OVER_MS = 10_000;
+const OPENS_MS = 3000;
 
 /** What a browser gets: a certificate and what is wrong with it, or no connection. */
 export interface Served {
@@ -69,10 +70,11 @@ export async function awaitServed(
   { fingerprint }: Certificate,
   signal: AbortSignal,
 ): Promise<Served> {
-  const deadline = Date.now() + TAKES_OVER_MS;
+  const started = Date.now();
   for (;;) {
     const now = await served(name, signal);
-    if (now.certificate?.fingerprint === fingerprint || Date.now() > deadline) return now;
+    const patience = now.certificate ? TAKES_OVER_MS : OPENS_MS;
+    if (now.certificate?.fingerprint === fingerprint || Date.now() - started > patience) return now;
     await sleep(100, undefined, { signal });
   }
 }

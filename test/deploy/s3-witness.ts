@@ -11,7 +11,8 @@ const [target = '', seen = '', part, how] = process.argv.slice(2);
 const server = createServer((incoming, response) => {
   appendFileSync(seen, `${incoming.method} ${decodeURIComponent(incoming.url ?? '')}\n`);
   if (part && incoming.method === 'PUT' && incoming.url?.includes(part)) {
-    if (how !== 'hang') response.writeHead(500).end('<Error><Code>InternalError</Code><Message>fault</Message></Error>');
+    if (how !== 'hang')
+      response.writeHead(500).end('<Error><Code>InternalError</Code><Message>fault</Message></Error>');
     return;
   }
   // The signature is about the host that the client spoke to.

@@ -1,6 +1,7 @@
 import type { AppWorld } from './apps/compose-app.ts';
 import { region } from './cloud/aws.ts';
 import { type AppName, buckets, userName } from './cloud/seed.ts';
+import type { Droplet } from './hosts/droplet.ts';
 import type { InstanceHost } from './hosts/fleet.ts';
 import { knownHosts } from './hosts/known-hosts.ts';
 import { SandboxError } from './names.ts';
@@ -48,8 +49,14 @@ function appExports(
   };
 }
 
+const dropletExports = ({ container, ssh, ports }: Droplet): Record<string, string> => ({
+  SANDBOX_DROPLET_CONTAINER: container,
+  SANDBOX_DROPLET_SSH: `${ssh.user}@${ssh.host}:${ssh.port}`,
+  SANDBOX_DROPLET_URL: `http://127.0.0.1:${ports[80]}`,
+});
+
 /** Lists are separated by commas, in the order of the hosts' names. */
-function instanceExports({ fleet, instance }: World): Record<string, string> {
+function hostExports({ fleet, instance, droplet }: World): Record<string, string> {
   const describe = (name: string, hosts: InstanceHost[]): Record<string, string> => {
     if (hosts.length === 0) return {};
     const each = (value: (host: InstanceHost) => string): string => hosts.map(value).join(',');
@@ -63,11 +70,12 @@ function instanceExports({ fleet, instance }: World): Record<string, string> {
       ),
     };
   };
-  const [any] = [...fleet, ...instance];
+  const [any] = [...fleet, ...instance, droplet].filter((host) => host !== undefined);
   return {
     ...(any ? { SANDBOX_SSH_KEY: any.ssh.keyFile, SANDBOX_KNOWN_HOSTS: knownHosts } : {}),
     ...describe('FLEET', fleet),
     ...describe('INSTANCE', instance),
+    ...(droplet ? dropletExports(droplet) : {}),
   };
 }
 
@@ -101,7 +109,7 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
     values.SANDBOX_SITE_CONTAINER = world.certificates.hostContainer;
     values.SANDBOX_ACME_CONTAINER = world.certificates.acmeContainer;
   }
-  Object.assign(values, instanceExports(world));
+  Object.assign(values, hostExports(world));
   for (const [major, server] of Object.entries(world.postgres)) {
     values[`SANDBOX_POSTGRES_${major}`] = server.url;
     values[`SANDBOX_POSTGRES_${major}_COMPOSE_FILE`] = server.composeFile;

@@ -3,16 +3,15 @@ import { bloaty } from './apps/bloaty.ts';
 import { chitram } from './apps/chitram.ts';
 import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/compose-app.ts';
 import { awsUrl, ensureAws, insideUrl } from './cloud/aws.ts';
-import {
-  describeInstances,
-  ensureInstances,
-  fleet,
-  giveRoles,
-  type InstanceHost,
-  instance,
-  instanceImages,
-} from './hosts/fleet.ts';
 import { describeHost, ensureHost, haltHost } from './hosts/host.ts';
+import {
+  describeHosts,
+  ensureHosts,
+  type HostsWorld,
+  haltHosts,
+  hostImages,
+  hostParts,
+} from './hosts/parts.ts';
 import { ensureStore } from './hosts/store.ts';
 import { ensureImages, type ImageName } from './images/catalogue.ts';
 import { dockerConfig, ensureCompose } from './machine/compose.ts';
@@ -45,13 +44,13 @@ export const parts = [
   'postgres',
   'postgres15',
   'certificates',
-  'fleet',
-  'instance',
+  ...hostParts,
+  'bare',
   'aws',
 ] as const;
 export type Part = (typeof parts)[number];
 
-export interface World {
+export interface World extends HostsWorld {
   engine: Engine;
   /** `insideUrl` is how hosts and their containers see it */
   aws: { url: string; insideUrl: string; users: Record<string, Credentials> };
@@ -62,9 +61,6 @@ export interface World {
   bloaty?: AppWorld;
   chitram?: AppWorld;
   certificates?: CertificatesWorld;
-  /** hosts managed by SSM: three alike, and one */
-  fleet: InstanceHost[];
-  instance: InstanceHost[];
 }
 
 const apps = [bloaty, chitram];
@@ -83,11 +79,7 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
   const names: ImageName[] = ['moto', ...servers.map((major) => postgresImage[major])];
   // Every part but AWS runs by Compose, and the host's image is where the machine takes the plugin from.
   if (withHosts.length + servers.length > 0) names.push('host');
-  const instances = [
-    ...(wanted.includes('fleet') ? fleet : []),
-    ...(wanted.includes('instance') ? instance : []),
-  ];
-  if (instances.length > 0) names.push(...instanceImages);
+  names.push(...hostImages(wanted));
   const withCertificates = wanted.includes('certificates');
   if (withCertificates) names.push(...certificateImages);
   const images = await ensureImages(engine, [
@@ -95,14 +87,14 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
     ...withHosts.flatMap((app) => Object.values(app.images)),
   ]);
   if (images.has('host')) await ensureCompose(engine, images.get('host')!);
+  const aws = ensureAws(engine, images.get('moto')!);
   await Promise.all([
-    ensureAws(engine, images.get('moto')!),
+    aws,
+    ensureHosts(engine, wanted, images, aws),
     inTurn(withHosts, (app) => upApp(engine, app, images)),
     withCertificates ? ensureCertificates(engine, images) : undefined,
-    instances.length > 0 ? ensureInstances(engine, instances, images) : undefined,
     inTurn(servers, (major) => ensurePostgres(engine, images.get(postgresImage[major])!, major)),
   ]);
-  await giveRoles(engine, instances);
   return describe(engine);
 }
 
@@ -131,8 +123,7 @@ async function describe(engine: Engine): Promise<World> {
     aws: { url: await awsUrl(engine), insideUrl, users: state.awsUsers ?? {} },
     postgres,
     dockerConfig: await dockerConfig(engine),
-    fleet: await describeInstances(engine, fleet),
-    instance: await describeInstances(engine, instance),
+    ...(await describeHosts(engine)),
   };
   for (const app of apps) {
     const host = await describeHost(engine, app.host);
@@ -169,10 +160,9 @@ async function removeAll(engine: Engine): Promise<void> {
   const lines = (text: string): string[] => text.split('\n').filter(Boolean);
   const containers = lines(await docker(engine, ['ps', '-aq', ...ours]));
   await Promise.all(
-    [...apps.map((app) => app.host), site, ...fleet, ...instance].map(({ name }) =>
-      haltHost(engine, containerName(name)),
-    ),
+    [...apps.map((app) => app.host), site].map(({ name }) => haltHost(engine, containerName(name))),
   );
+  await haltHosts(engine);
   if (containers.length > 0) await docker(engine, ['rm', '--force', '--volumes', ...containers]);
   const networks = lines(await docker(engine, ['network', 'ls', '-q', ...ours]));
   if (networks.length > 0) await docker(engine, ['network', 'rm', ...networks]);

@@ -34,7 +34,8 @@ export interface HostSpec {
 const portsOf = (spec: HostSpec): number[] => [22, 80, 443, ...spec.morePorts];
 
 const uids = { 'ec2-user': 1000, deploy: 1001 };
-const sshKey = join(stateDir, 'ssh/id_ed25519');
+/** The key that opens all hosts. */
+export const sshKey = join(stateDir, 'ssh/id_ed25519');
 const hostDir = (name: string): string => join(stateDir, 'hosts', name);
 const socket = (name: string): string => join(hostDir(name), 'run/docker.sock');
 
@@ -82,7 +83,7 @@ function runArgs(spec: HostSpec, container: string, store: string): string[] {
 let keyMade: Promise<void> | undefined;
 
 /** One key for all hosts, which start side by side. */
-function ensureKey(engine: Engine, image: string): Promise<void> {
+export function ensureKey(engine: Engine, image: string): Promise<void> {
   keyMade ??= makeKey(engine, image);
   return keyMade;
 }

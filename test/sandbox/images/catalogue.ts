@@ -12,6 +12,7 @@ import { debianTag, ensureDebian, type Suite } from './debian.ts';
 export type ImageName =
   | 'moto'
   | 'host'
+  | 'droplet'
   | 'postgres'
   | 'postgres15'
   | 'redis'
@@ -47,6 +48,7 @@ async function variants(): Promise<Record<ImageName, Variant>> {
   return {
     moto: { files: await frontFiles() },
     host: {},
+    droplet: {},
     redis: {},
     nginx: {},
     caddy: {},

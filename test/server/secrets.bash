@@ -51,6 +51,7 @@ template() {
 # What Docker Compose makes of a name of the env file.
 compose_reads() {
   printf 'services: { x: { image: x, environment: { V: "${%s}" } } }\n' "$1" >"$BATS_TEST_TMPDIR/reads.yml"
-  docker compose --env-file "$APP_DIR/.env" -f "$BATS_TEST_TMPDIR/reads.yml" config --format json |
+  # A variable of the shell would win over the file.
+  env -u "$1" docker compose --env-file "$APP_DIR/.env" -f "$BATS_TEST_TMPDIR/reads.yml" config --format json |
     "$NODE" -e 'process.stdout.write(JSON.parse(require("fs").readFileSync(0, "utf8")).services.x.environment.V.replaceAll("$$", "$"))'
 }

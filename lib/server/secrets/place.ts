@@ -55,3 +55,20 @@ export async function readTemplate(
     next: 'correct it, or APP_DIR',
   });
 }
+
+/** The env file, which has to be there. @throws Failure when it is not */
+export async function needFile(host: Host, settings: SecretsSettings): Promise<EnvFile> {
+  const file = await readEnvFile(host, settings);
+  if (file.text !== undefined) return file;
+  throw new Failure(`${file.path} is not there`, { exit: EXIT.usage, next: 'correct its name, or APP_DIR' });
+}
+
+/** The template, which has to be there. @throws Failure when it is not */
+export async function needTemplate(host: Host, settings: SecretsSettings): Promise<Template> {
+  const template = await readTemplate(host, settings);
+  if (template) return template;
+  throw new Failure(`${posix.resolve(settings.APP_DIR, USUAL_TEMPLATE)} is not there`, {
+    exit: EXIT.usage,
+    next: 'write one (docs/secrets.md), or name it: SECRETS_TEMPLATE',
+  });
+}

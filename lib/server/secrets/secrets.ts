@@ -1,6 +1,6 @@
 import { ENV_NAME } from '../../env-file.ts';
 import { EXIT, Failure, Problems } from '../../failure.ts';
-import type { Secret } from '../../secret.ts';
+import { Secret } from '../../secret.ts';
 import type { Address } from './settings.ts';
 import type { SecretStore, Stored } from './store.ts';
 
@@ -16,31 +16,55 @@ export interface Secrets extends Stored {
  * @throws Problems that name what two of them hold with different values: neither is guessed to be right
  */
 export async function readSecrets(stores: readonly SecretStore[]): Promise<Secrets> {
-  const all = await Promise.all(stores.map(async (store) => ({ store, stored: await store.read() })));
-  const unfit = new Map<string, string>();
+  const found = (await Promise.all(stores.map(contents))).flat();
   const values = new Map<string, Secret>();
   const home = new Map<string, SecretStore>();
   const conflicts: Failure[] = [];
-  for (const { store, stored } of all) {
-    const names = [...(stored?.values.keys() ?? [])].filter((name) => !ENV_NAME.test(name));
-    const badly = names.map((name) => [name, 'is no name of an environment variable'] as const);
-    for (const [name, why] of [...(stored?.unfit ?? []), ...badly])
-      unfit.set(name, `${store.uri}: ${name} ${why}`);
-    for (const [name, value] of stored?.values ?? []) {
-      const other = values.get(name) ?? value;
-      if (other.reveal() !== value.reveal()) conflicts.push(conflict(name, home.get(name), store));
-      values.set(name, value);
-      home.set(name, home.get(name) ?? store);
-    }
+  for (const { name, value, store } of found) {
+    const other = values.get(name);
+    if (other && value && other.reveal() !== value.reveal())
+      conflicts.push(conflict(name, home.get(name), store));
+    if (value) values.set(name, value);
+    home.set(name, home.get(name) ?? store);
   }
   throwAll(conflicts);
-  return { values, unfit, home, stores };
+  const unfit = found.flatMap(({ name, why, store }) =>
+    why ? [[name, `${store.uri}: ${name} ${why}`] as const] : [],
+  );
+  return { values, unfit: new Map(unfit), home, stores };
+}
+
+interface Content {
+  store: SecretStore;
+  name: string;
+  value?: Secret;
+  /** Why no env file can have it. */
+  why?: string;
+}
+
+async function contents(store: SecretStore): Promise<Content[]> {
+  const { values = new Map(), unfit = new Map() } = (await store.read()) ?? {};
+  const why = 'is no name of an environment variable';
+  const good = [...values].map(([name, value]) => ({
+    store,
+    name,
+    value,
+    ...(ENV_NAME.test(name) ? {} : { why }),
+  }));
+  return [...good, ...[...unfit].map(([name, reason]) => ({ store, name, why: reason }))];
 }
 
 const conflict = (name: string, one: SecretStore | undefined, other: SecretStore) =>
   new Failure(`${name} has two values: one in ${one?.uri}, another in ${other.uri}`, {
     next: 'remove it from one of them',
   });
+
+/** The secrets of an app that has no store: what its env file says of those that are asked for. */
+export function secretsOf(entries: ReadonlyMap<string, string>, asked: ReadonlySet<string>): Secrets {
+  const given = [...entries].filter(([name, text]) => asked.has(name) && text !== '');
+  const values = new Map(given.map(([name, text]) => [name, new Secret(text)]));
+  return { values, unfit: new Map(), home: new Map(), stores: [] };
+}
 
 /** @throws Problems, or the one that there is */
 export function throwAll(problems: readonly Failure[]): void {

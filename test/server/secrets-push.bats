@@ -1,0 +1,124 @@
+#!/usr/bin/env bats
+# Secrets on their way into a store.
+load secrets
+
+setup() {
+  secrets_world
+  as SECRETS_WRITER
+}
+
+push() { run --separate-stderr opsbook server/push-secrets "$@"; }
+
+@test "an env file is pushed: names and what changes are shown, values never" {
+  printf '%s\n' 'A="a-hush"' "B='b-hush'" 'C=c-hush' >"$APP_DIR/.env"
+  push --yes --verbose
+  assert_success
+  assert_output $'+ A\n+ B\n+ C'
+  refute_regex "$stderr" hush
+  assert_equal "$(stored B)" b-hush
+  printf 'B=b2-hush\nC=c-hush\n' >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  assert_output $'= A\n~ B\n= C'
+  assert_regex "$stderr" 'only stored, and kept \(--prune removes them\): A'
+  assert_equal "$(stored A) $(stored B)" 'a-hush b2-hush'
+  push --yes --prune
+  assert_success
+  assert_output $'- A\n= B\n= C'
+  assert_equal "$(stored A)" '(none)'
+  push --yes
+  assert_regex "$stderr" 'everything is stored as the file has it'
+}
+
+@test "merging keeps what is stored in another shape" {
+  secret '{"KEEP": {"nested": [1, null]}, "A": "a"}'
+  echo 'A=b' >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  assert_equal "$(aws_admin secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text)" \
+    '{"KEEP":{"nested":[1,null]},"A":"b"}'
+}
+
+@test "what the template derives or says itself stays out of the store" {
+  template <<<$'PASSWORD=${PASSWORD}\nURL=postgresql://x:${PASSWORD|urlencode}@db/x\nSECURE=true\nKEY=${generate:hex:32}'
+  printf '%s\n' PASSWORD=p URL=u SECURE=false KEY=k APP=x >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  assert_output $'+ KEY\n+ PASSWORD'
+  assert_regex "$stderr" 'not pushed, .*: URL, SECURE, APP'
+}
+
+@test "without a terminal it does not ask: nothing is stored" {
+  echo 'A=a' >"$APP_DIR/other.env"
+  push other.env
+  assert_failure 2
+  assert_regex "$stderr" 'Change A in secretsmanager:.*say --yes'
+  push other.env --dry-run
+  assert_success
+  run ! aws_admin secretsmanager get-secret-value --secret-id "$SECRET"
+}
+
+@test "an empty value is not stored, and the host's role may not store" {
+  printf 'A=\nB=b\n' >"$APP_DIR/.env"
+  push --yes
+  assert_failure 1
+  assert_regex "$stderr" "$APP_DIR/.env: A is empty"
+  secret '{"B": "a"}'
+  as SECRETS_READER
+  echo 'B=b' >"$APP_DIR/.env"
+  push --yes
+  assert_failure 1
+  assert_regex "$stderr" 'AccessDenied.*allowed secretsmanager:PutSecretValue'
+}
+
+@test "more than 64 KB in a secret is refused before anything is stored" {
+  secret '{"A": "a"}'
+  printf 'A=b\nBIG=%s\n' "$(head -c 65520 /dev/zero | tr '\0' x)" >"$APP_DIR/.env"
+  push --yes
+  assert_failure 1
+  assert_regex "$stderr" "secretsmanager:$SECRET: all of it together is too long: 65,545 bytes, of which it takes 65536"
+  assert_equal "$(stored A)" a
+}
+
+@test "Parameter Store: SecureStrings, longer ones as advanced parameters, and no other path is touched" {
+  ENV+=(SECRETS_FROM="ssm:$PARAMETERS/")
+  printf 'SHORT=s\nLONG=%s\n' "$(head -c 5000 /dev/zero | tr '\0' x)" >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  run -0 aws_admin ssm describe-parameters --parameter-filters "Key=Path,Values=$PARAMETERS" \
+    --query 'Parameters[].[Name,Type,Tier]' --output text
+  assert_line --partial "$PARAMETERS/SHORT"$'\tSecureString\t'
+  assert_line "$PARAMETERS/LONG"$'\tSecureString\tAdvanced'
+  aws_admin ssm put-parameter --name "$PARAMETERS/deeper/SHORT" --value x --type String >/dev/null
+  echo 'SHORT=s2' >"$APP_DIR/.env"
+  push --yes --prune
+  assert_success
+  assert_output $'- LONG\n~ SHORT'
+  run -0 aws_admin ssm describe-parameters --query "Parameters[?starts_with(Name, '$PARAMETERS/')].Name" --output text
+  assert_output "$PARAMETERS/SHORT"$'\t'"$PARAMETERS/deeper/SHORT"
+}
+
+@test "Parameter Store: more than 8 KB and {{…}} are refused before anything is stored" {
+  ENV+=(SECRETS_FROM="ssm:$PARAMETERS/")
+  printf 'A=a\nBIG=%s\nBRACES="a {{x}} b"\n' "$(head -c 8193 /dev/zero | tr '\0' x)" >"$APP_DIR/.env"
+  push --yes
+  assert_failure 1
+  assert_regex "$stderr" "ssm:$PARAMETERS/: BIG is too long: 8,193 bytes, of which it takes 8192"
+  assert_regex "$stderr" "ssm:$PARAMETERS/: BRACES has \"\{\{…\}\}\" in it"
+  run -0 aws_admin ssm describe-parameters --query "Parameters[?starts_with(Name, '$PARAMETERS/')].Name" --output text
+  assert_output ''
+}
+
+@test "of two stores each keeps its own names, a new one goes to the first, and two values for one name are refused" {
+  secret '{"A": "a"}'
+  parameter B b
+  ENV+=(SECRETS_FROM="secretsmanager:$SECRET,ssm:$PARAMETERS/")
+  printf 'A=a2\nB=b2\nC=c\n' >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  assert_equal "$(stored A) $(stored B) $(stored C)" 'a2 (none) c'
+  parameter A a3
+  run --separate-stderr opsbook server/fetch-secrets
+  assert_failure 1
+  assert_regex "$stderr" "A has two values: one in secretsmanager:$SECRET, another in ssm:$PARAMETERS/"
+}

@@ -38,7 +38,9 @@ export async function sections(): Promise<Section[]> {
   for (const [script, settings] of await settingsOfScripts()) {
     for (const setting of Object.values(settings)) {
       const entry = entries.get(setting.name) ?? { setting, scripts: [] };
-      if (entry.setting !== setting) throw new Error(`${setting.name} is defined twice`);
+      if (entry.setting.type !== setting.type) throw new Error(`${setting.name} is defined twice`);
+      // Some scripts can do without what another requires.
+      if (!setting.optional) entry.setting = setting;
       entry.scripts.push(script);
       entries.set(setting.name, entry);
     }

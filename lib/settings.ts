@@ -38,6 +38,9 @@ export function optionalSetting<T>(name: string, definition: Definition<T>): Set
   return { name, optional: true, ...definition };
 }
 
+/** The same setting, for a script that can do without it. */
+export const optional = <T>(of: Setting<T>): Setting<T, true> => ({ ...of, optional: true });
+
 /** A type whose values `parse` makes of the raw text; what it throws becomes the problem's text. */
 export function parsed<T>(parse: (raw: string) => T): (z: Zod) => ZodType<T> {
   return (z) =>

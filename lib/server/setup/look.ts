@@ -1,0 +1,41 @@
+import { type Command, quote } from '../../command.ts';
+import { Failure } from '../../failure.ts';
+import type { Host } from '../../host.ts';
+import type { Item } from './item.ts';
+
+/** How an item stands: as wanted, something else in its place, nothing there, or not to be made. */
+export type Standing = 'so' | 'other' | 'absent' | 'barred';
+
+/** A command as a shell, which is root's already, runs it. */
+export function line({ argv, env = {}, cwd }: Command): string {
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${quote(String(value))}`);
+  const words = [...(variables.length > 0 ? ['env', ...variables] : []), ...argv.map(quote)].join(' ');
+  return cwd === undefined ? words : `(cd ${quote(cwd)} && ${words})`;
+}
+
+/** A test in a shell's `if`: nothing is read, nothing is said. */
+export const tested = (command: Command): string => `${line(command)} </dev/null >/dev/null 2>&1`;
+
+/** One text for all looks: over SSM each command takes a second. */
+export function lookText(items: readonly Item[]): string {
+  const looks = items.map(({ so, there, only }, i) =>
+    [
+      `if ${tested(so)}; then echo ${i} so`,
+      ...(only ? [`elif ! ${tested(only.when)}; then echo ${i} barred`] : []),
+      ...(there ? [`elif ${tested(there)}; then echo ${i} other`] : []),
+      `else echo ${i} absent; fi`,
+    ].join('\n'),
+  );
+  return `export LC_ALL=C.UTF-8\n${looks.join('\n')}\n`;
+}
+
+/** How each item stands on the host, in their order. */
+export async function look(host: Host, items: readonly Item[]): Promise<Standing[]> {
+  const text = await host.run({ argv: ['sh'], root: true }, lookText(items));
+  const found = new Map(text.split('\n').map((row) => row.split(' ') as [string, Standing]));
+  return items.map(({ title }, i) => {
+    const standing = found.get(String(i));
+    if (standing) return standing;
+    throw new Failure(`${host.name} did not say how it stands with: ${title}`, { next: 'run it again' });
+  });
+}

@@ -1,0 +1,77 @@
+import { CommandFailure } from '../../command.ts';
+import { EXIT, Failure } from '../../failure.ts';
+import { count } from '../../format.ts';
+import { localHost } from '../../hosts/local.ts';
+import type { Context } from '../../script.ts';
+import { converge } from './apply.ts';
+import type { Source } from './items/opsbook.ts';
+import { plan, type SetupSettings, type Wanted } from './plan.ts';
+import { facts, preflight } from './preflight.ts';
+import { USER_DATA_MAX, userData } from './user-data.ts';
+
+type Setup = Context & { settings: SetupSettings };
+
+/** Makes the host ready, or prints the script that would. */
+export async function setUp(
+  kind: Wanted['kind'],
+  context: Setup,
+  system: Wanted['system'] | undefined,
+): Promise<void> {
+  const { host, settings, report, json } = context;
+  if (system) return print(kind, context, system);
+  const known = await facts(host, settings.OPSBOOK_DIR);
+  const source = await sourceOf(settings);
+  const wanted = { kind, settings, facts: known, source, system: await preflight(host, known, !source) };
+  if (known.zone !== 'UTC')
+    report.warn(
+      `${host.name} lives by ${known.zone}: cron's times are those. Next: timedatectl set-timezone UTC`,
+    );
+  const items = plan(wanted);
+  const before = await converge(items, context);
+  const of = (standing: string) => before.filter((found) => found === standing).length;
+  const counts = `${of('so')} unchanged, ${of('absent')} created, ${of('other')} changed`;
+  report.summary(
+    `${count(items.length, 'item')}: ${counts}${of('barred') > 0 ? `, ${of('barred')} left out` : ''}`,
+  );
+  if (json) report.data(JSON.stringify(items.map(({ title }, i) => ({ title, was: before[i] }))));
+}
+
+async function print(
+  kind: Wanted['kind'],
+  { settings, report }: Setup,
+  system: Wanted['system'],
+): Promise<void> {
+  const source = await sourceOf(settings);
+  if (!source)
+    throw new Failure('OPSBOOK_REPOSITORY is not set, and a machine at its first boot has no opsbook', {
+      exit: EXIT.usage,
+      next: 'set OPSBOOK_REPOSITORY to where it can be fetched from without a password',
+    });
+  // Nothing is known of the machine yet, but that clouds let root in, on port 22.
+  const known = { login: 'root', sshPorts: [] };
+  const text = userData(
+    plan({ kind, settings, facts: known, source, system }),
+    `Set-up of ${settings.APP} on ${system.name}, by opsbook`,
+  );
+  if (text.length > USER_DATA_MAX)
+    report.warn(`user data of ${text.length} bytes: EC2 takes ${USER_DATA_MAX}`);
+  report.data(text);
+}
+
+/** Where opsbook's own commit can be fetched from, if anywhere. */
+async function sourceOf({ OPSBOOK_REPOSITORY: repository }: SetupSettings): Promise<Source | undefined> {
+  if (!repository) return undefined;
+  try {
+    const head = await localHost().run({ argv: ['git', 'rev-parse', 'HEAD'], cwd: import.meta.dirname });
+    return { repository, commit: head.trim() };
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    throw new Failure(
+      'this opsbook is no git checkout, so that nobody can tell which one the host is to fetch',
+      {
+        next: 'run it from a clone, or unset OPSBOOK_REPOSITORY and copy opsbook to OPSBOOK_DIR on the host',
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,72 @@
+# What the tests of set-up share: hosts on which nothing is set up, reached by a real sshd as a provider's are. Debian,
+# with systemd as process 1; Docker, cron, ufw, fail2ban and certbot are then the distribution's own.
+load ../helpers
+
+MACHINE_CA=/etc/ssl/certs/ca-certificates.crt
+NODE_DIR=/usr/local/lib/nodejs/v24.21.0
+
+on_machine() { docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} "$@"; }
+# Runs a command on the host that BARE names.
+on_bare() { on_machine exec -i "$BARE" "$@"; }
+
+# Brings the sandbox's droplet up where it is not: hosts of the tests are started as it was, as often as they need one.
+setup_up() {
+  [ -n "${SANDBOX_DROPLET_CONTAINER-}" ] || eval "$(npm --prefix "$REPO" run --silent sandbox -- up droplet)"
+  unset DOCKER_HOST
+  export SANDBOX_DROPLET_CONTAINER SANDBOX_DOCKER_HOST SANDBOX_SSH_KEY
+  export PREFIX=${SANDBOX_DROPLET_CONTAINER%-droplet}
+  DROPLET_IMAGE=$(on_machine inspect --format '{{.Config.Image}}' "$SANDBOX_DROPLET_CONTAINER")
+  export DROPLET_IMAGE
+}
+
+# Starts a host: its name, and the image where it is another than a bare one's. BARE is its container.
+bare_host() {
+  export BARE=$PREFIX-setup-$1
+  remove_bare
+  on_machine run --detach --name "$BARE" --hostname "$1" --label "opsbook.sandbox=$PREFIX" --env "SANDBOX_HOST=$BARE" \
+    --network "$PREFIX" --publish 127.0.0.1::22 \
+    --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined \
+    --security-opt apparmor=unconfined --security-opt systempaths=unconfined --cgroupns host \
+    --volume /sys/fs/cgroup:/run/cgroups:rw --tmpfs /run/lock --tmpfs /tmp:exec --volume /var/lib/docker \
+    --volume "$SANDBOX_SSH_KEY.pub:/run/owner.pub:ro" --volume "$REPO:$REPO:ro" "${2:-$DROPLET_IMAGE}" >/dev/null
+  wait_for booted
+}
+
+# Removes the host, and what it leaves in the machine's cgroups, which only a container can be sure to see.
+remove_bare() {
+  on_machine rm --force --volumes "$BARE" >/dev/null 2>&1 || true
+  on_machine run --rm --network none --cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw --entrypoint find \
+    "$DROPLET_IMAGE" /sys/fs/cgroup -depth -type d -path "*/$BARE*" -exec rmdir {} + >/dev/null 2>&1 || true
+}
+
+booted() { on_bare systemctl is-system-running 2>/dev/null | grep -qE 'running|degraded'; }
+
+# The settings by which scripts reach the host as this user.
+reach() {
+  local port
+  port=$(on_machine port "$BARE" 22/tcp | head -1)
+  port=${port##*:}
+  on_bare sh -c 'cat /etc/ssh/ssh_host_*_key.pub' | sed "s/^/[127.0.0.1]:$port /" >"$BATS_TEST_TMPDIR/known_hosts"
+  ENV+=("TARGET=ssh://$1@127.0.0.1:$port" "SSH_IDENTITY_FILE=$SANDBOX_SSH_KEY"
+    "SSH_KNOWN_HOSTS=$BATS_TEST_TMPDIR/known_hosts")
+}
+
+# What every test's app is; more settings follow as arguments.
+app() { ENV+=(APP=bloaty APP_DIR=/opt/bloaty APP_USER=ops "$@"); }
+
+# Node's release cannot be downloaded everywhere: what is unpacked from it is put there from this checkout and this
+# machine's npm. That a download is checked is tested in test/lib/server/setup/pinned.test.ts.
+bring_node() {
+  local npm
+  npm=$(dirname "$(dirname "$(readlink -f "$(command -v npm)")")")
+  on_bare mkdir -p "$NODE_DIR/bin" "$NODE_DIR/lib/node_modules"
+  on_machine cp "$(readlink -f "$NODE")" "$BARE:$NODE_DIR/bin/node"
+  on_machine cp "$npm" "$BARE:$NODE_DIR/lib/node_modules/npm"
+  on_bare ln -s ../lib/node_modules/npm/bin/npm-cli.js "$NODE_DIR/bin/npm"
+  # npm on the host trusts what this machine does, and git a checkout whose owner is not root.
+  [ ! -f "$MACHINE_CA" ] || on_bare tee /etc/ssl/certs/machine.crt <"$MACHINE_CA" >/dev/null
+  on_bare sh -c '[ ! -f /etc/ssl/certs/machine.crt ] || echo cafile=/etc/ssl/certs/machine.crt >/root/.npmrc
+    printf "[safe]\n\tdirectory = *\n" >/etc/gitconfig'
+}
+
+assert_unchanged() { assert_output --regexp '[0-9]+ items: [0-9]+ unchanged, 0 created, 0 changed'; }

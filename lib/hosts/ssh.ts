@@ -61,7 +61,7 @@ export function sshHost(
     const said = asides();
     const kill = () => {
       if (said.group === undefined) return;
-      const text = `kill -TERM -- -${said.group} 2>/dev/null || sudo -n kill -TERM -- -${said.group}`;
+      const text = `kill -s TERM -- -${said.group} 2>/dev/null || sudo -n kill -s TERM -- -${said.group}`;
       launch({ argv: ['kill'] }, { argv: [...ssh, text] }, { killAfterMs: 5_000 }).stdin.end();
     };
     const running = launch(

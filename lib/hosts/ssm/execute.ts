@@ -35,7 +35,7 @@ export async function execute(
 ): Promise<void> {
   const { command, input, signal } = order;
   const id = randomUUID();
-  const isSecret = input instanceof Secret || secretsOf(command).length > 0;
+  const isSecret = (input instanceof Secret && input.reveal() !== '') || secretsOf(command).length > 0;
   const text = input instanceof Secret ? input.reveal() : (input ?? '');
   if (!isSecret && text.length > INPUT_MAX)
     throw new Failure(`${command.argv[0]}: ${text.length} bytes of input are more than SSM takes`, {
@@ -44,7 +44,7 @@ export async function execute(
   const secretPath = isSecret ? `/opsbook/${id}` : undefined;
   const names = secretPath ? await store(client, secretPath, secretText(command, text)) : [];
   try {
-    const script = runScript({ id, command, secretPath, input: Buffer.from(text) });
+    const script = runScript({ id, command, secretPath, input: text });
     signal?.throwIfAborted();
     const sent = await send(client, { ...order, instances, script, comment: show(command) });
     const stop = new AbortController();

@@ -3,7 +3,7 @@ import type { SSMClient } from '@aws-sdk/client-ssm';
 import { type Command, failureOf } from '../../command.ts';
 import { Failure } from '../../failure.ts';
 import type { Host, HostOptions, Running } from '../../host.ts';
-import type { Secret } from '../../secret.ts';
+import { Secret } from '../../secret.ts';
 import type { Answer } from './answer.ts';
 import { execute } from './execute.ts';
 import { type Shown, tail } from './tail.ts';
@@ -61,13 +61,14 @@ export function ssmHost(instance: string, name: string, client: SSMClient, optio
 function running(
   command: Command,
   name: string,
-  perform: (input: string, shown: Shown) => Promise<Answer>,
+  perform: (input: Secret, shown: Shown) => Promise<Answer>,
 ): Running {
   const stdin = new PassThrough();
   const shown: Shown = { out: new PassThrough(), err: new PassThrough(), outBytes: 0, errBytes: 0 };
   const act = async () => {
     try {
-      const answer = await perform(await textOf(stdin), shown);
+      // Whoever writes to a stream does not say whether it is secret.
+      const answer = await perform(new Secret(await textOf(stdin)), shown);
       shown.out.end(answer.out.subarray(shown.outBytes));
       shown.err.end(answer.err.subarray(shown.errBytes));
       refuseMisfortune(command, answer, name);

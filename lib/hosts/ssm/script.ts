@@ -7,7 +7,7 @@ export interface Delivery {
   id: string;
   command: Command;
   /** What it reads; the text goes into the command, which the history keeps: secrets go by parameter. */
-  input?: Buffer | undefined;
+  input?: string | undefined;
   /** The path of the parameters that hold what is secret, if something is. */
   secretPath?: string | undefined;
 }
@@ -44,7 +44,7 @@ export function runScript({ id, command, input, secretPath }: Delivery): string 
   ].join('\n');
 }
 
-const base64 = (text: string | Buffer) => Buffer.from(text).toString('base64');
+const base64 = (text: string) => Buffer.from(text).toString('base64');
 
 /** What is secret is known to this shell alone, and in its memory only. */
 const readSecrets = (path: string) =>
@@ -55,7 +55,7 @@ const readSecrets = (path: string) =>
   ].join('\n');
 
 /** Starts it in the background, so that it can be told from its output; its input is never the agent's. */
-function feed(input: Buffer | undefined, secret: boolean): string {
+function feed(input: string | undefined, secret: boolean): string {
   const run = '(umask 022; exec sh "$d/do")';
   const to = '> "$d/out" 2> "$d/err"';
   if (secret) return `{ printf %s "\${opsbook_in:-}" | base64 -d | ${run} ${to}; } &`;

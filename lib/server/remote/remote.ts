@@ -50,6 +50,8 @@ export async function remote(context: RemoteContext): Promise<void> {
     for (const { name } of chosen) report.info(`would run on ${name}: ${show(command)}`);
     return;
   }
+  if (chosen.length < hosts.length)
+    report.info(`on ${first.name}, the first of ${hosts.length} hosts: the app is one`);
   if (verb === 'status') return status(context, command);
   if (verb === 'restart') return restart(context, command, words);
   const password = verb === 'create-user' ? await newPassword(context, words) : undefined;

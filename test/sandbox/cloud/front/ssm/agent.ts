@@ -53,7 +53,7 @@ export async function runScript(instance: Instance, script: Script): Promise<Ran
 /** SIGKILL to the whole process group of a script, as the agent does it; a script that was never begun is let be. */
 export async function killScript(instance: Instance, script: Script): Promise<void> {
   const pid = `${directory(instance, script)}/pid`;
-  const id = await createExec(instance, ['sh', '-c', 'kill -KILL -- "-$(cat "$1")"', 'agent', pid], false);
+  const id = await createExec(instance, ['sh', '-c', 'kill -s KILL -- "-$(cat "$1")"', 'agent', pid], false);
   await engineJson('POST', `/exec/${id}/start`, { Detach: true });
 }
 

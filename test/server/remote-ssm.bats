@@ -1,0 +1,208 @@
+#!/usr/bin/env bats
+# The app is looked after over SSM: an instance with a small compose app, and a fleet of three.
+bats_require_minimum_version 1.5.0
+load remote
+
+setup_file() {
+  (cd "$REPO" && npm run --silent sandbox -- up instance fleet >"$BATS_FILE_TMPDIR/exports")
+  load_exports
+  app_on "$SANDBOX_INSTANCE_DOCKER_HOST" "$SANDBOX_INSTANCE_CONTAINER"
+  # Row 23, started now so that nothing waits for it.
+  over_ssm
+  (cd "$BATS_FILE_TMPDIR" && "$NODE" --import "$TSX" "$REPO/scripts/server/remote.ts" exec 'sleep 31; echo invited' >slow.out 2>slow.err 3>&-; echo $? >slow.code) 3>&- &
+}
+
+teardown_file() {
+  load_exports
+  wait_for test -e "$BATS_FILE_TMPDIR/slow.code"
+  DOCKER_HOST=$SANDBOX_INSTANCE_DOCKER_HOST docker rm --force --volumes codemonet-web-1 >/dev/null
+}
+
+setup() {
+  load_exports
+  over_ssm
+}
+
+teardown() {
+  end_started
+  curl -fsS -X DELETE "$AWS_ENDPOINT_URL/sandbox/ssm" >/dev/null
+}
+
+load_exports() { eval "$(cat "$BATS_FILE_TMPDIR/exports")"; }
+
+over_ssm() {
+  export TARGET="ssm://$SANDBOX_INSTANCE_ID" APP=codemonet APP_DIR=/opt/codemonet
+  export AWS_ACCESS_KEY_ID=$SANDBOX_OPERATOR_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_OPERATOR_SECRET_ACCESS_KEY
+  unset COMPOSE_FILE DOCKER_HOST
+}
+
+# A compose app of one service, which does nothing by itself.
+app_on() {
+  on "$2" sh -c 'mkdir -p /opt/codemonet && cat > /opt/codemonet/docker-compose.yml' <<'YAML'
+services:
+  web:
+    image: sandbox/nginx:1.26
+    init: true
+    entrypoint: [sleep, infinity]
+YAML
+  on "$2" docker compose --project-directory /opt/codemonet up --detach --quiet-pull >/dev/null 2>&1
+}
+
+# Runs a command in a container of the sandbox, past the scripts.
+on() {
+  local container=$1
+  shift
+  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} exec -i "$container" "$@"
+}
+
+fault() { curl -fsS -d "$1" "$AWS_ENDPOINT_URL/sandbox/ssm" >/dev/null; }
+
+# All that SSM keeps of commands: their parameters, in plain text.
+history() {
+  AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY \
+    "$NODE" --import "$TSX" -e "
+      import { SSMClient, paginateListCommands } from '@aws-sdk/client-ssm';
+      for await (const page of paginateListCommands({ client: new SSMClient({}) }, {}))
+        for (const c of page.Commands) console.log(JSON.stringify(c), c.Parameters.commands.join('\n').replaceAll(/[A-Za-z0-9+\/=]{16,}/g, (b) => b + ' ' + Buffer.from(b, 'base64')));
+    " --input-type=module
+}
+
+@test "status, exec and shell, as over ssh" {
+  run -0 remote status
+  assert_line --regexp ' web +running +Up '
+  run -0 --separate-stderr remote exec printf '[%s]\n' "a  b" "o'brien" '$HOME' ''
+  assert_output "$(printf '[%s]\n' "a  b" "o'brien" '$HOME' '')"
+  run -0 remote shell id -u
+  assert_output 0
+}
+
+@test "row 22: output over 24,000 characters arrives whole" {
+  run -0 --separate-stderr remote shell 'seq 1 6000'
+  assert_output "$(seq 1 6000)"
+}
+
+@test "5 MB with multi-byte characters arrive whole" {
+  local text='for i in $(seq 90000); do echo "Zeile $i: äöü — 日本語 — приве́т 🦀"; done'
+  remote shell "$text" >"$BATS_TEST_TMPDIR/there"
+  sh -c "$text" >"$BATS_TEST_TMPDIR/here"
+  assert [ "$(wc -c <"$BATS_TEST_TMPDIR/here")" -gt 5000000 ]
+  cmp "$BATS_TEST_TMPDIR/here" "$BATS_TEST_TMPDIR/there"
+}
+
+@test "binary output arrives byte for byte, by pages" {
+  remote shell 'head -c 100000 /bin/bash' >"$BATS_TEST_TMPDIR/there"
+  assert_equal "$(sha256sum <"$BATS_TEST_TMPDIR/there")" "$(on "$SANDBOX_INSTANCE_CONTAINER" sh -c 'head -c 100000 /bin/bash | sha256sum')"
+}
+
+@test "output is seen while the command runs" {
+  start_remote shell 'echo first; while ! [ -e /tmp/go-on ]; do sleep 0.1; done; echo last; rm /tmp/go-on'
+  wait_for grep -q first "$OUT"
+  refute grep -q last "$OUT"
+  on "$SANDBOX_INSTANCE_CONTAINER" touch /tmp/go-on
+  assert_ends 0
+  assert_equal "$(cat "$OUT")" "$(printf 'first\nlast')"
+}
+
+start_remote() {
+  OUT=$(mktemp "$BATS_TEST_TMPDIR/out.XXXX") ERR=$OUT.err
+  "$NODE" --import "$TSX" "$REPO/scripts/server/remote.ts" "$@" >"$OUT" 2>"$ERR" 3>&- &
+  PID=$!
+  STARTED+=("$PID")
+}
+
+@test "a command's exit code is told: 7, 255, killed by a signal" {
+  run -1 remote shell 'echo why >&2; exit 7'
+  assert_output --partial 'sh exited with 7: why'
+  run -1 remote shell 'exit 255'
+  assert_output --partial 'sh exited with 255'
+  run -1 remote shell 'kill -KILL $$'
+  assert_output --partial 'sh exited with 137'
+}
+
+@test "the first of several commands that fails is the failure (G2: the last command's code counts)" {
+  MIGRATE_COMMAND='false && echo' run -1 remote migrate
+  assert_output --partial 'exited with 1'
+}
+
+@test "Ctrl-C cancels the command" {
+  start_remote shell sleep 83
+  runs() { on "$SANDBOX_INSTANCE_CONTAINER" pgrep -fx 'sleep 83' >/dev/null; }
+  wait_for runs
+  kill -INT "$PID"
+  assert_ends 130
+  ended() { ! runs; }
+  wait_for ended
+}
+
+@test "row 24: a quote in the e-mail is part of the e-mail" {
+  export REMOTE_INVITE='printf "<%s>\n"'
+  run -0 remote invite "o'brien@example.org"
+  assert_output "<o'brien@example.org>"
+  run -0 remote invite "x@y'; touch /tmp/INJECTED; echo '"
+  on "$SANDBOX_INSTANCE_CONTAINER" test ! -e /tmp/INJECTED
+}
+
+@test "row 25: a password is in no history, no parameter that stays, and no process list" {
+  export REMOTE_CREATE_USER='sh -c '\''read -r p; echo "$1 got $(printf %s "$p" | wc -c)"; tr "\0" " " < /proc/$$/cmdline'\'' sh'
+  run -0 --separate-stderr remote create-user me@example.org --password-stdin <<<'Hist-Secret-9'
+  assert_output --partial 'me@example.org got 13'
+  refute_output --partial 'Hist-Secret'
+  history >"$BATS_TEST_TMPDIR/history"
+  grep -q me@example.org "$BATS_TEST_TMPDIR/history"
+  run ! grep -c Hist-Secret "$BATS_TEST_TMPDIR/history"
+  run -0 parameters
+  refute_output --partial opsbook
+}
+
+parameters() {
+  AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY "$NODE" --import "$TSX" -e "
+    import { SSMClient, DescribeParametersCommand } from '@aws-sdk/client-ssm';
+    console.log(JSON.stringify((await new SSMClient({}).send(new DescribeParametersCommand({}))).Parameters.map((p) => p.Name)));
+  " --input-type=module
+}
+
+@test "row 26: more than one instance: a look goes to all, what concerns the app to one, and it says to which" {
+  run -0 --separate-stderr remote --target ssm://tag:Name=hermes shell hostname
+  for n in 1 2 3; do assert_line --regexp "node$n \| node$n"; done
+  export REMOTE_INVITE='echo'
+  run remote invite me@example.org --target ssm://tag:Name=hermes
+  assert_output --partial 'node1, the first of 3 hosts'
+}
+
+@test "row 26: a tag that matches nothing is an error" {
+  run -1 remote status --target ssm://tag:Name=nobody
+  assert_output --partial 'ssm://tag:Name=nobody matches no instance that is registered with SSM'
+}
+
+@test "of a fleet, the host on which it failed is named" {
+  run -1 remote --target ssm://tag:Name=hermes shell '[ "$(hostname)" != node2 ]'
+  assert_line --regexp 'node1 +ok'
+  assert_line --regexp 'node2 +exit 1'
+  assert_line --regexp 'error: .*node2: sh exited with 1'
+}
+
+@test "an instance that is not registered, and one that lost its connection" {
+  fault "{\"unregistered\":[\"$SANDBOX_INSTANCE_ID\"]}"
+  run -1 remote status
+  assert_output --partial 'matches no instance that is registered with SSM'
+  fault "{\"unregistered\":[],\"lost\":[\"$SANDBOX_INSTANCE_ID\"]}"
+  run -1 remote status
+  assert_output --partial 'does not answer SSM (ConnectionLost'
+}
+
+@test "a throttled API is asked again" {
+  fault '{"throttle":3}'
+  run -0 remote shell echo through
+  assert_output through
+}
+
+@test "who may not send commands is told which permission is missing" {
+  AWS_ACCESS_KEY_ID=$SANDBOX_READER_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_READER_SECRET_ACCESS_KEY run -1 remote status
+  assert_output --partial 'use credentials that are allowed ssm:DescribeInstanceInformation'
+}
+
+@test "row 23: a command longer than 30 s is waited for, and its output shown" {
+  wait_for test -e "$BATS_FILE_TMPDIR/slow.code"
+  assert_equal "$(cat "$BATS_FILE_TMPDIR/slow.code")" 0
+  assert_equal "$(cat "$BATS_FILE_TMPDIR/slow.out")" invited
+}

@@ -51,7 +51,8 @@ function refusal({ headers }: IncomingMessage): Answer | undefined {
 function create(text: string): Answer {
   if (values.fault === 'forbidden') return failed(403, 'Resource not accessible by integration');
   const { success, data, error } = schema.safeParse(JSON.parse(text));
-  if (!success) return failed(422, `Invalid request.\n\n${error.issues.map((issue) => issue.message).join()}`);
+  if (!success)
+    return failed(422, `Invalid request.\n\n${error.issues.map((issue) => issue.message).join()}`);
   const request = data as Record<string, unknown>;
   const tag = String(request.tag_name);
   const exists = releases.has(tag);

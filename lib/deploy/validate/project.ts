@@ -1,0 +1,82 @@
+import type { Command } from '../../command.ts';
+import { type Compose, compose } from '../../compose.ts';
+import { EXIT, Failure, messageOf } from '../../failure.ts';
+import type { Host } from '../../host.ts';
+
+/** On everything that a validation makes; its value is the directory of the checkout. */
+export const LABEL = 'opsbook.validation';
+
+/** A volume or network of the resolved configuration. */
+export interface Named {
+  name: string;
+  external?: boolean;
+  labels?: Record<string, string>;
+}
+
+interface Service {
+  container_name?: string;
+  labels?: Record<string, string>;
+  volumes?: Array<{ type: string; source?: string; read_only?: boolean }>;
+}
+
+/** What `docker compose config --format json` tells, as far as it matters here. */
+export interface Configuration {
+  services: Record<string, Service>;
+  volumes?: Record<string, Named>;
+  networks?: Record<string, Named>;
+}
+
+/** The app of the checkout, as a project of a name of its own. */
+export interface Project {
+  readonly name: string;
+  /** The value of {@link LABEL}. */
+  readonly mark: string;
+  readonly configuration: Configuration;
+  readonly up: Command;
+  /** What `up` reads: the configuration, with the label on all that it makes. */
+  readonly marked: string;
+}
+
+/** Compose's name for the app while it is validated: never the one by which it runs. */
+export const projectName = (app: string): string => `${app.replaceAll('.', '-')}-validate`;
+
+/** @throws Failure when Compose does not accept the files */
+export async function readProject(host: Host, app: string, files: string | undefined): Promise<Project> {
+  const mark = process.cwd();
+  const name = projectName(app);
+  const { command }: Compose = compose(host, mark, { COMPOSE_FILE: files, COMPOSE_PROJECT_NAME: name });
+  let configuration: Configuration;
+  try {
+    configuration = JSON.parse(await host.run(command('config', '--format', 'json'))) as Configuration;
+  } catch (error) {
+    throw new Failure(`docker compose config: ${messageOf(error)}`, {
+      exit: EXIT.usage,
+      next: 'correct COMPOSE_FILE, or run it in the checkout',
+      cause: error,
+    });
+  }
+  return {
+    ...{ name, mark, configuration },
+    up: command('--file', '-', '--project-directory', mark, 'up', '--detach', '--build', '--quiet-pull'),
+    marked: JSON.stringify(withLabel(configuration, mark)),
+  };
+}
+
+function withLabel(configuration: Configuration, mark: string): Configuration {
+  // What is external is not made, and may have no label.
+  const labelled = <T extends { labels?: Record<string, string>; external?: boolean }>(
+    all: Record<string, T> = {},
+  ) =>
+    Object.fromEntries(
+      Object.entries(all).map(([key, one]) => [
+        key,
+        one.external ? one : { ...one, labels: { ...one.labels, [LABEL]: mark } },
+      ]),
+    );
+  return {
+    ...configuration,
+    services: labelled(configuration.services),
+    volumes: labelled(configuration.volumes),
+    networks: labelled(configuration.networks),
+  };
+}

@@ -1,0 +1,20 @@
+import { composeSettings } from '../../compose.ts';
+import { list, setting } from '../../settings.ts';
+import { healthSettings } from '../settings.ts';
+
+/** What is tried before a deployment, on the machine of whoever develops it. */
+export const validateSettings = {
+  COMPOSE_FILE: composeSettings.COMPOSE_FILE,
+  HEALTH_TIMEOUT: healthSettings.HEALTH_TIMEOUT,
+  VALIDATE_URLS: setting('VALIDATE_URLS', {
+    about: 'addresses that have to answer 200, and, in JSON, nothing unhealthy; separated by commas',
+    example: 'http://localhost:8000/health,http://localhost:8000/docs',
+    type: list(parseUrl),
+  }),
+};
+
+function parseUrl(raw: string): string {
+  if (!URL.canParse(raw) || !/^https?:\/\//.test(raw))
+    throw new Error('has an item that is not an http(s) URL');
+  return raw;
+}

@@ -1,0 +1,34 @@
+import { validateSettings } from '../../lib/deploy/validate/settings.ts';
+import { flag, script } from '../../lib/script.ts';
+
+await script(import.meta, {
+  does: 'Try the app of this checkout with Docker Compose: build, start, wait until healthy, ask its addresses',
+  step: 'Validate locally',
+  example: 'npx tsx scripts/deploy/validate-local.ts --env-file .env.local',
+  settings: validateSettings,
+  flags: {
+    cleanup: flag('--cleanup', 'remove what validations of this checkout started, and do nothing else'),
+  },
+  changes: true,
+  reports: true,
+  async run(context) {
+    const { settings, flags, host, report, dryRun, json } = context;
+    const { projectName, readProject } = await import('../../lib/deploy/validate/project.ts');
+    const { refuseOthers } = await import('../../lib/deploy/validate/others.ts');
+    const { cleanUp } = await import('../../lib/deploy/validate/cleanup.ts');
+    const lib = await import('../../lib/deploy/validate/validate.ts');
+
+    if (flags.cleanup) return cleanUp({ name: projectName(settings.APP), mark: process.cwd() }, context);
+    const project = await readProject(host, settings.APP, settings.COMPOSE_FILE);
+    await refuseOthers(host, project);
+    await lib.start(project, settings.HEALTH_TIMEOUT, context);
+    if (dryRun) return;
+    const findings = await report.step('check containers and addresses', () =>
+      lib.check(project, settings.VALIDATE_URLS, context),
+    );
+    report.summary(lib.describe(findings));
+    if (json) report.data(JSON.stringify({ project: project.name, findings }));
+    lib.refuseInvalid(findings, project);
+    report.info(`it goes on running; to remove it: npx tsx scripts/deploy/validate-local.ts --cleanup`);
+  },
+});

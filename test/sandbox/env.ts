@@ -104,6 +104,7 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
     ...keys('SANDBOX_SECRETS_WRITER', users['secrets-writer']),
   };
   values.SANDBOX_INSIDE_AWS_ENDPOINT_URL = world.aws.insideUrl;
+  if (world.aws.registry) values.SANDBOX_REGISTRY = world.aws.registry;
   if (world.engine.host) values.SANDBOX_DOCKER_HOST = world.engine.host;
   if (world.certificates) {
     values.SANDBOX_SITE_CONTAINER = world.certificates.hostContainer;

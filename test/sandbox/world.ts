@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { bloaty } from './apps/bloaty.ts';
 import { chitram } from './apps/chitram.ts';
 import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/compose-app.ts';
-import { awsUrl, ensureAws, insideUrl } from './cloud/aws.ts';
+import { awsUrl, ensureAws, insideUrl, registryName } from './cloud/aws.ts';
 import { describeHost, ensureHost, haltHost } from './hosts/host.ts';
 import {
   describeHosts,
@@ -12,6 +12,7 @@ import {
   hostImages,
   hostParts,
 } from './hosts/parts.ts';
+import { leadToRegistry, proxyToRegistry } from './hosts/registry.ts';
 import { ensureStore } from './hosts/store.ts';
 import { ensureImages, type ImageName } from './images/catalogue.ts';
 import { dockerConfig, ensureCompose } from './machine/compose.ts';
@@ -45,15 +46,14 @@ export const parts = [
   'postgres15',
   'certificates',
   ...hostParts,
-  'bare',
   'aws',
 ] as const;
 export type Part = (typeof parts)[number];
 
 export interface World extends HostsWorld {
   engine: Engine;
-  /** `insideUrl` is how hosts and their containers see it */
-  aws: { url: string; insideUrl: string; users: Record<string, Credentials> };
+  /** `insideUrl` is how hosts and their containers see it; `registry` begins the names of ECR's images */
+  aws: { url: string; insideUrl: string; registry: string | undefined; users: Record<string, Credentials> };
   /** servers outside the hosts, by major version */
   postgres: Partial<Record<Major, PostgresServer>>;
   /** DOCKER_CONFIG for this machine, when its docker has no Compose of its own */
@@ -95,7 +95,16 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
     withCertificates ? ensureCertificates(engine, images) : undefined,
     inTurn(servers, (major) => ensurePostgres(engine, images.get(postgresImage[major])!, major)),
   ]);
+  await leadHostsToRegistry(engine, withHosts);
   return describe(engine);
+}
+
+async function leadHostsToRegistry(engine: Engine, withApps: ComposeApp[]): Promise<void> {
+  const { fleet, instance, droplet } = await describeHosts(engine);
+  const containers = [...fleet, ...instance].map(({ container }) => container);
+  containers.push(...withApps.map(({ host }) => containerName(host.name)));
+  await Promise.all(containers.map((container) => leadToRegistry(engine, container)));
+  if (droplet) await proxyToRegistry(engine, droplet.container);
 }
 
 async function inTurn<T>(all: T[], run: (one: T) => Promise<void>): Promise<void> {
@@ -120,7 +129,12 @@ async function describe(engine: Engine): Promise<World> {
   }
   const world: World = {
     engine,
-    aws: { url: await awsUrl(engine), insideUrl, users: state.awsUsers ?? {} },
+    aws: {
+      url: await awsUrl(engine),
+      insideUrl,
+      registry: await registryName(engine).catch(() => undefined),
+      users: state.awsUsers ?? {},
+    },
     postgres,
     dockerConfig: await dockerConfig(engine),
     ...(await describeHosts(engine)),

@@ -12,6 +12,8 @@ import { network } from '../network.ts';
 import { step } from '../progress.ts';
 import { readState } from '../state.ts';
 import { answers, waitFor } from '../wait.ts';
+import { registryPort } from './front/ecr/address.ts';
+import { balancerPorts } from './front/elbv2/balance.ts';
 import { buckets, seed } from './seed.ts';
 
 export const region = 'eu-north-1';
@@ -30,6 +32,11 @@ export async function awsUrl(engine: Engine): Promise<string> {
   return `http://127.0.0.1:${await publishedPort(engine, name, port)}`;
 }
 
+/** ECR's registry as this machine's engine sees it, and as its hosts' engines do (hosts/registry.ts). */
+export async function registryName(engine: Engine): Promise<string> {
+  return `127.0.0.1:${await publishedPort(engine, name, registryPort)}`;
+}
+
 /** A running AWS with its buckets and users. */
 export async function ensureAws(engine: Engine, image: string): Promise<void> {
   if (await isRunning(engine, name, image)) {
@@ -38,7 +45,9 @@ export async function ensureAws(engine: Engine, image: string): Promise<void> {
   await step('starting AWS (moto and its front)', async () => {
     await removeContainer(engine, name); // its data was in its memory
     const argv = ['run', '--detach', '--name', name, '--hostname', 'aws', ...ourLabel];
-    argv.push('--network', network, '--publish', `127.0.0.1::${port}`);
+    argv.push('--network', network);
+    for (const open of [port, ...balancerPorts]) argv.push('--publish', `127.0.0.1::${open}`);
+    argv.push('--publish', `127.0.0.1::${registryPort}`, '--env', `SANDBOX_CONTAINER=${name}`);
     // Clients put the bucket into the host name unless told otherwise.
     const names = [domain, ...Object.values(buckets).map((bucket) => `${bucket}.${domain}`)];
     argv.push(...names.flatMap((alias) => ['--network-alias', alias]));

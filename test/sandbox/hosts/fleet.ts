@@ -41,7 +41,7 @@ export async function ensureInstances(
   await Promise.all(specs.map((spec) => ensureHost(engine, spec, image, store)));
 }
 
-/** Gives each of them its role's credentials; the users must exist. */
+/** Gives each of them its role's credentials; AWS must have its users. */
 export async function giveRoles(engine: Engine, specs: HostSpec[]): Promise<void> {
   const hosts = await describeInstances(engine, specs);
   await Promise.all(hosts.map(({ container }) => giveRole(engine, container)));

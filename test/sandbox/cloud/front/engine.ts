@@ -5,13 +5,22 @@ const socketPath = '/run/engine.sock';
 const version = 'v1.41';
 
 /** One call of the API of the engine that the sandbox's containers run on; the body of its answer is not read yet. */
-export function engine(method: string, path: string, body?: object | Buffer): Promise<IncomingMessage> {
+export function engine(
+  method: string,
+  path: string,
+  body?: object | Buffer,
+  registryAuth?: string,
+): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const isTar = Buffer.isBuffer(body);
     const payload = isTar ? body : body && Buffer.from(JSON.stringify(body));
-    const headers = payload
-      ? { 'Content-Type': isTar ? 'application/x-tar' : 'application/json', 'Content-Length': payload.length }
-      : {};
+    const headers = {
+      ...(payload && {
+        'Content-Type': isTar ? 'application/x-tar' : 'application/json',
+        'Content-Length': payload.length,
+      }),
+      ...(registryAuth && { 'X-Registry-Auth': registryAuth }),
+    };
     const call = httpRequest({ socketPath, method, path: `/${version}${path}`, headers, agent: false });
     call.on('error', reject);
     call.on('response', resolve);

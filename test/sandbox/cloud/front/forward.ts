@@ -25,36 +25,55 @@ export function forward(
   else request.pipe(onward);
 }
 
-export interface Refusal {
+/** An answer of moto, read whole. */
+export interface Said {
   status: number;
   contentType: string;
   body: Buffer;
+}
+
+/** The same request with more headers, answered to us and not to the caller. */
+export function ask(
+  request: IncomingMessage,
+  motoPort: number,
+  body: Buffer,
+  headers: string[] = [],
+): Promise<Said> {
+  return new Promise((resolve, reject) => {
+    const call = httpRequest({
+      ...{ host: '127.0.0.1', port: motoPort, method: request.method ?? 'POST', path: request.url ?? '/' },
+      headers: [...request.rawHeaders, ...headers],
+      setDefaultHeaders: false,
+    });
+    call.on('error', reject);
+    call.on('response', (answer) => {
+      const contentType = request.headers['content-type'] ?? 'text/plain';
+      answer
+        .toArray()
+        .then((chunks: Buffer[]) =>
+          resolve({ status: answer.statusCode ?? 500, contentType, body: Buffer.concat(chunks) }),
+        )
+        .catch(reject);
+    });
+    call.end(body);
+  });
+}
+
+/** Tells the caller what moto said. */
+export function relay(response: ServerResponse, { status, contentType, body }: Said): void {
+  response.writeHead(status, { 'Content-Type': contentType }).end(body);
 }
 
 /**
  * Asks moto's IAM whether the caller may: it checks the signature of this very request, then the caller's policies for
  * its action on each of `resources`. @returns what the caller is to be told, when he may not
  */
-export function refusal(
+export async function refusal(
   request: IncomingMessage,
   motoPort: number,
   body: Buffer,
   resources: string[],
-): Promise<Refusal | undefined> {
-  return new Promise((resolve, reject) => {
-    const ask = httpRequest({
-      ...{ host: '127.0.0.1', port: motoPort, method: request.method ?? 'POST', path: request.url ?? '/' },
-      headers: [...request.rawHeaders, 'X-Sandbox-Ask', JSON.stringify(resources)],
-      setDefaultHeaders: false,
-    });
-    ask.on('error', reject);
-    ask.on('response', async (answer) => {
-      const chunks: Buffer[] = await answer.toArray();
-      const said = Buffer.concat(chunks);
-      if (answer.statusCode === 200 && said.toString() === 'allowed') return resolve(undefined);
-      const contentType = request.headers['content-type'] ?? 'text/plain';
-      resolve({ status: answer.statusCode ?? 500, contentType, body: said });
-    });
-    ask.end(body);
-  });
+): Promise<Said | undefined> {
+  const said = await ask(request, motoPort, body, ['X-Sandbox-Ask', JSON.stringify(resources)]);
+  return said.status === 200 && said.body.toString() === 'allowed' ? undefined : said;
 }

@@ -1,7 +1,7 @@
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
 
-type Handle = (request: IncomingMessage, response: ServerResponse, motoPort: number) => void;
+type Handle = (request: IncomingMessage, response: ServerResponse, behind: number) => void;
 
 const HEAD_LIMIT = 64 << 10;
 
@@ -24,6 +24,13 @@ export function listen(port: number, motoPort: number, handle: Handle): void {
       http.emit('connection', socket);
     });
   }).listen(port, '0.0.0.0');
+}
+
+/** Listens for engines that push and pull: each request is given to `handle`. */
+export function listenPlainly(port: number, registry: number, handle: Handle): void {
+  const http = createHttpServer((request, response) => handle(request, response, registry));
+  http.requestTimeout = 0;
+  http.listen(port, '0.0.0.0');
 }
 
 /** Reads as far as the end of the first request's headers. */

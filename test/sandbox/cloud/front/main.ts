@@ -1,6 +1,9 @@
 /* The front of the sandbox's AWS: one process beside moto, in its container. */
-import { listen } from './listen.ts';
-import { route } from './route.ts';
 
-const [port = '5000', moto = '5001'] = process.argv.slice(2);
+import { registryPort } from './ecr/address.ts';
+import { listen, listenPlainly } from './listen.ts';
+import { route, routeRegistry } from './route.ts';
+
+const [port = '5000', moto = '5001', registry = '5002'] = process.argv.slice(2);
 listen(Number(port), Number(moto), route);
+listenPlainly(registryPort, Number(registry), routeRegistry);

@@ -1,15 +1,25 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { control } from './control.ts';
 import { ec2 } from './ec2.ts';
+import { gate } from './ecr/gate.ts';
+import { ecr } from './ecr.ts';
+import { ecs } from './ecs.ts';
+import { elbv2 } from './elbv2.ts';
 import { AwsError } from './errors.ts';
-import { forward, refusal } from './forward.ts';
+import { ask, forward, refusal, relay } from './forward.ts';
 import { answer, type Call, fail, read } from './protocol.ts';
 import type { Service } from './service.ts';
 import { ssm } from './ssm.ts';
 import { newState } from './state.ts';
 
 /** Services that the front answers calls of, by the name that requests are signed for. */
-const services: Record<string, Service> = { ec2, ssm };
+const services: Record<string, Service> = {
+  ec2,
+  ecr,
+  ecs,
+  elasticloadbalancing: elbv2,
+  ssm,
+};
 const state = newState();
 
 const signedFor = ({ headers }: IncomingMessage): string =>
@@ -29,6 +39,11 @@ export function route(request: IncomingMessage, response: ServerResponse, motoPo
   });
 }
 
+/** Answers an engine that pushes or pulls. */
+export function routeRegistry(request: IncomingMessage, response: ServerResponse, registry: number): void {
+  gate(request, response, registry, state);
+}
+
 async function serve(
   service: Service,
   request: IncomingMessage,
@@ -41,11 +56,16 @@ async function serve(
   if (!call || !operation) return forward(request, response, motoPort, body);
   try {
     service.before?.(call.name, state);
+    if ('amend' in operation) {
+      const said = await ask(request, motoPort, body);
+      if (said.status >= 300) relay(response, said);
+      else answer(service, call, response, await operation.amend(JSON.parse(said.body.toString()), state));
+      return;
+    }
     const resources = (await operation.resources?.(call.input, state)) ?? ['*'];
     const refused = await refusal(request, motoPort, body, resources);
-    if (refused) {
-      response.writeHead(refused.status, { 'Content-Type': refused.contentType }).end(refused.body);
-    } else answer(service, call, response, await operation.run(call.input, state));
+    if (refused) relay(response, refused);
+    else answer(service, call, response, await operation.run(call.input, state));
   } catch (error) {
     fail(service, response, known(error, call));
   }

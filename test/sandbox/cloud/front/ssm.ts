@@ -1,5 +1,6 @@
 import { AwsError } from './errors.ts';
-import type { Input, Service } from './service.ts';
+import { changed } from './faults.ts';
+import type { Service } from './service.ts';
 import { describeInstanceInformation } from './ssm/information.ts';
 import { cancelCommand, getCommandInvocation, listCommandInvocations, listCommands } from './ssm/list.ts';
 import { sendCommand } from './ssm/send.ts';
@@ -11,19 +12,6 @@ function throttle(operation: string, { ssm: { faults } }: State): void {
   if (!meant || faults.throttle === 0) return;
   faults.throttle -= 1;
   throw new AwsError('ThrottlingException', 'Rate exceeded');
-}
-
-/** @throws Error for a name that is no fault, or a value of another type */
-function set(change: Input, { ssm }: State): void {
-  const known: Record<string, unknown> = { ...noFaults() };
-  for (const [name, value] of Object.entries(change)) {
-    const like = known[name];
-    if (like === undefined || typeof like !== typeof value || Array.isArray(like) !== Array.isArray(value))
-      throw new Error(
-        `${name}: ${JSON.stringify(value)} cannot be set; there are ${Object.keys(known).join(', ')}`,
-      );
-  }
-  ssm.faults = { ...ssm.faults, ...(change as Partial<SsmFaults>) };
 }
 
 /** Run Command and its nodes; Parameter Store and the rest of SSM are moto's. */
@@ -40,7 +28,9 @@ export const ssm: Service = {
   },
   control: {
     get: ({ ssm }) => ssm.faults,
-    set,
+    set: (change, { ssm }) => {
+      ssm.faults = changed<SsmFaults>(ssm.faults, change);
+    },
     reset: ({ ssm }) => {
       ssm.faults = noFaults();
     },

@@ -42,7 +42,7 @@ YAML
 @test "Caddy's certificate is looked at, and that none is needed said" {
   run -0 opsbook check-certificate
   assert_line --regexp '✓  certificate .*none is needed: proxy is a Caddy, which gets and renews its own'
-  assert_line --regexp '✓  data .*/root/\.local/share/caddy is in site_data'
+  assert_line --regexp '✓  data .*/root/\.local/share/caddy is in bloaty_data'
   assert_line --regexp "✓  served by $DOMAIN .*(89|90) days left of 90 days"
 }
 

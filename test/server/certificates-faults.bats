@@ -83,9 +83,13 @@ teardown() {
 @test "an authority that refuses the name: its reason, in one line" {
   start_pebble 14200 "domainBlocklist=[\"$DOMAIN\"]"
   settings ACME_SERVER=https://pebble.sandbox:14200/dir
+  start_nginx
   run -1 --separate-stderr opsbook issue-certificate
   assert_error "certbot: Order included an identifier for which issuance is forbidden by policy: .*$DOMAIN"
   assert_clean
+  # An nginx that waited for the certificate waits again, as Docker lets it.
+  run -0 site_compose ps --all --format '{{.State}}'
+  refute_output --partial exited
 }
 
 @test "an authority that refuses every nonce: its reason, in one line" {

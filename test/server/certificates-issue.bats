@@ -6,6 +6,20 @@ load certificates
 
 setup_file() { certificates_up; }
 setup() { fresh_site; }
+@test "as the app's user, too: what has to be root's is done by sudo" {
+  on_site chown -R ec2-user "$SITE"
+  RUN_AS=ec2-user
+  start_nginx
+  run -0 --separate-stderr opsbook issue-certificate
+  assert_equal "$(in_file)" "$(on_the_wire)"
+  assert_clean
+  make_due
+  run -0 opsbook renew-certificates
+  assert_equal "$(in_file)" "$(on_the_wire)"
+  run -3 --separate-stderr opsbook check-certificate
+  assert_error 'nothing runs renew-certificates'
+}
+
 teardown() {
   end_front
   end_pebbles

@@ -3,7 +3,7 @@
 load ../helpers
 
 DOMAIN=bloaty-app.test
-SITE=/srv/site
+SITE=/opt/bloaty
 LIVE=/etc/letsencrypt/live/$DOMAIN
 RENEWAL=/etc/letsencrypt/renewal/$DOMAIN.conf
 ACME=https://pebble.sandbox:14000/dir
@@ -34,7 +34,7 @@ fresh_site() {
 
 settings() {
   { printf '%s\n' APP=bloaty "APP_DIR=$SITE" "DOMAIN=$DOMAIN" ACME_EMAIL=ops@example.org "ACME_SERVER=$ACME" "$@"; } |
-    on_site tee "$SITE/env" >/dev/null
+    on_site tee "$SITE/.env" >/dev/null
 }
 
 # The compose file; further volumes of nginx may be given, in place of the whole of certbot's directory and the webroot.
@@ -76,13 +76,13 @@ site_compose() { on_site docker compose --progress quiet --project-directory "$S
 start_nginx() { site_compose up --detach; }
 reload_nginx() { site_compose exec -T nginx nginx -s reload; }
 
-# Runs a script of the area on the host as root's cron would; MORE is added to its environment.
+# Runs a script of the area on the host as cron would, as RUN_AS; MORE is added to its environment.
 opsbook() {
   local step=$1
   shift
-  on_site env -i --chdir "$SITE" PATH="$REPO/node_modules/.bin:$SITE_PATH" HOME=/root \
+  on_site runuser -u "${RUN_AS-root}" -- env -i --chdir "$SITE" PATH="$REPO/node_modules/.bin:$SITE_PATH" HOME=/root \
     NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt "${MORE[@]}" \
-    "$NODE" --import "$TSX" "$REPO/scripts/server/$step.ts" --env-file "$SITE/env" "$@" </dev/null
+    "$NODE" --import "$TSX" "$REPO/scripts/server/$step.ts" --env-file "$SITE/.env" "$@" </dev/null
 }
 
 # The serial numbers of the certificate in the file, and of the one that is served.

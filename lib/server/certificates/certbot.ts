@@ -1,3 +1,4 @@
+import { text } from 'node:stream/consumers';
 import { type Command, CommandFailure } from '../../command.ts';
 import { EXIT, Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
@@ -41,12 +42,12 @@ export const renew: Command = certbot('renew', '--no-random-sleep-on-renew');
 
 /** @throws Failure when there is no certbot, or when it is too old for what is to be done with it */
 export async function checkCertbot(host: Host, needsReconfigure: boolean): Promise<void> {
-  const text = await runCertbot(host, { argv: ['certbot', '--version'], root: true });
-  const [, major = '0', minor = '0'] = /(\d+)\.(\d+)/.exec(text) ?? [];
+  const version = await runCertbot(host, { argv: ['certbot', '--version'], root: true });
+  const [, major = '0', minor = '0'] = /(\d+)\.(\d+)/.exec(version) ?? [];
   const [first, second] = RECONFIGURES;
   if (!needsReconfigure || Number(major) > first) return;
   if (Number(major) === first && Number(minor) >= second) return;
-  throw new Failure(`${text.trim()} cannot change how a certificate is renewed: that came with 2.3`, {
+  throw new Failure(`${version.trim()} cannot change how a certificate is renewed: that came with 2.3`, {
     next: 'install a newer certbot, or get the certificate anew: the same certonly with --force-renewal',
   });
 }
@@ -55,40 +56,37 @@ export async function checkCertbot(host: Host, needsReconfigure: boolean): Promi
 export async function runCertbot(host: Host, command: Command): Promise<string> {
   const running = host.start(command);
   running.stdin.end();
-  const heard: Buffer[] = [];
-  running.stdout.on('data', (chunk: Buffer) => heard.push(chunk));
-  const said = () => Buffer.concat(heard).toString('utf8');
-  try {
-    await running.done;
-    return said();
-  } catch (error) {
-    if (!(error instanceof CommandFailure)) throw error;
-    if (/command not found/.test(error.words))
-      throw new Failure('certbot: command not found', { next: 'install certbot on the host', cause: error });
-    if (error.code === null) throw error;
-    throw explained(`${said()}\n${error.stderr}`, error);
-  }
+  // What it prints is needed above all when it fails: there it gives the authority's reasons.
+  const [said, ended] = await Promise.allSettled([text(running.stdout), running.done]);
+  const output = said.status === 'fulfilled' ? said.value : '';
+  if (ended.status === 'fulfilled') return output;
+  const error: unknown = ended.reason;
+  if (!(error instanceof CommandFailure)) throw error;
+  if (/command not found/.test(error.words))
+    throw new Failure('certbot: command not found', { next: 'install certbot on the host', cause: error });
+  if (error.code === null) throw error;
+  throw explained(`${output}\n${error.stderr}`, error);
 }
 
 /** What certbot, or the authority through it, gives as the reason: on one line. */
-export function reasonOf(text: string): string {
-  const refusals = [...text.matchAll(/Domain:\s*(.+)\n\s*Type:\s*(.+)\n\s*Detail:\s*(.+)/g)];
+export function reasonOf(output: string): string {
+  const refusals = [...output.matchAll(/Domain:\s*(.+)\n\s*Type:\s*(.+)\n\s*Detail:\s*(.+)/g)];
   if (refusals.length > 0)
     return refusals.map(([, name, type, detail]) => `${name}: ${detail} (${type})`).join('; ');
-  const renewals = [...text.matchAll(/Failed to renew certificate (\S+) with error: (.+)/g)];
+  const renewals = [...output.matchAll(/Failed to renew certificate (\S+) with error: (.+)/g)];
   if (renewals.length > 0) return renewals.map(([, name, reason]) => `${name}: ${reason}`).join('; ');
-  const [, unexpected] = /An unexpected error occurred:\s*\n(.+)/.exec(text) ?? [];
+  const [, unexpected] = /An unexpected error occurred:\s*\n(.+)/.exec(output) ?? [];
   if (unexpected) return unexpected.trim();
   const noise = /^(Saving debug log|Ask for help|Some challenges|- - -|\s*$)/;
-  const lines = text.split('\n').filter((line) => !noise.test(line));
+  const lines = output.split('\n').filter((line) => !noise.test(line));
   return lines.at(-1)?.trim() ?? 'it says no more';
 }
 
 const LOG = '/var/log/letsencrypt/letsencrypt.log';
 
-function explained(text: string, cause: CommandFailure): Failure {
-  const reason = reasonOf(text);
-  if (/another instance of certbot/i.test(text))
+function explained(output: string, cause: CommandFailure): Failure {
+  const reason = reasonOf(output);
+  if (/another instance of certbot/i.test(output))
     return new Failure('another certbot runs on this host', {
       exit: EXIT.locked,
       next: 'try again shortly',

@@ -61,7 +61,10 @@ async function carryOut(
     report.info(plan.kind === 'issue' ? `+ certificate for ${names}` : `~ renewal of ${names}`);
 }
 
-/** Answers on port 80 while the proxy cannot, be it that it waits for this very certificate. */
+/**
+ * Answers on port 80 while the proxy cannot, be it that it waits for this very certificate.
+ * @returns what leaves the host as it was: nobody on the port, and Docker trying to start the proxy
+ */
 async function standIn(
   { settings, host, change, defer }: IssueContext,
   { app }: Site,
@@ -69,12 +72,21 @@ async function standIn(
 ): Promise<(() => Promise<void>) | undefined> {
   const { ACME_WEBROOT: webroot, PROXY_SERVICE: service } = settings;
   // One that is restarted again and again takes the port for a moment each time.
-  const stop: Command[] = proxy ? [app.command('stop', service)] : [];
+  const stop: Command[] = proxy?.wanted ? [app.command('stop', service)] : [];
   return change(`serve ${webroot} until ${service} runs`, [...stop, webserver(webroot)], async () => {
+    let before = true;
+    const restart = async () => {
+      if (proxy?.wanted && before) await host.uninterrupted.run(app.command('start', service));
+      before = false;
+    };
+    defer(restart);
     for (const command of stop) await host.run(command);
     const end = await serveWebroot(host, webroot);
     defer(end);
-    return end;
+    return async () => {
+      await end();
+      await restart();
+    };
   });
 }
 

@@ -23,6 +23,8 @@ interface Inspected {
 /** The container that serves the certificate. */
 export interface WebProxy {
   kind: 'nginx' | 'caddy';
+  /** Docker runs it, or tries to again and again. */
+  wanted: boolean;
   /** It runs, and not only until it finds again that it cannot. */
   steady: boolean;
   mounts: Mount[];
@@ -54,6 +56,7 @@ export function proxyOf(
   const env = new Map((Config.Env ?? []).map((line) => line.split('=', 2) as [string, string]));
   return {
     kind: program.endsWith('caddy') ? 'caddy' : 'nginx',
+    wanted: State.Running || State.Restarting,
     steady: State.Running && !State.Restarting && !(RestartCount > 0 && fresh),
     mounts: Mounts,
     dataDirectory: `${env.get('XDG_DATA_HOME') ?? `${env.get('HOME') ?? '/root'}/.local/share`}/caddy`,

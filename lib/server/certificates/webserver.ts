@@ -1,11 +1,22 @@
-import type { Command } from '../../command.ts';
-import { CommandFailure } from '../../command.ts';
+import { type Command, CommandFailure } from '../../command.ts';
 import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 
-/** certbot itself is Python, so that it is there. */
+/**
+ * Starts a web server in a session of its own, and prints its process when it has the port. It ends by itself after
+ * ten minutes, should nobody be left to end it. certbot is Python, so that there is one.
+ */
+const SERVE = `log=$(mktemp)
+setsid timeout 600 python3 -u -m http.server 80 --directory "$1" </dev/null >"$log" 2>&1 &
+until grep -q Serving "$log"; do
+  kill -0 $! 2>/dev/null || { cat "$log" >&2; rm "$log"; exit 1; }
+  sleep 0.1
+done
+rm "$log"
+echo $!`;
+
 export const webserver = (webroot: string): Command => ({
-  argv: ['python3', '-u', '-m', 'http.server', '80', '--directory', webroot],
+  argv: ['sh', '-c', SERVE, 'serve', webroot],
   root: true,
 });
 
@@ -16,14 +27,10 @@ export const webserver = (webroot: string): Command => ({
  * @returns what ends it @throws Failure when something else has the port
  */
 export async function serveWebroot(host: Host, webroot: string): Promise<() => Promise<void>> {
-  const running = host.start(webserver(webroot));
-  running.stdin.end();
-  const ready = new Promise<void>((resolve) => running.stdout.once('data', () => resolve()));
-  await Promise.race([ready, running.done.catch((error: unknown) => Promise.reject(taken(error)))]);
-  return async () => {
-    running.kill();
-    await running.done.catch(() => {});
-  };
+  const server = await host.run(webserver(webroot)).catch((error: unknown) => Promise.reject(taken(error)));
+  // One that has ended by itself is no failure.
+  const end = ['sh', '-c', 'kill "$1" 2>/dev/null || true', 'end', server.trim()] as const;
+  return async () => void (await host.uninterrupted.run({ argv: end, root: true }));
 }
 
 function taken(error: unknown): unknown {

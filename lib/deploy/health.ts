@@ -60,39 +60,36 @@ export async function awaitAnswers(
   }
 }
 
+/** Answers that do not change by themselves: a login, a wrong path. */
+const NEVER_GOOD = [401, 403, 404, 405];
+
 /**
  * Looks at the app as it is before anything is changed. An app that is down may be deployed; an address that can
  * never answer 200 may not.
  * @returns the version that answers, if one does, and what is wrong with it now, if something is
  * @throws Failure for an address that redirects, is not found, or tells no version
  */
-export async function lookBefore(
-  urls: Urls,
-  signal: AbortSignal,
-): Promise<{ version?: string; warning?: string }> {
+export async function lookBefore(urls: Urls, signal: AbortSignal): Promise<{ version?: string; warning?: string }> {
   const { HEALTH_URL, VERSION_URL } = urls;
-  const named = { HEALTH_URL, VERSION_URL };
-  for (const [name, url] of Object.entries(named)) {
-    if (!url) continue;
-    const answer = await ask(url, signal);
-    const ill = illness(url, answer);
-    const never = answer.location !== undefined || [401, 403, 404, 405].includes(answer.status ?? 0);
-    if (ill && never)
-      throw new Failure(`${name}: ${ill}`, {
-        next: answer.location
-          ? `set ${name} to where it leads`
-          : `set ${name} to what answers 200 without a login`,
-      });
-    if (ill) return { warning: `the app is not healthy now: ${ill}` };
-    if (name === 'HEALTH_URL') continue;
-    const [version] = versionsIn(answer.text);
-    if (version !== undefined) return { version };
-    throw new Failure(
-      `VERSION_URL: ${url} answers no version: neither JSON with version or commit, nor a bare one`,
-      {
-        next: 'set VERSION_URL to what answers with the version',
-      },
-    );
-  }
-  return {};
+  const ill = HEALTH_URL && (await seen('HEALTH_URL', HEALTH_URL, signal)).warning;
+  if (ill) return { warning: ill };
+  if (!VERSION_URL) return {};
+  const { text, warning } = await seen('VERSION_URL', VERSION_URL, signal);
+  if (warning) return { warning };
+  const [version] = versionsIn(text);
+  if (version !== undefined) return { version };
+  throw new Failure(`VERSION_URL: ${VERSION_URL} answers no version: neither JSON with version or commit, nor a bare one`, {
+    next: 'set VERSION_URL to what answers with the version',
+  });
+}
+
+async function seen(name: string, url: string, signal: AbortSignal): Promise<{ text: string; warning?: string }> {
+  const answer = await ask(url, signal);
+  const ill = illness(url, answer);
+  if (!ill) return { text: answer.text };
+  if (answer.location !== undefined)
+    throw new Failure(`${name}: ${ill}`, { next: `set ${name} to where it leads` });
+  if (NEVER_GOOD.includes(answer.status ?? 0))
+    throw new Failure(`${name}: ${ill}`, { next: `set ${name} to what answers 200 without a login` });
+  return { text: '', warning: `the app is not healthy now: ${ill}` };
 }

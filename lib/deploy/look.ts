@@ -52,6 +52,6 @@ export async function look(
 
 /** What would change, as a table. */
 export function describeChanges({ prospect: { version, changes }, before }: Seen): string {
-  const rows = changes.map(({ service, now, then }) => [service, now, now === then ? '(unchanged)' : then]);
+  const rows = changes.map(({ service, now, next }) => [service, now, now === next ? '(unchanged)' : next]);
   return `${before?.version ?? 'nothing that is whole'} → ${version}\n${table([['service', 'runs now', 'will run'], ...rows])}`;
 }

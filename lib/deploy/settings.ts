@@ -39,6 +39,11 @@ export const deploySettings = {
     example: 'web',
     type: list((name) => name),
   }),
+  DRAIN_COMMAND: optionalSetting('DRAIN_COMMAND', {
+    about: 'what an old container runs before it is stopped, for proxies that go by its health check (Traefik)',
+    example: 'touch /tmp/drain && sleep 10',
+    type: (z) => z.string(),
+  }),
 };
 
 export type DeploySettings = Values<typeof deploySettings>;

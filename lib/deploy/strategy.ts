@@ -29,7 +29,7 @@ export interface Prospect {
   readonly version: string;
   readonly commit?: string;
   /** What runs in each service now, and what will: images, or how they will be made. */
-  readonly changes: ReadonlyArray<{ service: string; now: string; then: string }>;
+  readonly changes: ReadonlyArray<{ service: string; now: string; next: string }>;
   /** Brings what is needed to the host; nothing that runs notices. */
   obtain(step: Step): Promise<Release>;
   /** What each step is going to do, as a dry run prints it. */

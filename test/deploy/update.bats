@@ -8,18 +8,13 @@ setup_file() { app_up nginx; }
 teardown_file() { app_down; }
 teardown() { end_started; }
 
-# Back to 1.0.0, with nothing remembered.
-setup() {
-  rm -rf "$APP_DIR/.opsbook"
-  printf "IMAGE='%s'\n" "$IMAGE" >"$APP_DIR/.env"
-  [ "$(running)" = "web $IMAGE:1.0.0 worker $IMAGE:1.0.0" ] || compose up --detach --wait >/dev/null 2>&1
-}
+setup() { app_reset; }
 
 @test "a version is switched to, seen to answer, and recorded with what ran before" {
   image 2.0.0
   run -0 --separate-stderr opsbook update-deployment 2.0.0
   assert_runs 2.0.0
-  assert_equal "$(records did version from verified)" "found 1.0.0  true
+  assert_equal "$(records did version from verified)" "found 1.0.0 - true
 update 2.0.0 1.0.0 true"
 }
 
@@ -40,7 +35,7 @@ update 2.0.0 1.0.0 true"
   [[ $stderr == *"no such table: meals"* ]] || fail "$stderr"
   [[ $stderr == *"error: 3.0.0 failed and 1.0.0 runs again: "*crashed* ]] || fail "$stderr"
   assert_runs 1.0.0
-  assert_equal "$(records version verified returnedTo)" "1.0.0 true 
+  assert_equal "$(records version verified returnedTo)" "1.0.0 true -
 3.0.0 false 1.0.0"
 }
 

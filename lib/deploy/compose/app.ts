@@ -3,7 +3,7 @@ import { EXIT, Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import { type ImageReference, imageText, parseImage } from '../image-reference.ts';
 import type { DeploySettings } from '../settings.ts';
-import { type StateFile, stateFiles } from './files.ts';
+import { stateFiles } from './files.ts';
 
 /** Where Compose looks, in its own order, when it is told no file; an override of the same kind is added. */
 const DEFAULT_FILES = ['compose', 'docker-compose'].flatMap((name) => [
@@ -24,11 +24,9 @@ export interface Service {
   network_mode?: string;
   scale?: number;
   deploy?: { replicas?: number };
-  restart?: string;
-  profiles?: string[];
 }
 
-interface Model {
+export interface Model {
   name: string;
   services: Record<string, Service>;
 }
@@ -129,5 +127,3 @@ export function servicesOf(model: Model, images: readonly ImageReference[]): Map
 }
 
 export const replicas = ({ scale, deploy }: Service): number => scale ?? deploy?.replicas ?? 1;
-
-export type { Model, StateFile };

@@ -1,6 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Failure } from '../../failure.ts';
-import { count, duration } from '../../format.ts';
 import type { Host } from '../../host.ts';
 import type { ComposeApp } from './app.ts';
 
@@ -75,76 +72,6 @@ function container({ Id, Name, Image, RestartCount, State, Config, HostConfig }:
   };
 }
 
-/** So often may a container crash while it starts, as one does that waits for its database by failing. */
-const CRASHES = 3;
-const POLL_MS = 200;
-
-/** A one-shot that did its work. */
-const isDone = ({ status, exitCode, restartPolicy }: Container) =>
-  status === 'exited' && exitCode === 0 && /^(no|on-failure|)$/.test(restartPolicy);
-
-/** What is wrong with a container beyond hope, if something is. */
-function verdict({ name, status, exitCode, restarts, health }: Container): string | undefined {
-  if (health?.status === 'unhealthy' && restarts > 0)
-    return `${name} crashed ${count(restarts, 'time')}, and is unhealthy`;
-  if (health?.status === 'unhealthy')
-    return `${name} is unhealthy${health.said ? `: ${firstLine(health.said)}` : ''}`;
-  if (restarts >= CRASHES) return `${name} crashed ${restarts} times, with exit code ${exitCode}`;
-  if (status === 'exited' || status === 'dead') return `${name} ended with exit code ${exitCode}`;
-  return undefined;
-}
-
-const firstLine = (text: string) => text.split('\n')[0] ?? '';
-
-interface Patience {
-  /** How long they may take until all are healthy, in milliseconds. */
-  timeoutMs: number;
-  /** For how long all have to stay so. */
-  healthyForMs: number;
-  signal: AbortSignal;
-  note?: ((text: string) => void) | undefined;
-}
-
-/**
- * Waits until containers are healthy, by their own health check, and have stayed so for some time.
- * @throws Failure that names the one that is not, as soon as that is certain
- */
-export async function awaitHealthy(host: Host, ids: readonly string[], patience: Patience): Promise<void> {
-  const { timeoutMs, healthyForMs, signal } = patience;
-  const started = Date.now();
-  let since: number | undefined;
-  let crashes = 0;
-  for (;;) {
-    const all = await inspect(host, ids);
-    const now = Date.now();
-    const lost = ids.length - all.length;
-    if (lost > 0) throw new Failure(`${lost} of ${ids.length} new containers were removed by somebody else`);
-    const waiting = all.filter((one) => !isDone(one) && (one.health?.status ?? 'healthy') !== 'healthy');
-    const wrong = all
-      .filter((one) => !isDone(one))
-      .map(verdict)
-      .find(Boolean);
-    const restarts = all.reduce((sum, one) => sum + one.restarts, 0);
-    if (since !== undefined && (wrong || restarts > crashes))
-      throw new Failure(
-        `${wrong ?? 'a new container restarted'}, after it had been healthy for ${duration(now - since)}`,
-      );
-    if (wrong) throw new Failure(wrong);
-    const unstarted = all.filter((one) => !isDone(one) && one.status !== 'running');
-    if (waiting.length === 0 && unstarted.length === 0) {
-      if (since === undefined) [since, crashes] = [now, restarts];
-      if (now - since >= healthyForMs) return;
-    } else if (since === undefined && now - started > timeoutMs) {
-      const last = [...waiting, ...unstarted][0];
-      const said = last?.health?.said ? `, its health check says: ${firstLine(last.health.said)}` : '';
-      throw new Failure(
-        `${last?.name} was not healthy within HEALTH_TIMEOUT (${duration(timeoutMs)})${said}`,
-      );
-    }
-    await sleep(POLL_MS, undefined, { signal });
-  }
-}
-
 /** The end of what a container wrote, and what its health check said. */
 export async function lastLines(
   host: Host,
@@ -158,6 +85,6 @@ export async function lastLines(
       .trimEnd()
       .split('\n')
       .map((line) => `  ${line}`),
-    ...(health?.said ? [`its health check said: ${firstLine(health.said)}`] : []),
+    ...(health?.said ? [`its health check said: ${health.said.split('\n')[0]}`] : []),
   ];
 }

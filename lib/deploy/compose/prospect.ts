@@ -70,7 +70,7 @@ function prospect(
   const changes = [...found].map(([service, { reference }]) => ({
     service,
     now: [...new Set((running.get(service) ?? []).map(({ image }) => image))].join(', ') || 'nothing',
-    then: reference,
+    next: reference,
   }));
   const images = [...new Map([...found.values()].map((one) => [one.reference, one])).values()];
   const old = (service: string) => (running.get(service) ?? []).map(({ name }) => name);

@@ -20,12 +20,8 @@ export async function composeStrategy(
   await refuseNoDocker(host);
   const app = await composeApp(host, settings);
   const { files } = app;
-  const rollout = settings.ROLLOUT_SERVICES ?? [];
-  const patience = {
-    timeoutMs: settings.HEALTH_TIMEOUT * 1000,
-    healthyForMs: settings.HEALTHY_FOR * 1000,
-    signal,
-  };
+  const { HEALTH_TIMEOUT, HEALTHY_FOR, ROLLOUT_SERVICES: rollout = [], DRAIN_COMMAND: drain } = settings;
+  const patience = { timeoutMs: HEALTH_TIMEOUT * 1000, healthyForMs: HEALTHY_FOR * 1000, signal };
   const records = async () => parseRecords(await files.read('deployments.jsonl'));
   const model = async () => app.model((await files.read('deployed.yml')) === '' ? 'none' : 'deployed.yml');
   const containers = async () => appContainers(app, await model(), settings.IMAGE);
@@ -51,7 +47,7 @@ export async function composeStrategy(
         JSON.stringify({ version: release.version, at: new Date().toISOString(), who }),
       );
       await pinWhatRuns(await running());
-      await switchTo(app, release, rollout, patience, step);
+      await switchTo(app, release, { rollout, patience, drain }, step);
       if (!(await isPinned(app))) await pin(app);
     },
     async postmortem(release) {

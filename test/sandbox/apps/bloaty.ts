@@ -10,6 +10,8 @@ export const bloaty: ComposeApp = {
     'sandbox/redis:8': 'redis',
     'sandbox/web:1.0.0': 'web',
     'sandbox/nginx:1.26': 'nginx',
+    // for deployments of other apps to the same host
+    'sandbox/caddy:2.6': 'caddy',
   },
   directories: ['uploads'],
   files: ['docker-compose.yml', 'nginx.conf'],

@@ -44,6 +44,7 @@ export async function acquire(host: Host, path: string, script: string, now = ne
     pid: process.pid,
     started: now.toISOString(),
   };
+  if (host.target.startsWith('ssm:')) return acquireLease(host, path, owner, now);
   const holder = host.start({
     argv: [
       ...(['flock', '--nonblock', '--conflict-exit-code', String(CONFLICT), '--no-fork', path] as const),
@@ -62,6 +63,16 @@ export async function acquire(host: Host, path: string, script: string, now = ne
       await holder.done;
     },
   };
+}
+
+async function acquireLease(host: Host, path: string, owner: Owner, now: Date): Promise<Lock> {
+  const { takeLease } = await import('./lease.ts');
+  try {
+    const { left, release } = await takeLease(host, path, JSON.stringify(owner), CONFLICT);
+    return { inherited: parseOwner(left), release };
+  } catch (error) {
+    throw await refusal(host, path, error as Error, now);
+  }
 }
 
 function parseOwner(text: string): Owner | undefined {

@@ -8,7 +8,8 @@ export type Target =
   | { kind: 'ssm'; tag: string; value: string }
   | { kind: 'ecs'; cluster: string; service: string };
 
-const SSH = /^ssh:\/\/(?:([\w.-]+)@)?([\w.-]+|\[[\da-f:]+\])(?::(\d{1,5}))?\/?$/i;
+/** Neither part may begin with a dash: ssh would take it for an option. */
+const SSH = /^ssh:\/\/(?:(\w[\w.-]*)@)?(\w[\w.-]*|\[[\da-f:]+\])(?::(\d{1,5}))?\/?$/i;
 const SSM_INSTANCE = /^ssm:\/\/((?:i|mi)-[\da-f]{8,17})$/;
 const SSM_TAG = /^ssm:\/\/tag:([^=]{1,128})=(.{1,256})$/;
 const ECS = /^ecs:\/\/([\w-]+)\/([\w-]+)$/;

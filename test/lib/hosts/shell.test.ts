@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import type { Command } from '../../../lib/command.ts';
+import { secretsOf, shellText } from '../../../lib/hosts/shell.ts';
+import { Secret } from '../../../lib/secret.ts';
+
+const awkward = ['a  b', "o'brien", '"q"', '$HOME', '`id`', '\\', '*', '', '-n', 'new\nline', '#x', '~', 'ü'];
+
+/** What a POSIX shell makes of a command's text. */
+const said = (command: Command) => execFileSync('sh', ['-c', shellText(command)], { encoding: 'utf8' });
+
+test('every word reaches the command as it is', () => {
+  const command: Command = { argv: ['printf', '%s\\0', ...awkward] };
+  assert.deepEqual(said(command).split('\0').slice(0, -1), awkward);
+});
+
+test('a variable has its value, whatever is in it, and the folder is the one told', () => {
+  for (const value of awkward)
+    assert.equal(said({ argv: ['sh', '-c', 'printf %s "$V"'], env: { V: value } }), value);
+  assert.equal(said({ argv: ['pwd'], cwd: '/usr/share' }), '/usr/share\n');
+});
+
+test('a secret variable is not in the text', () => {
+  const command: Command = { argv: ['true'], env: { OPEN: 'seen', HIDDEN: new Secret('swordfish') } };
+  assert.match(shellText(command), /OPEN=seen/);
+  assert.doesNotMatch(shellText(command), /swordfish|HIDDEN/);
+  assert.deepEqual(
+    secretsOf(command).map(([name]) => name),
+    ['HIDDEN'],
+  );
+});
+
+test('a folder that is not there is named', () => {
+  assert.throws(() => said({ argv: ['pwd'], cwd: "/no'where" }), /\/no'where is not there to run it in/);
+});

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { compose } from '../../../lib/compose.ts';
+import { localHost } from '../../../lib/hosts/local.ts';
+import { commandOf } from '../../../lib/server/remote/verbs.ts';
+
+const app = compose(localHost(), '/opt/app', {} as never);
+const named = { own: { 'create-invite': 'app invite', 'create-user': 'app user' }, migrate: 'app migrate' };
+
+const argvOf = (verb: string, words: string[], rest: Record<string, unknown> = {}) =>
+  commandOf({ verb, words, service: 'web', ...rest }, app, named)
+    .argv.slice(2)
+    .join(' ');
+
+const inApp = 'exec -T web';
+const logs = '--ansi never logs --no-color --timestamps --tail';
+
+const table: Array<[string, string[], string, Record<string, unknown>?]> = [
+  ['logs', [], `${logs} 100`],
+  ['logs', ['web', 'db'], `${logs} 5 web db`, { tail: 5 }],
+  ['logs', [], `${logs} all --since 1h --follow`, { since: '1h', follow: true }],
+  ['restart', ['web'], 'restart web'],
+  ['status', [], 'ps --all --format json'],
+  ['exec', ['ls', '-l', 'a b'], `${inApp} ls -l a b`],
+  ['exec', ['ls -l | wc'], `${inApp} sh -c ls -l | wc`],
+  ['migrate', [], `${inApp} sh -c app migrate "$@" sh`],
+  ['create-invite', [], `${inApp} sh -c app invite "$@" sh`],
+  ['create-user', ["o'b@x.org"], `${inApp} sh -c app user "$@" sh o'b@x.org`],
+];
+
+for (const [verb, words, argv, rest] of table)
+  test(`remote ${verb} ${words.join(' ')}: ${argv}`, () => assert.equal(argvOf(verb, words, rest), argv));
+
+test('shell runs on the host as root: a line by a shell, words as they are', () => {
+  assert.deepEqual(commandOf({ verb: 'shell', words: ['df -h | tail'], service: 'web' }, app, named), {
+    argv: ['sh', '-c', 'df -h | tail'],
+    root: true,
+  });
+  assert.deepEqual(commandOf({ verb: 'shell', words: ['df', '-h'], service: 'web' }, app, named).argv, [
+    'df',
+    '-h',
+  ]);
+});
+
+test('what is not set says what to set', () => {
+  assert.throws(() => argvOf('flush-cache', []), { message: 'REMOTE_FLUSH_CACHE is not set', exit: 2 });
+  assert.throws(() => argvOf('exec', []), { message: 'exec needs a command', exit: 2 });
+});

@@ -84,6 +84,7 @@ function makeContext(
     settings: settings as Context['settings'],
     flags: flags as Context['flags'],
     operands: line.operands,
+    envFiles: line.envFile ?? [],
     report,
     host,
     hosts: [host],

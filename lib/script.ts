@@ -34,6 +34,8 @@ type FlagValues<F extends Flags> = { [K in keyof F]: F[K] extends Flag<infer T> 
 
 /** What one script is: this is all that a script file states, apart from its steps. */
 export interface Definition<S extends Settings, F extends Flags> {
+  /** How it is called, where another area has a script of the same file name. */
+  name?: string;
   /** What it does, in one line. */
   does: string;
   /** Where it stands in `docs/runbook.md`. */
@@ -63,6 +65,8 @@ export interface Context<S extends Settings = Settings, F extends Flags = Flags>
   settings: Values<S> & Values<typeof appSettings>;
   flags: FlagValues<F>;
   operands: string[];
+  /** The files that `--env-file` names, for a script that starts another. */
+  envFiles: readonly string[];
   report: Report;
   /** This machine, or that of TARGET where the settings have it. */
   host: Host;
@@ -107,7 +111,7 @@ export async function script<S extends Settings, F extends Flags = Record<never,
   meta: ImportMeta,
   definition: Definition<S, F>,
 ): Promise<void> {
-  const name = basename(meta.filename, '.ts');
+  const name = definition.name ?? basename(meta.filename, '.ts');
   if (hear) return hear(name, definition as unknown as Definition<Settings, Flags>);
   const [major = 0] = process.versions.node.split('.').map(Number);
   if (major < 24) {

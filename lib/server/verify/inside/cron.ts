@@ -1,0 +1,112 @@
+import { duration } from '../../../format.ts';
+import { redact } from '../redact.ts';
+import { ok, problem, type Row } from '../row.ts';
+import { lastDue } from './schedule.ts';
+
+/** A file of /etc/cron.d, and the log that its entry writes. */
+interface CronFile {
+  path: string;
+  owner: string;
+  mode: string;
+  changed: number;
+  entry?: { schedule: string; command: string };
+  log?: { path: string; changed: number; size: number; last: string };
+}
+
+/** A run that is this late by now is not just a long one: it never began. */
+const LATE_MS = 2 * 3_600_000;
+
+const SECOND_MS = 1000;
+const ENTRY = /^(@\w+|(?:[\w*/,-]+\s+){4}[\w*/,-]+)\s+[\w-]+\s+(\S.*)$/;
+
+/** What each kind of line tells of the file that is read, by the line's first letter. */
+const KINDS: Readonly<Record<string, (rest: string, file: CronFile) => void>> = {
+  C(rest, file) {
+    const [, schedule, command = ''] = ENTRY.exec(rest) ?? [];
+    if (schedule !== undefined) file.entry = { schedule, command };
+  },
+  L(rest, file) {
+    const [, changed = '', size = '', path = ''] = /^(\d+) (\d+) (.*)$/.exec(rest) ?? [];
+    file.log = { path, changed: Number(changed) * SECOND_MS, size: Number(size), last: '' };
+  },
+  T(rest, file) {
+    if (file.log) file.log.last = rest;
+  },
+};
+
+function parseFile(rest: string): CronFile {
+  const [, owner = '', mode = '', changed = '', path = ''] = /^(\S+) (\d+) (\d+) (.*)$/.exec(rest) ?? [];
+  return { path, owner, mode, changed: Number(changed) * SECOND_MS };
+}
+
+/** What the look at cron wrote: a line for the zone, then for each file what stat says, its lines, and its log. */
+export function parseCron(text: string): { zoneMs: number; files: CronFile[] } {
+  const files: CronFile[] = [];
+  let zoneMs = 0;
+  for (const line of text.split('\n')) {
+    const [kind = '', rest] = [line[0], line.slice(1)];
+    const file = files.at(-1);
+    if (kind === 'Z') zoneMs = zoneOf(rest);
+    else if (kind === 'F') files.push(parseFile(rest));
+    else if (file) KINDS[kind]?.(rest, file);
+  }
+  return { zoneMs, files };
+}
+
+function zoneOf(offset: string): number {
+  const [, sign, hours, minutes] = /^([+-])(\d\d)(\d\d)$/.exec(offset) ?? [];
+  return (sign === '-' ? -1 : 1) * (Number(hours ?? 0) * 60 + Number(minutes ?? 0)) * 60_000;
+}
+
+const EXPECTED = "root's, and its last run was in time and went well";
+
+/**
+ * Whether the entries of an app are there, are obeyed, ran when they were due, and ended well.
+ * @param jobs those that the settings schedule, such as `backup`
+ */
+export function cronRows(text: string, app: string, jobs: readonly string[], now: Date): Row[] {
+  const { zoneMs, files } = parseCron(text);
+  const prefix = `/etc/cron.d/${app.replaceAll('.', '-')}-`;
+  const missing = jobs
+    .map((job) => `${prefix}${job}`)
+    .filter((path) => !files.some((file) => file.path === path))
+    .map((path) =>
+      problem('cron', `${path} is not there`, EXPECTED, 'run the set-up: setup-ec2 or setup-droplet'),
+    );
+  return [...missing, ...files.map((file) => fileRow(file, file.path.slice(prefix.length), zoneMs, now))];
+}
+
+function fileRow(file: CronFile, job: string, zoneMs: number, now: Date): Row {
+  const bad = (found: string, todo: string) => problem('cron', `${job}: ${found}`, EXPECTED, todo);
+  const { path, owner, mode, entry, log } = file;
+  // cron passes over such a file, and says so to nobody.
+  if (owner !== 'root') return bad(`${path} is ${owner}'s: cron does not obey it`, `chown root:root ${path}`);
+  if (/[2367]$|[2367].$/.test(mode))
+    return bad(`others may write ${path} (${mode}): cron does not obey it`, `chmod 644 ${path}`);
+  if (!entry) return bad(`${path} has no entry`, 'run the set-up again');
+  const due = lastDue(entry.schedule, now.getTime() - LATE_MS, zoneMs);
+  const ran = log && log.size > 0 ? log.changed : undefined;
+  if (due !== undefined && due > file.changed && (ran === undefined || ran < due)) {
+    const since = ran === undefined ? 'it never ran' : `it last ran ${duration(now.getTime() - ran)} ago`;
+    return bad(
+      `${since}, due ${ago(due, now)} (${entry.schedule})`,
+      'see whether cron runs, and may write its log',
+    );
+  }
+  // Of itself it would say for ever that its last run found a problem.
+  if (ran !== undefined && job !== 'verify' && endedBadly(log?.last ?? ''))
+    return {
+      ...bad(`its last run failed, ${ago(ran, now)}`, `read ${log?.path}`),
+      lines: [redact(log?.last ?? '')],
+    };
+  return ok('cron', `${job}: ${ran === undefined ? 'not due yet' : `ran ${ago(ran, now)}`}`, EXPECTED);
+}
+
+const ago = (at: number, now: Date) => `${duration(now.getTime() - at)} ago`;
+
+/** Our scripts say last of all that they failed; what is no line of ours and tells of an error is a crash. */
+function endedBadly(line: string): boolean {
+  const [, words] = /^\d{4}-\d\d-\d\dT[\d:]+Z [\w-]+: (.*)$/.exec(line) ?? [];
+  if (words !== undefined) return /^error: |: FAILED \(/.test(words);
+  return /error|not found|denied|cannot|^Node\.js v/i.test(line);
+}

@@ -1,0 +1,71 @@
+import { isIP } from 'node:net';
+import { parseAge } from '../../age.ts';
+import { composeSettings } from '../../compose.ts';
+import { healthUrlSettings } from '../../health.ts';
+import { list, optional, optionalSetting, parsed, setting, type Values } from '../../settings.ts';
+import { targetSettings } from '../../target.ts';
+import { certificateSettings } from '../certificates/settings.ts';
+import { secretsSettings } from '../secrets/settings.ts';
+import { setupSettings } from '../setup/settings.ts';
+import { CHECKS } from './row.ts';
+
+function parseCheck(raw: string): { check: string; without: boolean } {
+  const check = raw.replace(/^-/, '');
+  if (!CHECKS.includes(check))
+    throw new Error(`there is no check "${check}"; there are ${CHECKS.join(', ')}`);
+  return { check, without: check !== raw };
+}
+
+function parseAddress(raw: string): string {
+  if (isIP(raw) === 0) throw new Error(`"${raw}" is not an IP address`);
+  return raw;
+}
+
+function parsePort(raw: string): number {
+  if (!/^\d{1,5}$/.test(raw) || Number(raw) > 65_535) throw new Error(`"${raw}" is not a port`);
+  return Number(raw);
+}
+
+const { BACKUP_SCHEDULE, PRUNE_SCHEDULE, DRILL_SCHEDULE, VERIFY_SCHEDULE } = setupSettings;
+
+/** What an app and its hosts are compared with. */
+export const verifySettings = {
+  ...targetSettings,
+  ...composeSettings,
+  ...healthUrlSettings,
+  ...{ BACKUP_SCHEDULE, PRUNE_SCHEDULE, DRILL_SCHEDULE, VERIFY_SCHEDULE },
+  DOMAIN: optional(certificateSettings.DOMAIN),
+  SECRETS_FROM: secretsSettings.SECRETS_FROM,
+  EXPECTED_ADDRESS: optionalSetting('EXPECTED_ADDRESS', {
+    about: 'the addresses that DOMAIN has to have in DNS, separated by commas',
+    example: '203.0.113.7',
+    type: list(parseAddress),
+  }),
+  OPEN_PORTS: setting('OPEN_PORTS', {
+    about: 'the TCP ports of a host that others may reach, separated by commas',
+    example: '22,80,443',
+    default: '22,80,443',
+    type: list(parsePort),
+  }),
+  BACKUP_MAX_AGE: setting('BACKUP_MAX_AGE', {
+    about: 'how old the newest complete backup may be: 26h, 2d',
+    example: '26h',
+    default: '26h',
+    type: parsed(parseAge),
+  }),
+  CHECKS: optionalSetting('CHECKS', {
+    about: 'the checks that verify makes, separated by commas; with - before them, all but these',
+    example: '-swap,-logs',
+    type: list(parseCheck),
+  }),
+};
+
+export type VerifySettings = Values<typeof verifySettings>;
+
+/** Whether a check is one of those that CHECKS selects. */
+export function selects(checks: VerifySettings['CHECKS'], check: string): boolean {
+  if (!checks) return true;
+  const named = checks.filter(({ without }) => !without);
+  const chosen = named.length === 0 || named.some((one) => one.check === check);
+  return chosen && !checks.some((one) => one.without && one.check === check);
+}

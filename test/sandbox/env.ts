@@ -108,6 +108,7 @@ export function exports(world: World, app: AppName = 'bloaty'): Record<string, s
   if (world.engine.host) values.SANDBOX_DOCKER_HOST = world.engine.host;
   if (world.certificates) {
     values.SANDBOX_SITE_CONTAINER = world.certificates.hostContainer;
+    values.SANDBOX_SITE_KEY = world.certificates.keyFile;
     values.SANDBOX_ACME_CONTAINER = world.certificates.acmeContainer;
   }
   Object.assign(values, hostExports(world));

@@ -72,6 +72,15 @@ teardown() {
   assert_unasked
 }
 
+@test "an address that cannot be reached from here stops nothing when another can; alone it does" {
+  on_site sh -c 'grep -q six.test /etc/hosts || printf "2001:db8::6 six.test only-six.test\n%s six.test\n" "$(hostname -i)" >>/etc/hosts'
+  settings DOMAIN=six.test,only-six.test
+  run -1 --separate-stderr opsbook issue-certificate
+  assert_error 'only-six\.test: 2001:db8::6 cannot be reached from here\. Next: correct the record in DNS'
+  [[ $stderr != *'error: six.test'* ]]
+  assert_unasked
+}
+
 @test "a name that only the authority cannot resolve: its reason, in one line" {
   on_site sh -c 'grep -q half.invalid /etc/hosts || echo "$(hostname -i) half.invalid" >>/etc/hosts'
   settings DOMAIN=half.invalid

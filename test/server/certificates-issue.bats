@@ -20,6 +20,25 @@ setup() { fresh_site; }
   assert_error 'nothing runs renew-certificates'
 }
 
+# The host's sshd, as from elsewhere: with a key, and the host's own key known.
+ssh_to_site() {
+  on_site sh -c "umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/site" <"$SANDBOX_SITE_KEY"
+  on_site sh -c 'ssh-keyscan -t ed25519 localhost >/root/.ssh/known_hosts 2>/dev/null'
+}
+
+@test "from elsewhere, with --target: everything on the host is done by ssh" {
+  on_site chown -R ec2-user "$SITE"
+  start_nginx
+  ssh_to_site
+  MORE=(SSH_IDENTITY_FILE=/root/.ssh/site)
+  run -0 --separate-stderr opsbook issue-certificate --target ssh://ec2-user@localhost
+  assert_equal "$(in_file)" "$(on_the_wire)"
+  assert_clean
+  run -3 --separate-stderr opsbook check-certificate --target ssh://ec2-user@localhost
+  assert_line --regexp "✓  served by $DOMAIN"
+  on_site rm -r /root/.ssh
+}
+
 teardown() {
   end_front
   end_pebbles

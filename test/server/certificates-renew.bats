@@ -98,6 +98,16 @@ add_standalone() {
   assert_equal "$(in_file)" "$(on_the_wire)"
 }
 
+@test "✗ certbot forgives a deploy hook that fails: the reload is a step of its own, and is made" {
+  make_due
+  on_site sh -c 'cd /etc/letsencrypt/renewal-hooks/deploy && printf "#!/bin/sh\nexit 1\n" >reload && chmod 755 reload'
+  run -0 on_site certbot renew --no-random-sleep-on-renew
+  assert_output --partial 'reported error code 1'
+  refute is_served
+  run -0 opsbook renew-certificates
+  assert_equal "$(in_file)" "$(on_the_wire)"
+}
+
 @test "a proxy that goes on with another certificate after the reload is a failure" {
   on_site sh -c 'openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -days 9 -keyout /etc/letsencrypt/other.key -out /etc/letsencrypt/other.pem 2>/dev/null'
   nginx_conf "$CHALLENGES" "server { listen 443 ssl; ssl_certificate /etc/letsencrypt/other.pem; ssl_certificate_key /etc/letsencrypt/other.key; }"

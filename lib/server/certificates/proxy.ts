@@ -68,5 +68,7 @@ export const reload = (app: Compose, service: string): Command =>
   app.command('exec', '--no-TTY', service, 'nginx', '-s', 'reload');
 
 /** Whether `path` is `directory` or below it. */
-export const within = (path: string, directory: string): boolean =>
-  path === directory || path.startsWith(`${directory.replace(/\/$/, '')}/`);
+export function within(path: string, directory: string): boolean {
+  const root = directory.replace(/\/$/, '');
+  return path === root || path.startsWith(`${root}/`);
+}

@@ -36,7 +36,7 @@ export async function serveWebroot(host: Host, webroot: string): Promise<() => P
 function taken(error: unknown): unknown {
   if (!(error instanceof CommandFailure) || !/address already in use/i.test(error.stderr)) return error;
   return new Failure('something that is not the proxy listens on port 80', {
-    next: "see what has it, and stop it: ss -ltnp 'sport = :80'",
+    next: "see what has it, and stop it: ss -ltnp 'sport = :80'; what a killed run left there ends after ten minutes",
     cause: error,
   });
 }

@@ -10,6 +10,8 @@ import { step } from '../progress.ts';
 /** A host without an app, on which names below `.test` lead to it, and an ACME server that finds it by them. */
 export interface CertificatesWorld {
   hostContainer: string;
+  /** with which ec2-user logs in on the host */
+  keyFile: string;
   acmeContainer: string;
 }
 
@@ -39,5 +41,5 @@ export async function ensureCertificates(engine: Engine, images: Map<ImageName, 
 export async function describeCertificates(engine: Engine): Promise<CertificatesWorld | undefined> {
   const host = await describeHost(engine, site);
   if (!host || !(await isRunning(engine, pebble))) return undefined;
-  return { hostContainer: host.container, acmeContainer: pebble };
+  return { hostContainer: host.container, keyFile: host.ssh.keyFile, acmeContainer: pebble };
 }

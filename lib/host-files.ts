@@ -8,6 +8,7 @@ const ABSENT = 66;
 
 /** A file in a folder that may not be looked into is not absent: `cat` says what it is. */
 const READ = `folder=$(dirname "$1")
+while [ ! -e "$folder" ] && [ "$folder" != / ]; do folder=$(dirname "$folder"); done
 if [ ! -e "$1" ] && [ ! -L "$1" ] && [ -d "$folder" ] && [ -x "$folder" ]; then exit ${ABSENT}; fi
 cat "$1"`;
 

@@ -76,7 +76,7 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
   printf 'A=b\nBIG=%s\n' "$(head -c 65520 /dev/zero | tr '\0' x)" >"$APP_DIR/.env"
   push --yes
   assert_failure 1
-  assert_regex "$stderr" "secretsmanager:$SECRET: all of it together is too long: 65,545 bytes, of which it takes 65536"
+  assert_regex "$stderr" "secretsmanager:$SECRET: all of it together is too long: 65,538 bytes, of which it takes 65536"
   assert_equal "$(stored A)" a
 }
 

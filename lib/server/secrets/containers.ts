@@ -4,10 +4,13 @@ import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import type { SecretsSettings } from './place.ts';
 
-/** A running service of a compose app. */
+/** A container of a compose app, as the service that it is of. */
 export interface Service {
   readonly name: string;
   readonly container: string;
+  readonly running: boolean;
+  /** Its image is PostgreSQL's, or made like it. */
+  readonly isPostgres: boolean;
   /** What Compose would start it with, by name. */
   readonly environment: ReadonlyMap<string, string>;
   /** What of that the running container does not have, or has with another value; `command` is its command line. */
@@ -21,6 +24,7 @@ interface Configured {
 
 interface Inspected {
   Name: string;
+  State: { Running: boolean };
   Config: { Env: string[] | null; Cmd: string[] | null; Labels: Record<string, string> };
 }
 
@@ -33,19 +37,33 @@ export function secretsCompose(host: Host, settings: SecretsSettings): Pick<Comp
 }
 
 /**
- * The running services of the app, and what each has of another time: a container keeps the environment that it was
+ * The containers of the app, and what each has of another time: a container keeps the environment that it was
  * made with, whatever `restart` does. Empty where the folder is no compose app.
  */
-export async function runningServices(host: Host, settings: SecretsSettings): Promise<Service[]> {
+export async function containersOf(host: Host, settings: SecretsSettings): Promise<Service[]> {
   const { command } = secretsCompose(host, settings);
   const configured = await configuredServices(host, command('config', '--format', 'json'));
   if (!configured) return [];
-  const ids = (await host.run(command('ps', '--quiet'))).split('\n').filter(Boolean);
+  const ids = (await host.run(command('ps', '--all', '--quiet'))).split('\n').filter(Boolean);
   if (ids.length === 0) return [];
   const text = await host.run({ argv: ['docker', 'inspect', '--type', 'container', ...ids] });
   return (JSON.parse(text) as Inspected[])
     .map((container) => compared(container, configured))
     .sort((a, b) => a.name.localeCompare(b.name));
+}
+
+/** Those of the containers that run. */
+export const runningServices = async (host: Host, settings: SecretsSettings): Promise<Service[]> =>
+  (await containersOf(host, settings)).filter(({ running }) => running);
+
+/** The environment of every service, whether it runs or not; empty where the folder is no compose app. */
+export async function environments(
+  host: Host,
+  settings: SecretsSettings,
+): Promise<Map<string, Service['environment']>> {
+  const { command } = secretsCompose(host, settings);
+  const configured = await configuredServices(host, command('config', '--format', 'json'));
+  return new Map(Object.entries(configured ?? {}).map(([name, service]) => [name, environmentOf(service)]));
 }
 
 async function configuredServices(
@@ -60,17 +78,21 @@ async function configuredServices(
   }
 }
 
-function compared({ Name, Config }: Inspected, configured: Record<string, Configured>): Service {
+function compared({ Name, State, Config }: Inspected, configured: Record<string, Configured>): Service {
   const name = Config.Labels['com.docker.compose.service'] ?? Name;
-  const { environment = {}, command } = configured[name] ?? {};
-  const wanted = new Map(
-    Object.entries(environment).flatMap(([key, value]) => (value === null ? [] : [[key, undoubled(value)]])),
-  );
+  const { command } = configured[name] ?? {};
+  const wanted = environmentOf(configured[name]);
   const has = new Map((Config.Env ?? []).map(splitAtEquals));
   const stale = [...wanted].filter(([key, value]) => has.get(key) !== value).map(([key]) => key);
   if (command && !sameWords(command.map(undoubled), Config.Cmd ?? [])) stale.push('command');
-  return { name, container: Name.replace(/^\//, ''), environment: wanted, stale };
+  const is = { running: State.Running, isPostgres: has.has('PGDATA') };
+  return { name, container: Name.replace(/^\//, ''), ...is, environment: wanted, stale };
 }
+
+const environmentOf = ({ environment = {} }: Configured = {}) =>
+  new Map(
+    Object.entries(environment).flatMap(([key, value]) => (value === null ? [] : [[key, undoubled(value)]])),
+  );
 
 /** `config` writes every `$` of a value twice. */
 const undoubled = (text: string) => text.replaceAll('$$', '$');

@@ -50,10 +50,14 @@ export async function runScript(instance: Instance, script: Script): Promise<Ran
   return { code, stdout, stderr: failed ? `${stderr}failed to run commands: exit status ${code}` : stderr };
 }
 
-/** SIGKILL to the whole process group of a script, as the agent does it; a script that was never begun is let be. */
+/** The script may not have begun: its pid is waited for, for 5 s. */
+const kill =
+  'n=0; until [ -s "$1" ] || [ $n -ge 50 ]; do sleep 0.1; n=$((n + 1)); done; kill -s KILL -- "-$(cat "$1")"';
+
+/** SIGKILL to the whole process group of a script, as the agent does it; what it had started with it. */
 export async function killScript(instance: Instance, script: Script): Promise<void> {
   const pid = `${directory(instance, script)}/pid`;
-  const id = await createExec(instance, ['sh', '-c', 'kill -s KILL -- "-$(cat "$1")"', 'agent', pid], false);
+  const id = await createExec(instance, ['sh', '-c', kill, 'agent', pid], false);
   await engineJson('POST', `/exec/${id}/start`, { Detach: true });
 }
 

@@ -8,6 +8,9 @@ setup_file() {
   setup_up
   bare_host bloaty
   bring_node
+  app_repository
+  # What an image for clouds brings with it.
+  echo 'PasswordAuthentication yes' | on_bare tee /etc/ssh/sshd_config.d/50-cloud-init.conf >/dev/null
   reach root
   settings
   # The first run dies while Docker is being installed, and apt with it, as when the machine is reset; the second goes on.
@@ -15,9 +18,14 @@ setup_file() {
   wait_for_minutes installing_docker
   on_bare pkill -9 -x 'apt-get|dpkg|dpkg-deb'
   kill -9 "$PID" 2>/dev/null || true
-  on_bare sh -c "dpkg-query -W -f '\${Status}' docker.io" >"$BATS_FILE_TMPDIR/half"
+  on_bare dpkg-query -W -f '${Status}' docker.io >"$BATS_FILE_TMPDIR/half"
   cp "$ERR" "$BATS_FILE_TMPDIR/first"
-  opsbook server/setup-droplet >"$BATS_FILE_TMPDIR/second" 2>&1 || { cat "$BATS_FILE_TMPDIR/second" >&2; return 1; }
+  set_up "$BATS_FILE_TMPDIR/second"
+  app_files bloaty /opt/bloaty
+  # A second app on the same host, whose directory crontab would cut at its %.
+  ENV+=(APP=cent "APP_DIR=/opt/50% off" APP_REPOSITORY=)
+  set_up "$BATS_FILE_TMPDIR/cent"
+  app_files cent '/opt/50% off'
 }
 
 teardown_file() { remove_bare; }
@@ -27,19 +35,53 @@ setup() {
   settings
 }
 
+teardown() { end_started; }
+
 settings() {
-  app APP_DIRECTORIES=uploads DOMAIN=bloaty.test BACKUP_SCHEDULE='0 3 * * *' \
+  app APP_DIRECTORIES=uploads DOMAIN=bloaty.test BACKUP_SCHEDULE='* * * * *' APP_REPOSITORY=file:///srv/app.git \
     OPSBOOK_REPOSITORY="file://$REPO"
 }
 
-wait_for_minutes() {
-  for _ in 1 2 3 4 5 6 7 8 9; do ! wait_for "$@" 2>/dev/null || return 0; done
-  cat "$ERR" >&2
-  return 1
-}
+set_up() { opsbook server/setup-droplet >"$1" 2>&1 || { cat "$1" >&2; return 1; }; }
+
 installing_docker() { on_bare sh -c '[ -e /var/lib/dpkg/info/docker.io.list ]'; }
 
-@test "an interrupted set-up continues: what is done stays, the rest is made" {
+# The app: a container that greets on port 80, and does something that nobody outside is to see on 8080.
+app_repository() {
+  local dir=$BATS_FILE_TMPDIR/app
+  mkdir "$dir"
+  cat >"$dir/docker-compose.yml" <<'YAML'
+services:
+  web:
+    image: greeter:1
+    command: ["perl", "-MIO::Socket::INET", "-e", "$$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080); while ($$c = $$s->accept) { print $$c qq(hello\n); close $$c }"]
+    ports: ["80:8080", "8080:8080"]
+    restart: unless-stopped
+YAML
+  git -C "$dir" init -q -b trunk
+  git -C "$dir" add .
+  git -C "$dir" -c user.name=test -c user.email=test@example.org commit -q -m app
+  on_machine cp "$dir/.git" "$BARE:/srv/app.git"
+}
+
+# An image made of the host's own perl, since no registry can be reached everywhere.
+greeter() {
+  on_bare sh -c 'docker image inspect greeter:1 >/dev/null 2>&1 ||
+    { dpkg -L perl-base; ldd /usr/bin/perl | grep -o "/[^ ]*"; } | xargs -I{} sh -c "[ ! -f {} ] || echo {}" |
+    tar -ch -P -T - | docker import - greeter:1 >/dev/null'
+}
+
+# What a backup takes to run from cron: settings, and something to back up.
+app_files() {
+  on_bare runuser -u ops -- sh -c 'umask 077; cat >"$1/.env"; echo meal >"$1/uploads/meal.jpg"' sh "$2" <<ENV
+APP=$1
+APP_DIR="$2"
+BACKUP_STORE=file:///home/ops/backups
+BACKUP_DIRECTORIES=uploads
+ENV
+}
+
+@test "an interrupted set-up continues, also with a half-installed Docker: what is done stays, the rest is made" {
   run -0 cat "$BATS_FILE_TMPDIR/first"
   assert_line --regexp '\+ packages up to date: done'
   refute_output --partial 'items:'
@@ -59,4 +101,165 @@ installing_docker() { on_bare sh -c '[ -e /var/lib/dpkg/info/docker.io.list ]'; 
   ((SECONDS - before < 15))
   assert_unchanged
   refute_output --regexp ' [+~!] '
+}
+
+@test "the app's user runs containers, and Compose as a plugin (G1: docker-compose is not on PATH)" {
+  greeter
+  reach_ssh ops
+  run -0 ssh_to docker run --rm greeter:1 perl -e 'print "ran\n"'
+  assert_output ran
+  run -0 ssh_to env -i PATH=/usr/bin:/bin docker compose version --short
+  assert_output --regexp '^v?2\.'
+  run -0 ssh_to docker buildx version
+  run ! on_bare grep -rn 'docker-compose ' /etc/cron.d /etc/systemd/system/bloaty.service
+}
+
+@test "the repository is cloned into a directory that holds uploads already (G1: clone before and after set-up)" {
+  run -0 on_bare stat -c '%U %n' /opt/bloaty /opt/bloaty/uploads /opt/bloaty/docker-compose.yml /opt/bloaty/.opsbook
+  assert_output $'ops /opt/bloaty\nops /opt/bloaty/uploads\nops /opt/bloaty/docker-compose.yml\nops /opt/bloaty/.opsbook'
+  run -0 on_bare runuser -u ops -- git -C /opt/bloaty status --short --branch
+  assert_line '## trunk...origin/trunk'
+}
+
+@test "cron really runs the entry, and the log is its user's (G1: the redirection failed and the backup never started)" {
+  run -0 on_bare stat -c '%a %U' /var/log/opsbook/bloaty-backup.log
+  assert_output '640 ops'
+  wait_for_minutes logged bloaty
+  run -0 on_bare find /home/ops/backups/bloaty -name manifest.json
+  assert_output --partial manifest.json
+}
+
+@test "cron runs an entry with a % in it (crontab: an unescaped one ends the command)" {
+  run -0 on_bare cat /etc/cron.d/cent-backup
+  assert_output --partial "'/opt/50\\% off/.env'"
+  wait_for_minutes logged cent
+}
+
+logged() { on_bare grep -q 'write the manifest: done' "/var/log/opsbook/$1-backup.log"; }
+
+@test "cron files: root's, 0644, no dot in the name, a newline at the end, PATH with opsbook's Node, and one of each (G4: crontab duplicates)" {
+  run -0 on_bare sh -c 'stat -c "%a %U %n" /etc/cron.d/bloaty-*'
+  assert_output $'644 root /etc/cron.d/bloaty-backup\n644 root /etc/cron.d/bloaty-renew'
+  run -0 on_bare sh -c 'tail -c 1 /etc/cron.d/bloaty-backup | od -An -c; grep -c backup.ts /etc/cron.d/bloaty-backup; grep -rl backup.ts /etc/cron.d /var/spool/cron || :'
+  assert_output $'  \\n\n1\n/etc/cron.d/bloaty-backup\n/etc/cron.d/cent-backup'
+  run -0 on_bare grep PATH= /etc/cron.d/bloaty-backup
+  assert_output 'PATH=/opt/opsbook/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+}
+
+@test "an entry whose schedule is no longer set is removed" {
+  ENV+=(PRUNE_SCHEDULE='0 5 * * 0')
+  run -0 opsbook server/setup-droplet
+  assert_line --regexp '\+ /etc/cron.d/bloaty-prune \(0 5 \* \* 0, as ops\): done'
+  ENV+=(PRUNE_SCHEDULE=)
+  run -0 opsbook server/setup-droplet
+  assert_line --regexp '~ no /etc/cron.d/bloaty-prune: done'
+  run ! on_bare test -e /etc/cron.d/bloaty-prune
+}
+
+@test "logrotate rotates the log, and the new one is the cron user's again" {
+  on_bare sh -c 'runuser -u ops -- sh -c "echo said >>/var/log/opsbook/cent-backup.log"; logrotate -f /etc/logrotate.d/opsbook-cent'
+  run -0 on_bare stat -c '%a %U' /var/log/opsbook/cent-backup.log
+  assert_output '640 ops'
+  on_bare test -s /var/log/opsbook/cent-backup.log.1
+}
+
+@test "certbot is there, and its timer is not beside the cron entry" {
+  on_bare certbot --version
+  run ! on_bare systemctl is-enabled certbot.timer
+  on_bare grep -q 'renew-certificates.ts' /etc/cron.d/bloaty-renew
+}
+
+# What another machine gets from a port of the host.
+from_outside() {
+  on_machine exec "$SANDBOX_DROPLET_CONTAINER" timeout 3 bash -c "exec 3<>/dev/tcp/$BARE/$1 && head -1 <&3"
+}
+
+app_up() {
+  greeter
+  on_bare systemctl start bloaty
+  wait_for answers 80
+}
+answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
+
+@test "a port that Docker publishes is behind the firewall too (G4: published ports bypass ufw), and a lost rule comes back" {
+  app_up
+  run ! from_outside 8080
+  # It is the firewall that keeps it: on the host itself it answers, and without the rules outside as well.
+  run -0 on_bare bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080 && head -1 <&3'
+  on_bare iptables -F DOCKER-USER
+  run -0 from_outside 8080
+  run -0 opsbook server/setup-droplet
+  assert_line --regexp '~ ufw lets in 22/tcp, 80/tcp, 443/tcp, 443/udp, and nothing else: done'
+  run ! from_outside 8080
+  run -0 from_outside 80
+}
+
+@test "containers reach the outside through the firewall" {
+  greeter
+  local peer
+  peer=$(on_machine inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$SANDBOX_DROPLET_CONTAINER")
+  run -0 on_bare docker run --rm greeter:1 perl -MIO::Socket::INET -e 'print scalar IO::Socket::INET->new(shift . ":22")->getline' "$peer"
+  assert_output --partial SSH-2.0
+}
+
+@test "stopping the app's unit keeps its containers (G1: ExecStop down removed them at shutdown)" {
+  app_up
+  local before
+  before=$(on_bare docker ps -q)
+  on_bare systemctl stop bloaty
+  run -0 on_bare docker ps -a --format '{{.State}}'
+  assert_output exited
+  on_bare systemctl start bloaty
+  assert_equal "$(on_bare docker ps -q)" "$before"
+}
+
+@test "passwords do not open sshd, whatever the image's own drop-in says; keys do" {
+  run -0 on_bare sh -c 'sshd -T | grep -E "^(passwordauthentication|kbdinteractiveauthentication|permitrootlogin) "'
+  assert_line 'passwordauthentication no'
+  assert_line 'kbdinteractiveauthentication no'
+  assert_line 'permitrootlogin without-password'
+  reach_ssh ops
+  run -255 ssh_to -o PreferredAuthentications=password,keyboard-interactive true
+  assert_output --partial 'Permission denied (publickey)'
+  run -0 ssh_to sudo -n id -u
+  assert_output 0
+}
+
+@test "the sudo user goes on with the set-up by itself" {
+  reach ops
+  run -0 opsbook server/setup-droplet --dry-run
+  refute_output --partial 'would: '
+}
+
+@test "fail2ban watches sshd, and bans by ufw" {
+  on_bare fail2ban-client set sshd banip 192.0.2.7
+  wait_for on_bare sh -c 'ufw status | grep -q "192.0.2.7"'
+  on_bare fail2ban-client set sshd unbanip 192.0.2.7
+}
+
+@test "security updates come by themselves" {
+  run -0 on_bare apt-config dump APT::Periodic
+  assert_line 'APT::Periodic::Update-Package-Lists "1";'
+  assert_line 'APT::Periodic::Unattended-Upgrade "1";'
+}
+
+@test "while another process holds the lock of apt, it says who, waits, and goes on" {
+  on_bare dpkg --remove jq
+  on_bare sh -c 'perl -MFcntl -e "open F, q(>>/var/lib/dpkg/lock-frontend); fcntl F, F_SETLK, pack(q(s s l! l! i), F_WRLCK, 0, 0, 0, 0) or die; sleep 1 until -e q(/tmp/let-go)" & echo $! >/tmp/holder'
+  start_opsbook server/setup-droplet
+  wait_for grep -q 'waiting for the lock of apt' "$ERR"
+  run -0 cat "$ERR"
+  assert_line --partial "waiting for the lock of apt (/var/lib/dpkg/lock-frontend), held by process $(on_bare cat /tmp/holder) (perl)"
+  on_bare touch /tmp/let-go
+  for _ in 1 2 3; do ! wait_for gone "$PID" 2>/dev/null || break; done
+  assert_ends 0
+  on_bare jq --version
+}
+
+@test "after a boot the app runs, and is behind the firewall" {
+  app_up
+  on_machine restart "$BARE" >/dev/null
+  wait_for booted
+  wait_for answers 80
+  run ! from_outside 8080
 }

@@ -51,6 +51,18 @@ reach() {
     "SSH_KNOWN_HOSTS=$BATS_TEST_TMPDIR/known_hosts")
 }
 
+# The same for the system's own ssh: ssh_to COMMAND….
+reach_ssh() {
+  SSH_PORT=$(on_machine port "$BARE" 22/tcp | head -1)
+  SSH_PORT=${SSH_PORT##*:} SSH_USER=$1
+}
+ssh_to() {
+  local options=()
+  while [ "$1" = -o ]; do options+=("$1" "$2"); shift 2; done
+  ssh -F none -i "$SANDBOX_SSH_KEY" -o BatchMode=yes -o LogLevel=ERROR -o "UserKnownHostsFile=$BATS_TEST_TMPDIR/known_hosts" \
+    -p "$SSH_PORT" "${options[@]}" "$SSH_USER@127.0.0.1" "$(printf '%q ' "$@")"
+}
+
 # What every test's app is; more settings follow as arguments.
 app() { ENV+=(APP=bloaty APP_DIR=/opt/bloaty APP_USER=ops "$@"); }
 
@@ -67,6 +79,13 @@ bring_node() {
   [ ! -f "$MACHINE_CA" ] || on_bare tee /etc/ssl/certs/machine.crt <"$MACHINE_CA" >/dev/null
   on_bare sh -c '[ ! -f /etc/ssl/certs/machine.crt ] || echo cafile=/etc/ssl/certs/machine.crt >/root/.npmrc
     printf "[safe]\n\tdirectory = *\n" >/etc/gitconfig'
+}
+
+# As wait_for, three minutes at most.
+wait_for_minutes() {
+  local i
+  for i in 1 2 3 4 5 6 7 8; do ! wait_for "$@" 2>/dev/null || return 0; done
+  wait_for "$@"
 }
 
 assert_unchanged() { assert_output --regexp '[0-9]+ items: [0-9]+ unchanged, 0 created, 0 changed'; }

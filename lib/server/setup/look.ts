@@ -6,27 +6,30 @@ import type { Item } from './item.ts';
 /** How an item stands: as wanted, something else in its place, nothing there, or not to be made. */
 export type Standing = 'so' | 'other' | 'absent' | 'barred';
 
+/** How a word is written in a shell's text. */
+type Write = (word: string) => string;
+
 /** A command as a shell, which is root's already, runs it. */
-export function line({ argv, env = {}, cwd }: Command): string {
-  const variables = Object.entries(env).map(([name, value]) => `${name}=${quote(String(value))}`);
-  const words = [...(variables.length > 0 ? ['env', ...variables] : []), ...argv.map(quote)].join(' ');
-  return cwd === undefined ? words : `(cd ${quote(cwd)} && ${words})`;
+export function line({ argv, env = {}, cwd }: Command, write: Write = quote): string {
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${write(String(value))}`);
+  const words = [...(variables.length > 0 ? ['env', ...variables] : []), ...argv.map(write)].join(' ');
+  return cwd === undefined ? words : `(cd ${write(cwd)} && ${words})`;
 }
 
-/** A test in a shell's `if`: nothing is read, nothing is said. */
-export const tested = (command: Command): string => `${line(command)} </dev/null >/dev/null 2>&1`;
+/** Defines `quietly`, which a shell's `if` runs a command by: nothing is read, nothing is said. */
+export const QUIETLY = 'quietly() { "$@" </dev/null >/dev/null 2>&1; }';
 
 /** One text for all looks: over SSM each command takes a second. */
 export function lookText(items: readonly Item[]): string {
   const looks = items.map(({ so, there, only }, i) =>
     [
-      `if ${tested(so)}; then echo ${i} so`,
-      ...(only ? [`elif ! ${tested(only.when)}; then echo ${i} barred`] : []),
-      ...(there ? [`elif ${tested(there)}; then echo ${i} other`] : []),
+      `if quietly ${line(so)}; then echo ${i} so`,
+      ...(only ? [`elif ! quietly ${line(only.when)}; then echo ${i} barred`] : []),
+      ...(there ? [`elif quietly ${line(there)}; then echo ${i} other`] : []),
       `else echo ${i} absent; fi`,
     ].join('\n'),
   );
-  return `export LC_ALL=C.UTF-8\n${looks.join('\n')}\n`;
+  return `export LC_ALL=C.UTF-8\n${QUIETLY}\n${looks.join('\n')}\n`;
 }
 
 /** How each item stands on the host, in their order. */

@@ -53,8 +53,11 @@ async function print(
     plan({ kind, settings, facts: known, source, system }),
     `Set-up of ${settings.APP} on ${system.name}, by opsbook`,
   );
-  if (text.length > USER_DATA_MAX)
-    report.warn(`user data of ${text.length} bytes: EC2 takes ${USER_DATA_MAX}`);
+  const size = Buffer.byteLength(text);
+  if (kind === 'ec2' && size > USER_DATA_MAX)
+    report.warn(
+      `user data of ${size} bytes, of which EC2 takes ${USER_DATA_MAX}: leave schedules to a later set-up`,
+    );
   report.data(text);
 }
 

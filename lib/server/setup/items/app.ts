@@ -58,7 +58,7 @@ const unitQuoted = (text: string) => `"${unitText(text).replaceAll(/["\\]/g, '\\
 export function unit({ name, dir, user, composeFile }: App): Item[] {
   const first = composeFile?.split(':')[0];
   const present = first ? posix.resolve(dir, first) : `${dir}/*compose*.y*ml`;
-  const content = `# Written by opsbook's set-up: the next one undoes what is changed here.
+  const content = `# Written by opsbook: the next set-up undoes what is changed here.
 [Unit]
 Description=${name}, by Docker Compose
 Requires=docker.service

@@ -48,7 +48,7 @@ function entry(app: App, opsbookDir: string, job: Job): string {
     ...['>>', quote(logOf(app, job)), '2>&1'],
   ].join(' ');
   // cron does not expand variables here, and takes quotes as they are where none surround the whole.
-  return `# Written by opsbook's set-up: the next one undoes what is changed here. The times are the host's, in UTC.
+  return `# Written by opsbook: the next set-up undoes what is changed here. The times are the host's, in UTC.
 SHELL=/bin/sh
 PATH=${bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ${job.schedule} ${job.user} ${cronText(command)}
@@ -70,7 +70,7 @@ function rotation(app: App, jobs: readonly Job[]): Item {
   return file({
     title: 'logrotate keeps six of each log',
     path: `/etc/logrotate.d/opsbook-${app.name.replaceAll('.', '-')}`,
-    content: `# Written by opsbook's set-up: the next one undoes what is changed here.\n${jobs.map(stanza).join('')}`,
+    content: `# Written by opsbook: the next set-up undoes what is changed here.\n${jobs.map(stanza).join('')}`,
     ...{ mode: '644', owner: 'root:root' },
   });
 }

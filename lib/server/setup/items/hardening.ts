@@ -6,7 +6,7 @@ import { installed, running } from './packages.ts';
 const ROOTS = { mode: '644', owner: 'root:root' } as const;
 
 /** The journal is read, since not every image writes /var/log/auth.log; who is banned is banned by ufw. */
-const JAIL = `# Written by opsbook's set-up: the next one undoes what is changed here.
+const JAIL = `# Written by opsbook: the next set-up undoes what is changed here.
 [sshd]
 enabled = true
 backend = systemd
@@ -38,7 +38,7 @@ export function unattendedUpgrades(system: System): Item[] {
 /** Before the images' own drop-ins, such as 50-cloud-init.conf: of two lines sshd heeds the first. */
 const DROP_IN = '/etc/ssh/sshd_config.d/00-opsbook.conf';
 
-const SSHD = `# Written by opsbook's set-up: the next one undoes what is changed here.
+const SSHD = `# Written by opsbook: the next set-up undoes what is changed here.
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password

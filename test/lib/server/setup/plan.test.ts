@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Command, show } from '../../../../lib/command.ts';
+import type { Item } from '../../../../lib/server/setup/item.ts';
+import { systemNames, systemOf } from '../../../../lib/server/setup/system.ts';
+import { itemsOf, made } from './kit.ts';
+
+const everything = { DOMAIN: ['bloaty.test'], BACKUP_SCHEDULE: '0 3 * * *', VERIFY_SCHEDULE: '30 7 * * *' };
+const argvOf = (commands: readonly Command[]) => commands.map(({ argv }) => argv.join(' '));
+
+/** All that is run, and all that is written, by all items of all systems. */
+const texts = (items: readonly Item[]) =>
+  items.flatMap(({ so, make }) =>
+    [so, ...make].map((act) => `${show(act)}\n${'input' in act ? act.input : ''}`),
+  );
+const all = systemNames.flatMap((name) => [
+  ...texts(itemsOf(name, 'ec2', everything)),
+  ...(name.startsWith('amzn') ? [] : texts(itemsOf(name, 'droplet', everything))),
+]);
+
+test('Amazon Linux 2023 (which cannot be run here): Docker, cronie and certbot by dnf, curl left as it is', () => {
+  const items = itemsOf('amzn-2023', 'ec2', everything);
+  assert.deepEqual(argvOf(made(items, /^packages up to date/)).slice(0, 1), ['dnf -y upgrade']);
+  assert.deepEqual(argvOf(made(items, /^tools/)), ['dnf -y install git jq cronie logrotate tar xz']);
+  assert.deepEqual(argvOf(made(items, /^Docker \(/)), ['dnf -y install docker']);
+  assert.deepEqual(argvOf(made(items, /^certbot$/)), ['dnf -y install certbot']);
+  assert.deepEqual(argvOf(made(items, /^cron runs/)), ['systemctl enable --now crond']);
+  assert.deepEqual(argvOf(made(items, /^no certbot-renew.timer/)), [
+    'systemctl disable --now certbot-renew.timer',
+  ]);
+});
+
+test('G1: Compose of "releases/latest" and an older buildx do not meet: both are pinned on Amazon Linux 2023 and Debian 12', () => {
+  for (const system of ['amzn-2023', 'debian-12']) {
+    const items = itemsOf(system, 'ec2');
+    for (const [title, url, path] of [
+      [
+        /^Compose v2/,
+        /\/compose\/releases\/download\/v2\.\d+\.\d+\/docker-compose-linux-x86_64$/,
+        'docker-compose',
+      ],
+      [
+        /^buildx v0/,
+        /\/buildx\/releases\/download\/v0\.\d+\.\d+\/buildx-v0\.\d+\.\d+\.linux-amd64$/,
+        'docker-buildx',
+      ],
+    ] as const) {
+      const [, , , , intel, sum, arm, armSum, to] = made(items, title)[0]!.argv;
+      assert.match(intel!, url);
+      assert.match(arm!, /(aarch64|linux-arm64)$/);
+      for (const hex of [sum, armSum]) assert.match(hex!, /^[0-9a-f]{64}$/);
+      assert.equal(to, `/usr/local/lib/docker/cli-plugins/${path}`);
+    }
+    const buildx = items.find(({ title }) => title.startsWith('buildx'))!;
+    assert.ok(buildx.so.argv.includes('0.17.0'));
+  }
+  assert.ok(!all.some((text) => text.includes('releases/latest')));
+});
+
+test("Ubuntu (which cannot be run here) has the distribution's Docker, Compose v2 and buildx, and asks nothing", () => {
+  for (const system of ['ubuntu-22.04', 'ubuntu-24.04']) {
+    const [wait, configure, install] = made(itemsOf(system, 'droplet'), /^Docker \(/);
+    assert.match(wait!.argv[2]!, /lock-frontend/);
+    assert.deepEqual(configure!.argv, ['dpkg', '--configure', '-a']);
+    assert.deepEqual(install!.env, { DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_MODE: 'a' });
+    const line = install!.argv.join(' ');
+    assert.match(
+      line,
+      /^apt-get -qy -o DPkg::Lock::Timeout=300 .* install --no-install-recommends --fix-broken /,
+    );
+    assert.match(line, / docker\.io docker-compose-v2 docker-buildx iptables$/);
+  }
+});
+
+test("Docker's own packages stay, and get their own plugins: the distribution's would not go with them", () => {
+  const system = systemOf({ os: 'ubuntu', version: '24.04', dockerCe: true })!;
+  assert.ok(
+    system.docker.includes('docker-compose-plugin') && system.docker.includes('docker-buildx-plugin'),
+  );
+  assert.ok(!system.docker.includes('docker.io'));
+  assert.equal(system.pinned, false);
+});
+
+test('the user of the image owns the app on EC2, deploy on a droplet, and whoever is told anywhere', () => {
+  const userIn = (items: Item[]) => items.find(({ title }) => title.startsWith('user '))?.title;
+  assert.equal(userIn(itemsOf('amzn-2023', 'ec2')), 'user ec2-user');
+  assert.equal(userIn(itemsOf('ubuntu-24.04', 'ec2')), 'user ubuntu');
+  assert.equal(userIn(itemsOf('debian-13', 'ec2')), 'user admin');
+  assert.equal(userIn(itemsOf('debian-13', 'droplet')), 'user deploy');
+  assert.equal(userIn(itemsOf('debian-13', 'droplet', { APP_USER: 'ops' })), 'user ops');
+});
+
+test('G1: nothing runs "compose down": it removes the containers at each shutdown', () => {
+  assert.ok(all.some((text) => text.includes('docker compose stop')));
+  assert.ok(!all.some((text) => /compose.* down/.test(text)));
+});
+
+test('G1: nothing calls docker-compose, of which only the plugin is there', () => {
+  assert.ok(!all.some((text) => /docker-compose (up|stop|exec|version|-f)/.test(text)));
+});
+
+test('G4: nothing appends to a crontab', () => {
+  assert.ok(!all.some((text) => /crontab -/.test(text)));
+});
+
+test('ufw: the ports of sshd are opened before anything else, and before it is enabled', () => {
+  const [first, ...rest] = argvOf(made(itemsOf('ubuntu-24.04', 'droplet'), /^ufw lets in/));
+  assert.equal(first, 'ufw allow 22/tcp');
+  assert.ok(rest.indexOf('ufw --force enable') > rest.indexOf('ufw default deny incoming'));
+});
+
+test('an app behind a Caddy has no certbot, and no entry that renews', () => {
+  const titles = itemsOf('ubuntu-24.04', 'droplet', { ...everything, PROXY_SERVICE: 'caddy' }).map(
+    (item) => item.title,
+  );
+  assert.ok(!titles.includes('certbot'));
+  assert.ok(titles.includes('no /etc/cron.d/bloaty-renew'));
+});
+
+test('an entry of cron: five fields, a user, absolute paths, % escaped, odd paths quoted, no dot in its name', () => {
+  const items = itemsOf('debian-13', 'ec2', {
+    APP: 'my.app',
+    APP_DIR: '/srv/100% mine',
+    BACKUP_SCHEDULE: '0 3 * * *',
+  });
+  const [act] = made(items, /^\/etc\/cron\.d\/my-app-backup /);
+  assert.equal(
+    (act as { input?: string }).input,
+    `# Written by opsbook: the next set-up undoes what is changed here. The times are the host's, in UTC.
+SHELL=/bin/sh
+PATH=/opt/opsbook/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+0 3 * * * admin /opt/opsbook/node_modules/.bin/tsx /opt/opsbook/scripts/backup/backup.ts --env-file '/srv/100\\% mine/.env' >> /var/log/opsbook/my.app-backup.log 2>&1
+`,
+  );
+});
+
+test('a unit: % doubled, the compose files in its environment, the first of them its condition', () => {
+  const more = { APP_DIR: '/srv/100%', COMPOSE_FILE: 'docker-compose.yml:deploy/"prod".yml' };
+  const [act] = made(itemsOf('debian-13', 'ec2', more), /^unit /);
+  const text = (act as { input?: string }).input!;
+  assert.match(text, /^WorkingDirectory=\/srv\/100%%$/m);
+  assert.match(text, /^Environment="COMPOSE_FILE=docker-compose\.yml:deploy\/\\"prod\\"\.yml"$/m);
+  assert.match(text, /^ConditionPathExistsGlob=\/srv\/100%%\/docker-compose\.yml$/m);
+});

@@ -9,6 +9,7 @@ const { cleanUp, interrupted } = await import('./cleanup.ts');
 /** What can be measured: for each area a module with a table of named benchmarks. */
 const areas: Record<string, () => Promise<Bench>> = {
   backup: async () => (await import('./backup/index.ts')).backup,
+  remote: async () => (await import('./remote/index.ts')).remote,
 };
 
 async function main(argv: string[]): Promise<void> {

@@ -150,6 +150,16 @@ teardown() { end_started; }
   assert_output --regexp 'would run on .*docker compose restart web'
 }
 
+@test "every command of docs/remote.md runs as it stands" {
+  export REMOTE_CREATE_INVITE='echo invited' REMOTE_CREATE_USER='cat' MIGRATE_COMMAND='echo migrated'
+  sed -n '/^```sh$/,/^```$/{/^```/!p}' "$REPO/docs/remote.md" >"$BATS_TEST_TMPDIR/commands"
+  assert_equal "$(grep -c 'scripts/server/remote.ts' "$BATS_TEST_TMPDIR/commands")" 10
+  cd "$REPO"
+  run -0 bash -e "$BATS_TEST_TMPDIR/commands"
+  assert_line invited
+  assert_line migrated
+}
+
 @test "an unknown host key is refused, and said to be one" {
   SSH_KNOWN_HOSTS=/dev/null run -1 remote status
   assert_output --partial 'its host key is not known here'

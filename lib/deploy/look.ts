@@ -6,7 +6,7 @@ import { sameImages } from './record.ts';
 import type { DeploySettings } from './settings.ts';
 import type { Prospect, Release, Strategy } from './strategy.ts';
 
-export type DeployContext = Pick<Context, 'report' | 'change' | 'signal' | 'dryRun' | 'host' | 'defer'> & {
+export type DeployContext = Pick<Context, 'report' | 'change' | 'signal' | 'dryRun' | 'hosts' | 'defer'> & {
   settings: Context['settings'] & DeploySettings;
 };
 

@@ -81,3 +81,13 @@ export function migrationsSince(
   const last = records.findLastIndex((one) => one.verified && sameImages(one, target));
   return records.slice(last + 1).filter((one) => one.migrated);
 }
+
+/** What going back over migrations means, for whoever decides. */
+export const describeMigrations = (migrations: readonly DeploymentRecord[]): string[] =>
+  migrations.map(
+    ({ version, backup }) =>
+      `${version} migrated the database since: its schema stays as it is` +
+      (backup === undefined
+        ? ', and no backup was taken before it'
+        : `; the backup before it is ${backup}: scripts/backup/restore.ts ${backup}`),
+  );

@@ -1,6 +1,8 @@
+import type { Command } from '../../command.ts';
 import { checkAll, Failure } from '../../failure.ts';
+import type { ImageReference } from '../image-reference.ts';
 import type { DeploySettings } from '../settings.ts';
-import type { Pin, Prospect, Release, Wanted } from '../strategy.ts';
+import type { Pin, Prospect, Release } from '../strategy.ts';
 import { type ComposeApp, type Model, servicesOf } from './app.ts';
 import type { Container } from './containers.ts';
 import { engineOf, type Found, findImage, localImage, obtainImage, pullCommand } from './image.ts';
@@ -14,10 +16,9 @@ export async function prospectOf(
   app: ComposeApp,
   model: Model,
   settings: DeploySettings,
-  wanted: Wanted,
+  wanted: { version: string; images: readonly ImageReference[] },
   running: Running,
 ): Promise<Prospect> {
-  if ('commit' in wanted) throw new Failure('deploying a commit is not there yet');
   const engine = await engineOf(app.host);
   const services = servicesOf(model, settings.IMAGE);
   const found = new Map<string, Found>();
@@ -67,32 +68,38 @@ function prospect(
   running: Running,
 ): Prospect {
   const named = { version, ...(commit === undefined ? {} : { commit }) };
-  const changes = [...found].map(([service, { reference }]) => ({
-    service,
-    now: [...new Set((running.get(service) ?? []).map(({ image }) => image))].join(', ') || 'nothing',
-    next: reference,
-  }));
   const images = [...new Map([...found.values()].map((one) => [one.reference, one])).values()];
-  const old = (service: string) => (running.get(service) ?? []).map(({ name }) => name);
   return {
     ...named,
-    changes,
-    async obtain() {
-      const pins: Record<string, Pin> = {};
-      for (const [service, image] of found) pins[service] = await obtainImage(app.host, image);
-      return { ...named, images: pins };
-    },
+    changes: changesOf(new Map([...found].map(([service, { reference }]) => [service, reference])), running),
     plan: {
       obtain: images.map((one) =>
         one.id === undefined ? pullCommand(one) : `${one.reference} is on the host`,
       ),
       migrate: [],
-      switch: [
-        ...rollout.map((service) => besideCommand(app, service, 2 * Math.max(1, old(service).length))),
-        app.files.move('next.yml', 'deployed.yml'),
-        ...rollout.filter((service) => old(service).length > 0).map((service) => drainCommand(old(service))),
-        upCommand(app),
-      ],
+      switch: switchPlan(app, rollout, running),
+    },
+    async obtain() {
+      const pins: Record<string, Pin> = {};
+      for (const [service, image] of found) pins[service] = await obtainImage(app.host, image);
+      return { ...named, images: pins };
     },
   };
+}
+
+export const changesOf = (names: ReadonlyMap<string, string>, running: Running): Prospect['changes'] =>
+  [...names].map(([service, next]) => ({
+    ...{ service, next },
+    now: [...new Set((running.get(service) ?? []).map(({ image }) => image))].join(', ') || 'nothing',
+  }));
+
+/** The commands of a switch, as far as they are known before. */
+export function switchPlan(app: ComposeApp, rollout: readonly string[], running: Running): Command[] {
+  const old = (service: string) => (running.get(service) ?? []).map(({ name }) => name);
+  return [
+    ...rollout.map((service) => besideCommand(app, service, 2 * Math.max(1, old(service).length))),
+    app.files.move('next.yml', 'deployed.yml'),
+    ...rollout.filter((service) => old(service).length > 0).map((service) => drainCommand(old(service))),
+    upCommand(app),
+  ];
 }

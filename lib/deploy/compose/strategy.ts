@@ -2,14 +2,26 @@ import type { Host } from '../../host.ts';
 import { parseRecords } from '../record.ts';
 import type { DeploySettings } from '../settings.ts';
 import type { Release, Strategy } from '../strategy.ts';
-import { composeApp } from './app.ts';
+import { composeApp, type Model } from './app.ts';
+import { prospectOfCommit } from './build.ts';
+import { headOf, moveCommand } from './checkout.ts';
 import { containersOf, lastLines } from './containers.ts';
 import { isPinned, pin } from './pinning.ts';
 import { parsePins, pinsFile } from './pins.ts';
 import { refuseNoDocker } from './preflight.ts';
 import { prospectOf, prospectOfReturn } from './prospect.ts';
+import { prune } from './prune.ts';
 import { appContainers, describeContainers, runningRelease } from './running.ts';
 import { switchTo } from './switch.ts';
+
+/** What the file says that tells of a change under way. */
+interface Underway {
+  version: string;
+  at: string;
+  who: string;
+  /** The commit that the app's directory was at before. */
+  head?: string | undefined;
+}
 
 /** A compose app on one host. */
 export async function composeStrategy(
@@ -22,31 +34,46 @@ export async function composeStrategy(
   const { files } = app;
   const { HEALTH_TIMEOUT, HEALTHY_FOR, ROLLOUT_SERVICES: rollout = [], DRAIN_COMMAND: drain } = settings;
   const patience = { timeoutMs: HEALTH_TIMEOUT * 1000, healthyForMs: HEALTHY_FOR * 1000, signal };
+  let read: Promise<Model> | undefined;
+  /** What changes in it while we run, the images, nobody asks of it. */
+  const model = (): Promise<Model> => {
+    read ??= files.read('deployed.yml').then((text) => app.model(text === '' ? 'none' : 'deployed.yml'));
+    return read;
+  };
   const records = async () => parseRecords(await files.read('deployments.jsonl'));
-  const model = async () => app.model((await files.read('deployed.yml')) === '' ? 'none' : 'deployed.yml');
   const containers = async () => appContainers(app, await model(), settings.IMAGE);
-  const known = async () => [
-    ...(await records()),
-    ...[parsePins(await files.read('deployed.yml'))].filter((one) => !!one),
-  ];
-  const running = async () => runningRelease(await containers(), await known());
+  const running = async () => {
+    const pinned = parsePins(await files.read('deployed.yml'));
+    return runningRelease(await containers(), [...(await records()), ...(pinned ? [pinned] : [])]);
+  };
+  const underway = async (): Promise<Underway | undefined> => {
+    const text = await files.read('deploying.json');
+    return text === '' ? undefined : (JSON.parse(text) as Underway);
+  };
   return {
     running,
     async unfinished() {
-      const text = await files.read('deploying.json');
-      if (text === '') return undefined;
-      const { version, at, who } = JSON.parse(text) as { version: string; at: string; who: string };
-      return `the change to ${version}, begun ${at} by ${who}, was cut off: ${describeContainers(await containers(), await records())}`;
+      const found = await underway();
+      if (!found) return undefined;
+      const now = describeContainers(await containers(), await records());
+      return `the change to ${found.version}, begun ${found.at} by ${found.who}, was cut off: ${now}`;
     },
-    preflight: async (wanted) => prospectOf(app, await model(), settings, wanted, await containers()),
+    async preflight(wanted) {
+      const known = [await model(), await containers()] as const;
+      if ('commit' in wanted) return prospectOfCommit(app, known[0], settings, wanted.commit, known[1]);
+      return prospectOf(app, known[0], settings, wanted, known[1]);
+    },
     preflightReturn: async (release) => prospectOfReturn(app, settings, release, await containers()),
     async migrate() {},
     async switchTo(release, who, step) {
-      await files.write(
-        'deploying.json',
-        JSON.stringify({ version: release.version, at: new Date().toISOString(), who }),
-      );
+      const head = (await underway())?.head ?? (await headOf(host, app.dir));
+      const now: Underway = { version: release.version, at: new Date().toISOString(), who, head };
+      await files.write('deploying.json', JSON.stringify(now));
       await pinWhatRuns(await running());
+      // A release of an image has no commit: it goes with the files that were there before the change.
+      const commit = release.commit ?? head;
+      if (commit !== undefined && commit !== (await headOf(host, app.dir)))
+        await host.run(moveCommand(app.dir, commit));
       await switchTo(app, release, { rollout, patience, drain }, step);
       if (!(await isPinned(app))) await pin(app);
     },
@@ -57,12 +84,11 @@ export async function composeStrategy(
     },
     records,
     async record(record) {
-      await files.append('deployments.jsonl', JSON.stringify(record));
+      const commit = record.commit ?? (record.did === 'found' ? await headOf(host, app.dir) : undefined);
+      await files.append('deployments.jsonl', JSON.stringify({ ...record, commit }));
       await files.remove('deploying.json', 'next.yml');
     },
-    async prune() {
-      return 0;
-    },
+    prune: async (keep) => prune(host, await records(), keep),
   };
 
   /** Before the first deployment: from here on a reboot starts what runs now, whatever the compose files say. */

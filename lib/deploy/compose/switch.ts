@@ -56,12 +56,19 @@ export async function switchTo(app: ComposeApp, release: Release, manner: Manner
   await app.host.run(upCommand(app));
   const running = await containersOf(app, model.name, Object.keys(release.images));
   const others = running.filter(({ service }) => !rollout.includes(service));
-  await awaitHealthy(app.host, others.map(({ id }) => id), patience);
+  await awaitHealthy(
+    app.host,
+    others.map(({ id }) => id),
+    patience,
+  );
   step.note(rollout.length > 0 ? `${rollout.join(', ')} beside the old, others recreated` : 'recreated');
 }
 
 /** Does it for one service after the other. @returns whether something was changed */
-async function inTurn(services: readonly string[], act: (service: string) => Promise<boolean>): Promise<boolean> {
+async function inTurn(
+  services: readonly string[],
+  act: (service: string) => Promise<boolean>,
+): Promise<boolean> {
   let changed = false;
   for (const service of services) if (await act(service)) changed = true;
   return changed;
@@ -99,7 +106,12 @@ async function startBeside(
     throw new Failure(`docker compose started no container of ${service} that is as the compose files say`, {
       next: 'look at them: docker compose ps --all',
     });
-  await awaitHealthy(app.host, fresh.map(({ id }) => id), patience);
+  await awaitHealthy(
+    app.host,
+    fresh.map(({ id }) => id),
+    patience,
+  );
+  return missing > 0;
 }
 
 /** Lets the old containers end what they do, by their own stop signal and grace period, and removes them. */

@@ -1,0 +1,94 @@
+import type { Command } from '../../command.ts';
+import { EXIT, Failure } from '../../failure.ts';
+import type { DeploySettings } from '../settings.ts';
+import type { Pin, Prospect, Release } from '../strategy.ts';
+import { type ComposeApp, imageOf, type Model, servicesOf } from './app.ts';
+import { findCommit, gitCommand, moveCommand } from './checkout.ts';
+import type { Container } from './containers.ts';
+import { localImage } from './image.ts';
+import { refuseUnrollable } from './preflight.ts';
+import { changesOf, switchPlan } from './prospect.ts';
+
+/** So many digits of a commit name an image, as git itself would shorten it in a very large repository. */
+const DIGITS = 12;
+
+/** Another working tree of the checkout: what runs now keeps its files while the next version is built. */
+const TREE = '.opsbook/build';
+
+/** A commit of the checkout, to be built on the host, under a name of its own: one can go back to it. */
+export async function prospectOfCommit(
+  app: ComposeApp,
+  model: Model,
+  settings: DeploySettings,
+  wanted: string,
+  running: ReadonlyMap<string, readonly Container[]>,
+): Promise<Prospect> {
+  const services = [...servicesOf(model, settings.IMAGE).keys()];
+  await refuseUnrollable(model, settings.ROLLOUT_SERVICES ?? [], services);
+  const unbuilt = services.filter((name) => !model.services[name]?.build);
+  if (unbuilt.length > 0)
+    throw new Failure(`--commit: ${unbuilt.join(', ')} have no build in the compose files`, {
+      exit: EXIT.usage,
+      next: 'deploy a version of their image instead',
+    });
+  const { commit } = await findCommit(app.host, app.dir, wanted);
+  const version = commit.slice(0, DIGITS);
+  const names = new Map(services.map((name) => [name, `${bare(imageOf(model, name))}:${version}`]));
+  const build = buildCommand(app, services, commit);
+  return {
+    ...{ version, commit },
+    changes: changesOf(names, running),
+    plan: {
+      obtain: [gitCommand(app.dir, 'worktree', 'add', '--detach', TREE, commit), build],
+      migrate: [],
+      switch: [moveCommand(app.dir, commit), ...switchPlan(app, settings.ROLLOUT_SERVICES ?? [], running)],
+    },
+    obtain: () => buildRelease(app, { version, commit }, names, build),
+  };
+}
+
+const bare = (image: string) => image.replace(/[:@][^/]*$/, '');
+
+function buildCommand(app: ComposeApp, services: readonly string[], commit: string): Command {
+  const { env = {} } = app.command('none');
+  const known = ['--build-arg', `COMMIT=${commit}`, '--build-arg', `VERSION=${commit.slice(0, DIGITS)}`];
+  return {
+    argv: ['docker', 'compose', '--env-file', `${app.dir}/.env`, 'build', '--quiet', ...known, ...services],
+    env: { ...env, COMPOSE_FILE: [...app.own, '../build.yml'].join(':') },
+    cwd: `${app.dir}/${TREE}`,
+  };
+}
+
+async function buildRelease(
+  app: ComposeApp,
+  named: { version: string; commit: string },
+  names: ReadonlyMap<string, string>,
+  build: Command,
+): Promise<Release> {
+  const { host, dir } = app;
+  const there = await Promise.all([...names.values()].map((name) => localImage(host, name)));
+  if (there.includes(undefined)) {
+    const services = Object.fromEntries([...names].map(([service, image]) => [service, { image }]));
+    await app.files.write('build.yml', JSON.stringify({ services }));
+    await clear(app);
+    try {
+      await host.run(gitCommand(dir, 'worktree', 'add', '--quiet', '--detach', TREE, named.commit));
+      await host.run(build);
+    } finally {
+      await clear(app);
+    }
+  }
+  const images: Record<string, Pin> = {};
+  for (const [service, reference] of names) {
+    const built = await localImage(host, reference);
+    if (!built) throw new Failure(`${reference} was built, and is not there`);
+    images[service] = { reference, id: built.id };
+  }
+  return { ...named, images };
+}
+
+/** A build that was cut off leaves its tree. */
+async function clear({ host, dir }: ComposeApp): Promise<void> {
+  await host.uninterrupted.run({ argv: ['rm', '-rf', `${dir}/${TREE}`] });
+  await host.uninterrupted.run(gitCommand(dir, 'worktree', 'prune'));
+}

@@ -1,0 +1,32 @@
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import type { Command } from '../command.ts';
+import type { Host } from '../host.ts';
+import type { Report } from '../report.ts';
+import type { Secret } from '../secret.ts';
+
+/** Runs a command whose output somebody follows: every line is told as it comes. Returns what it wrote to stdout. */
+export async function streamed(
+  host: Host,
+  command: Command,
+  report: Report,
+  input: string | Secret = '',
+): Promise<string> {
+  const running = host.start(command);
+  running.stdin.end(typeof input === 'string' ? input : input.reveal());
+  const [written] = await Promise.all([
+    linesOf(running.stdout, report),
+    linesOf(running.stderr, report),
+    running.done,
+  ]);
+  return written.join('\n');
+}
+
+async function linesOf(stream: Readable, report: Report): Promise<string[]> {
+  const lines: string[] = [];
+  for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+    lines.push(line);
+    if (line.trim() !== '') report.info(line);
+  }
+  return lines;
+}

@@ -22,7 +22,11 @@ export async function askMoto<T>(service: string, target: string, input: object)
     headers: { ...headers(service), 'Content-Type': 'application/x-amz-json-1.1', 'X-Amz-Target': target },
     body: JSON.stringify(input),
   });
-  const answer = (await response.json()) as T & { __type?: string; message?: string; Message?: string };
+  const answer = JSON.parse((await response.text()) || '{}') as T & {
+    __type?: string;
+    message?: string;
+    Message?: string;
+  };
   if (response.ok) return answer;
   throw new AwsError(answer.__type ?? 'Unknown', answer.message ?? answer.Message ?? '', response.status);
 }

@@ -12,7 +12,9 @@ export function newToken({ ecr }: State): { password: string; expires: Date } {
 /** What the engine's API wants as X-Registry-Auth to pull by this name. */
 export function engineAuth(serveraddress: string, state: State): string {
   const { password } = newToken(state);
-  return Buffer.from(JSON.stringify({ username: 'AWS', password, serveraddress })).toString('base64url');
+  const login = Buffer.from(JSON.stringify({ username: 'AWS', password, serveraddress }));
+  // The engine's form is that of URLs, but padded: without it Docker 20.10 takes the login for none.
+  return login.toString('base64').replaceAll('+', '-').replaceAll('/', '_');
 }
 
 export type TokenState = 'good' | 'expired' | 'unknown';

@@ -27,10 +27,21 @@ const STDERR_KEPT = 8_000;
 const directory = (instance: Instance, { commandId }: Script): string =>
   `/var/lib/amazon/ssm/${instance.id}/document/orchestration/${commandId}/awsrunShellScript/0.awsrunShellScript`;
 
+/** All that a script finds in its environment: no HOME (amazon-ssm-agent, issue 427). */
+const environment = (instance: Instance, { commandId, region }: Script): string[] => [
+  'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin',
+  'LANG=C.UTF-8',
+  `AWS_SSM_INSTANCE_ID=${instance.id}`,
+  `AWS_SSM_REGION_NAME=${region}`,
+  'AWS_SSM_PLATFORM_NAME=Debian GNU/Linux',
+  'AWS_SSM_PLATFORM_VERSION=13',
+  `SSM_COMMAND_ID=${commandId}`,
+];
+
 /**
  * Puts the script where the agent does, and runs it as the agent does: `sh -c .../_script.sh` as root, as the leader of
- * a process group of its own. Its environment is that of a systemd service: a PATH, no HOME, no terminal, the agent's
- * working directory. (amazon-ssm-agent: executers.go, runshellscript.go, its unit file.)
+ * a process group of its own, with no terminal and in the working directory of the agent's unit file. (amazon-ssm-agent:
+ * executers.go, runshellscript.go, packaging/linux.)
  */
 export async function runScript(instance: Instance, script: Script): Promise<Ran> {
   const dir = directory(instance, script);
@@ -38,9 +49,7 @@ export async function runScript(instance: Instance, script: Script): Promise<Ran
   await engineJson('PUT', `/containers/${instance.container}/archive?path=/`, tar(`${dir}/_script.sh`, text));
   const launch = 'echo $$ >"$1/pid"; cd "$2" || exit 1; exec sh -c "$1/_script.sh"';
   const argv = ['sh', '-c', launch, 'agent', dir, script.workingDirectory || '/usr/bin'];
-  const env = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'];
-  env.push(`AWS_SSM_INSTANCE_ID=${instance.id}`, `AWS_SSM_REGION_NAME=${script.region}`);
-  const id = await createExec(instance, ['env', '-i', ...env, ...argv], true);
+  const id = await createExec(instance, ['env', '-i', ...environment(instance, script), ...argv], true);
   const stream = await engine('POST', `/exec/${id}/start`, { Detach: false, Tty: false });
   const [stdout, stderr] = await demultiplex(stream);
   const { ExitCode } = await engineJson<{ ExitCode: number | null }>('GET', `/exec/${id}/json`);

@@ -25,7 +25,7 @@ export async function invoke(
   } catch (error) {
     if (invocation.cancel.signal.aborted) return end(invocation, 'Cancelled', 'Cancelled');
     console.error(`${command.id} on ${node.id}:`, error);
-    await outlast(command, invocation);
+    await outlast(command, invocation, state);
   }
 }
 
@@ -74,7 +74,7 @@ async function execute(
   signal.addEventListener('abort', kill);
   try {
     const { code, stdout, stderr } = await runScript(node, script);
-    if (!(await stillRuns(node))) return await outlast(command, invocation);
+    if (!(await stillRuns(node))) return await outlast(command, invocation, state);
     Object.assign(invocation, { stdout, stderr });
     if (signal.aborted) end(invocation, 'Cancelled', 'Cancelled', KILLED);
     else if (late || code === KILLED) end(invocation, 'TimedOut', 'ExecutionTimedOut', KILLED);
@@ -89,12 +89,15 @@ async function execute(
 const stillRuns = async ({ id }: Instance): Promise<boolean> =>
   (await instances()).some((one) => one.id === id && one.running);
 
-/** Nobody tells SSM how a command ended on a node that is gone: it stays in progress until its time is over. */
-async function outlast(command: Command, invocation: Invocation): Promise<void> {
-  const over = (invocation.started ?? invocation.requested).getTime() + command.executionTimeout * 1000;
-  await sleep(Math.max(0, over - Date.now()), undefined, { signal: invocation.cancel.signal }).catch(
-    () => undefined,
-  );
-  if (invocation.cancel.signal.aborted) end(invocation, 'Cancelled', 'Cancelled');
-  else end(invocation, 'TimedOut', 'ExecutionTimedOut');
+/**
+ * Nobody tells SSM how a command ended on a node that is gone: it stays in progress until both its times are over, and
+ * is then said not to have been delivered ("ExpiresAfter" of the API).
+ */
+async function outlast(command: Command, invocation: Invocation, { ssm }: State): Promise<void> {
+  const seconds = command.deliveryTimeout + command.executionTimeout;
+  const over = command.requested.getTime() + seconds * ssm.faults.deliverySecondMs;
+  const { signal } = invocation.cancel;
+  await sleep(Math.max(0, over - Date.now()), undefined, { signal }).catch(() => undefined);
+  if (signal.aborted) end(invocation, 'Cancelled', 'Cancelled');
+  else end(invocation, 'TimedOut', 'DeliveryTimedOut');
 }

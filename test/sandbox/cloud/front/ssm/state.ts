@@ -61,7 +61,7 @@ export interface SsmFaults {
   deliveryMs: number;
   /** from SendCommand until its invocations can be asked for */
   invisibleMs: number;
-  /** how long a second of TimeoutSeconds lasts: less than 1000 lets tests see a delivery time out */
+  /** how long a second lasts for who waits for a node out of reach: less than 1000 lets tests see the end of it */
   deliverySecondMs: number;
 }
 

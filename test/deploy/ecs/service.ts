@@ -1,0 +1,135 @@
+/*
+ * A service of the tests in the sandbox's AWS: `service.ts up NAME IMAGE VPC SUBNET SUBNET`, printing what a test needs to know of it;
+ * `service.ts down NAME`. Calls are made as the sandbox's admin, by the SDK.
+ */
+import { CloudWatchLogsClient, CreateLogGroupCommand } from '@aws-sdk/client-cloudwatch-logs';
+import {
+  CreateClusterCommand,
+  CreateServiceCommand,
+  DeleteServiceCommand,
+  DescribeServicesCommand,
+  ECSClient,
+  RegisterTaskDefinitionCommand,
+} from '@aws-sdk/client-ecs';
+import {
+  CreateListenerCommand,
+  CreateLoadBalancerCommand,
+  CreateTargetGroupCommand,
+  DescribeTargetHealthCommand,
+  ElasticLoadBalancingV2Client,
+  ModifyTargetGroupAttributesCommand,
+} from '@aws-sdk/client-elastic-load-balancing-v2';
+import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { publishedPort } from '../../sandbox/machine/docker.ts';
+import { containerName } from '../../sandbox/names.ts';
+import { waitFor } from '../../sandbox/wait.ts';
+import { world } from '../../sandbox/world.ts';
+
+const { aws, engine } = await world();
+const config = { endpoint: aws.url, region: 'eu-north-1', credentials: aws.users.admin! };
+const ecs = new ECSClient(config);
+const elb = new ElasticLoadBalancingV2Client(config);
+const [action, name = 'shop', image = '', vpc = '', ...subnets] = process.argv.slice(2);
+
+/** Balances over a target group, on a port of this machine. */
+async function balancer(): Promise<{ arn: string; url: string }> {
+  const health = { HealthCheckPath: '/health', HealthCheckIntervalSeconds: 5, UnhealthyThresholdCount: 2 };
+  const { TargetGroups } = await elb.send(
+    new CreateTargetGroupCommand({
+      ...{ Name: name, Protocol: 'HTTP', Port: 8000, TargetType: 'ip', VpcId: vpc, ...health },
+    }),
+  );
+  const arn = TargetGroups![0]!.TargetGroupArn!;
+  await elb.send(
+    new ModifyTargetGroupAttributesCommand({
+      TargetGroupArn: arn,
+      Attributes: [{ Key: 'deregistration_delay.timeout_seconds', Value: '10' }],
+    }),
+  );
+  const { LoadBalancers } = await elb.send(new CreateLoadBalancerCommand({ Name: name, Subnets: subnets }));
+  await elb.send(
+    new CreateListenerCommand({
+      ...{ LoadBalancerArn: LoadBalancers![0]!.LoadBalancerArn, Protocol: 'HTTP', Port: 80 },
+      DefaultActions: [{ Type: 'forward', TargetGroupArn: arn }],
+    }),
+  );
+  await elb.send(new DescribeTargetHealthCommand({ TargetGroupArn: arn }));
+  const { ports } = (await (await fetch(`${aws.url}/sandbox/elasticloadbalancing`)).json()) as {
+    ports: Record<string, number>;
+  };
+  const port = await publishedPort(engine, containerName('aws'), ports[arn]!);
+  return { arn, url: `http://127.0.0.1:${port}` };
+}
+
+/** The first revision, as someone wrote it by hand: the image by its tag. */
+async function register(): Promise<string> {
+  await new CloudWatchLogsClient(config).send(new CreateLogGroupCommand({ logGroupName: `/ecs/${name}` }));
+  const { ARN } = await new SecretsManagerClient(config).send(
+    new CreateSecretCommand({ Name: `${name}/production`, SecretString: '{"GREETING":"hello"}' }),
+  );
+  const { taskDefinition } = await ecs.send(
+    new RegisterTaskDefinitionCommand({
+      family: name,
+      networkMode: 'awsvpc',
+      requiresCompatibilities: ['FARGATE'],
+      cpu: '256',
+      memory: '512',
+      executionRoleArn: 'arn:aws:iam::123456789012:role/execution',
+      containerDefinitions: [
+        {
+          name: 'web',
+          image,
+          portMappings: [{ containerPort: 8000 }],
+          secrets: [{ name: 'GREETING', valueFrom: `${ARN}:GREETING::` }],
+          stopTimeout: 10,
+          healthCheck: {
+            ...{ command: ['CMD-SHELL', 'curl -fsS http://127.0.0.1:8000/health'] },
+            ...{ interval: 5, retries: 2, timeout: 3 },
+          },
+          logConfiguration: {
+            logDriver: 'awslogs',
+            options: {
+              'awslogs-group': `/ecs/${name}`,
+              'awslogs-region': 'eu-north-1',
+              'awslogs-stream-prefix': 'ecs',
+            },
+          },
+        },
+      ],
+    }),
+  );
+  return taskDefinition!.taskDefinitionArn!;
+}
+
+async function up(): Promise<void> {
+  const { arn: targetGroupArn, url } = await balancer();
+  const taskDefinition = await register();
+  await ecs.send(new CreateClusterCommand({ clusterName: 'shops' }));
+  await ecs.send(
+    new CreateServiceCommand({
+      ...{ cluster: 'shops', serviceName: name, taskDefinition, desiredCount: 2, launchType: 'FARGATE' },
+      loadBalancers: [{ targetGroupArn, containerName: 'web', containerPort: 8000 }],
+      networkConfiguration: { awsvpcConfiguration: { subnets, assignPublicIp: 'DISABLED' } },
+      healthCheckGracePeriodSeconds: 20,
+    }),
+  );
+  await steady();
+  process.stdout.write(`export APP_URL=${url} TARGET_GROUP=${targetGroupArn}\n`);
+}
+
+/** Waits until the service's only deployment is complete. */
+async function steady(): Promise<void> {
+  await waitFor(`${name} to be steady`, 60, async () => {
+    const { services } = await ecs.send(new DescribeServicesCommand({ cluster: 'shops', services: [name] }));
+    const [primary, ...others] = services?.[0]?.deployments ?? [];
+    return others.length === 0 && primary?.rolloutState === 'COMPLETED';
+  });
+}
+
+async function down(): Promise<void> {
+  await ecs.send(new DeleteServiceCommand({ cluster: 'shops', service: name, force: true }));
+}
+
+if (action === 'up') await up();
+else if (action === 'steady') await steady();
+else await down();

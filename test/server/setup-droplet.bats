@@ -94,8 +94,6 @@ ENV
 }
 
 @test "a second run changes nothing, says so, and takes less than 15 s" {
-  # A commit that came meanwhile is fetched first.
-  opsbook server/setup-droplet
   local before=$SECONDS
   run -0 opsbook server/setup-droplet
   ((SECONDS - before < 15))
@@ -254,6 +252,25 @@ answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
   for _ in 1 2 3; do ! wait_for gone "$PID" 2>/dev/null || break; done
   assert_ends 0
   on_bare jq --version
+}
+
+@test "the commands of docs/servers.md, as they stand there" {
+  local blocks=$BATS_TEST_TMPDIR/blocks.sh
+  awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$REPO/docs/servers.md" >"$blocks"
+  run -0 grep -c '^npx tsx scripts/server/setup-droplet.ts' "$blocks"
+  assert_output 4
+  cd "$BATS_TEST_TMPDIR"
+  ln -s "$REPO/scripts" "$REPO/lib" "$REPO/node_modules" "$REPO/package.json" .
+  # The host and the repository of the test in place of those of the page; the environment wins over its file.
+  local settings=()
+  for setting in "${ENV[@]}"; do
+    case $setting in PATH=* | HOME=* | GIT_DIR=* | TARGET=* | SSH_* | OPSBOOK_REPOSITORY=*) settings+=("$setting") ;; esac
+  done
+  run -0 env -i "${settings[@]}" bash -e "$blocks"
+  assert_line --regexp 'would: \+ user deploy|= user deploy'
+  assert_line --regexp '\+ /etc/cron.d/chitram-backup \(0 2 \* \* \*, as deploy\): done'
+  assert_unchanged
+  sh -n user-data.sh
 }
 
 @test "after a boot the app runs, and is behind the firewall" {

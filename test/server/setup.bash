@@ -63,8 +63,12 @@ ssh_to() {
     -p "$SSH_PORT" "${options[@]}" "$SSH_USER@127.0.0.1" "$(printf '%q ' "$@")"
 }
 
-# What every test's app is; more settings follow as arguments.
-app() { ENV+=(APP=bloaty APP_DIR=/opt/bloaty APP_USER=ops "$@"); }
+# What every test's app is; more settings follow as arguments. The commit that hosts fetch is that of the file's begin:
+# somebody may commit meanwhile, and a second run would rightly fetch it.
+app() {
+  [ -d "$BATS_FILE_TMPDIR/frozen" ] || git clone -q --bare --shared "$REPO" "$BATS_FILE_TMPDIR/frozen"
+  ENV+=("GIT_DIR=$BATS_FILE_TMPDIR/frozen" APP=bloaty APP_DIR=/opt/bloaty APP_USER=ops "$@")
+}
 
 # Node's release cannot be downloaded everywhere: what is unpacked from it is put there from this checkout and this
 # machine's npm. That a download is checked is tested in test/lib/server/setup/pinned.test.ts.

@@ -20,6 +20,8 @@ export interface Facts {
   zone: string;
   /** opsbook is in its directory. */
   opsbook: boolean;
+  /** The system has a unit of the app's name, such as docker.service. */
+  taken: boolean;
 }
 
 /** Prints the facts as `name=value`, a line each; asks nobody but the host itself. */
@@ -31,12 +33,14 @@ dpkg-query -W -f '\${Status}' docker-ce 2>/dev/null | grep -q '^install ok' && e
 rpm -q docker-ce >/dev/null 2>&1 && echo dockerCe=1
 echo "login=\${SUDO_USER:-$(id -un)}"
 sshd=$(command -v sshd || echo /usr/sbin/sshd)
+mkdir -p /run/sshd
 echo "sshPorts=$("$sshd" -T 2>/dev/null | awk '$1 == "port" { printf "%s ", $2 }')"
 echo "zone=$(date +%Z)"
 [ -e "$1/scripts/backup/backup.ts" ] && echo opsbook=1
+[ -e "/usr/lib/systemd/system/$2.service" ] || [ -e "/lib/systemd/system/$2.service" ] && echo taken=1
 :`;
 
-export const askFacts = (opsbookDir: string): Command => shell(ASK, opsbookDir);
+export const askFacts = (opsbookDir: string, app: string): Command => shell(ASK, opsbookDir, app);
 
 export function parseFacts(text: string): Facts {
   const told = new Map(
@@ -57,5 +61,6 @@ export function parseFacts(text: string): Facts {
     sshPorts: word('sshPorts').split(' ').filter(Boolean).map(Number),
     zone: word('zone'),
     opsbook: told.has('opsbook'),
+    taken: told.has('taken'),
   };
 }

@@ -1,19 +1,21 @@
+import { posix } from 'node:path';
 import { CommandFailure } from '../../command.ts';
-import { checkAll, Failure } from '../../failure.ts';
+import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { bytes } from '../../format.ts';
 import type { Host } from '../../host.ts';
 import type { Facts } from './facts.ts';
 import { askFacts, parseFacts } from './facts.ts';
 import { shell } from './item.ts';
+import type { SetupSettings } from './plan.ts';
 import { type System, systemNames, systemOf } from './system.ts';
 
 /** Images of an app take more; below this not even Docker and opsbook fit. */
 const FREE_MB = 2500;
 
 /** What the host says of itself. @throws Failure where its user cannot become root */
-export async function facts(host: Host, opsbookDir: string): Promise<Facts> {
+export async function facts(host: Host, { OPSBOOK_DIR, APP }: SetupSettings): Promise<Facts> {
   try {
-    return parseFacts(await host.run(askFacts(opsbookDir)));
+    return parseFacts(await host.run(askFacts(OPSBOOK_DIR, APP)));
   } catch (error) {
     if (!(error instanceof CommandFailure) || !/sudo/.test(`${error.words}${error.stderr}`)) throw error;
     throw new Failure(`${host.name}: this user cannot become root: ${error.words}`, {
@@ -24,7 +26,7 @@ export async function facts(host: Host, opsbookDir: string): Promise<Facts> {
 }
 
 /** What speaks against a set-up, all of it. @throws Problems */
-export async function preflight(host: Host, known: Facts, needsOpsbook: boolean): Promise<System> {
+export async function preflight(host: Host, known: Facts, settings: SetupSettings): Promise<System> {
   const system = systemOf(known);
   await checkAll([
     () => refuseSystem(host, known, system),
@@ -37,11 +39,13 @@ export async function preflight(host: Host, known: Facts, needsOpsbook: boolean)
       );
     },
     () => {
-      if (!needsOpsbook || known.opsbook) return;
+      if (settings.OPSBOOK_REPOSITORY || known.opsbook) return;
       throw new Failure(`${host.name}: opsbook is not there, and OPSBOOK_REPOSITORY is not set`, {
         next: 'set OPSBOOK_REPOSITORY, or copy this checkout to OPSBOOK_DIR on the host',
       });
     },
+    () => refuseName(host, known, settings),
+    () => refusePlaces(settings),
     () => system && reachable(host, system),
   ]);
   return system!;
@@ -63,6 +67,35 @@ function refuseMachine(host: Host, { machine }: Facts): void {
   throw new Failure(`${host.name} is a ${machine} machine, for which there are no pinned binaries`, {
     next: 'use x86_64 or aarch64',
   });
+}
+
+function refuseName(host: Host, { taken }: Facts, { APP }: SetupSettings): void {
+  if (!taken) return;
+  throw new Failure(
+    `APP=${APP}: ${host.name} has a ${APP}.service of its own, which the app's would replace`,
+    {
+      exit: EXIT.usage,
+      next: 'give the app another name',
+    },
+  );
+}
+
+/** Directories of the system: a set-up would give them to the app's user. */
+const SYSTEM = /^\/(bin|boot|dev|etc|lib\d*|proc|root|run|sbin|sys|usr)(\/|$)|^\/[^/]*$|^\/var\/[^/]*$/;
+
+/** @throws Problems naming each setting that names a directory of the system */
+export async function refusePlaces({ APP_DIR, APP_DIRECTORIES = [] }: SetupSettings): Promise<void> {
+  const refuse = (name: string, path: string) => () => {
+    if (!SYSTEM.test(posix.resolve(APP_DIR, path))) return;
+    throw new Failure(`${name}=${path}: is the system's, not the app's`, {
+      exit: EXIT.usage,
+      next: 'name a directory of the app, such as /opt/bloaty',
+    });
+  };
+  await checkAll([
+    refuse('APP_DIR', APP_DIR),
+    ...APP_DIRECTORIES.map((path) => refuse('APP_DIRECTORIES', path)),
+  ]);
 }
 
 /** The first index of each of apt's sources is fetched: by apt's own program, through apt's own proxy. */

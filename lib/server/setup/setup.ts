@@ -6,7 +6,7 @@ import type { Context } from '../../script.ts';
 import { converge } from './apply.ts';
 import type { Source } from './items/opsbook.ts';
 import { plan, type SetupSettings, type Wanted } from './plan.ts';
-import { facts, preflight } from './preflight.ts';
+import { facts, preflight, refusePlaces } from './preflight.ts';
 import { USER_DATA_MAX, userData } from './user-data.ts';
 
 type Setup = Context & { settings: SetupSettings };
@@ -19,9 +19,9 @@ export async function setUp(
 ): Promise<void> {
   const { host, settings, report, json } = context;
   if (system) return print(kind, context, system);
-  const known = await facts(host, settings.OPSBOOK_DIR);
+  const known = await facts(host, settings);
   const source = await sourceOf(settings);
-  const wanted = { kind, settings, facts: known, source, system: await preflight(host, known, !source) };
+  const wanted = { kind, settings, facts: known, source, system: await preflight(host, known, settings) };
   if (known.zone !== 'UTC')
     report.warn(
       `${host.name} lives by ${known.zone}: cron's times are those. Next: timedatectl set-timezone UTC`,
@@ -41,6 +41,7 @@ async function print(
   { settings, report }: Setup,
   system: Wanted['system'],
 ): Promise<void> {
+  await refusePlaces(settings);
   const source = await sourceOf(settings);
   if (!source)
     throw new Failure('OPSBOOK_REPOSITORY is not set, and a machine at its first boot has no opsbook', {

@@ -10,17 +10,19 @@ const APT_OPTIONS = [
 
 /**
  * Waits up to five minutes for apt's locks, of which apt itself waits for one only, and says who holds them. Locks of
- * fcntl(2) are in /proc/locks by inode; nothing else that every system has shows them.
+ * fcntl(2) are in /proc/locks, by an inode that another file system may have as well: who holds one has it open.
  */
-const WAIT = `told= end=$(($(date +%s) + 300))
-while :; do
-  pid=
+const WAIT = `holder() {
   for lock in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
     [ -e "$lock" ] || continue
-    pid=$(awk -v inode="$(stat -c %i "$lock")" '{ n = split($6, at, ":") } at[n] == inode && $2 != "->" { print $5; exit }' /proc/locks)
-    [ -z "$pid" ] || break
+    for pid in $(awk -v inode="$(stat -c %i "$lock")" '{ n = split($6, at, ":") } at[n] == inode { print $5 }' /proc/locks); do
+      [ -z "$(find "/proc/$pid/fd" -lname "$lock" 2>/dev/null)" ] || return 0
+    done
   done
-  [ -n "$pid" ] || exit 0
+  return 1
+}
+told= end=$(($(date +%s) + 300))
+while holder; do
   who="process $pid ($(cat "/proc/$pid/comm" 2>/dev/null || echo ended))"
   [ "$told" = "$who" ] || echo "waiting for the lock of apt ($lock), held by $who" >&2
   told=$who

@@ -134,6 +134,17 @@ not a tty"
   assert_answer .error InvalidInstanceId
 }
 
+@test "a command on an instance that stops halfway stays in progress until it expires" {
+  fault ssm '{"deliverySecondMs":20}'
+  local image id=i-0000000000000dead
+  image=$(engine inspect --format '{{.Config.Image}}' "$SANDBOX_INSTANCE_CONTAINER")
+  # Any container with these labels is an instance.
+  engine run --detach --rm --network none --label "opsbook.sandbox=${SANDBOX_INSTANCE_CONTAINER%-drawing}" \
+    --label opsbook.instance=$id --entrypoint tini "$image" -- sleep infinity >/dev/null
+  SANDBOX_INSTANCE_ID=$id on_instance "kill -KILL -1" '{"TimeoutSeconds":30,"Parameters":{"executionTimeout":["60"]}}'
+  assert_answer '.invocations[0] | [.Status, .StatusDetails, .ResponseCode, .seen[-2]]|@json' '["TimedOut","DeliveryTimedOut",-1,"InProgress"]'
+}
+
 @test "throttling refuses so many calls" {
   fault ssm '{"throttle":1,"throttleOnly":["SendCommand"]}'
   on_instance true

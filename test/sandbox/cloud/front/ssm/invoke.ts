@@ -74,7 +74,8 @@ async function execute(
   signal.addEventListener('abort', kill);
   try {
     const { code, stdout, stderr } = await runScript(node, script);
-    if (!(await stillRuns(node))) return await outlast(command, invocation, state);
+    if (!(await outlives(node, code === KILLED && !late && !signal.aborted)))
+      return await outlast(command, invocation, state);
     Object.assign(invocation, { stdout, stderr });
     if (signal.aborted) end(invocation, 'Cancelled', 'Cancelled', KILLED);
     else if (late || code === KILLED) end(invocation, 'TimedOut', 'ExecutionTimedOut', KILLED);
@@ -86,8 +87,19 @@ async function execute(
   }
 }
 
-const stillRuns = async ({ id }: Instance): Promise<boolean> =>
-  (await instances()).some((one) => one.id === id && one.running);
+/** The engine says of the processes of a container that they were killed before it says that the container stopped. */
+const STOP_SEEN_MS = 500;
+
+/** Whether a node still runs after a script on it ended, which was killed by somebody other than us or not. */
+async function outlives({ id }: Instance, killed: boolean): Promise<boolean> {
+  const runs = async (): Promise<boolean> => (await instances()).some((one) => one.id === id && one.running);
+  const deadline = Date.now() + (killed ? STOP_SEEN_MS : 0);
+  while (await runs()) {
+    if (Date.now() >= deadline) return true;
+    await sleep(PROBE_MS);
+  }
+  return false;
+}
 
 /**
  * Nobody tells SSM how a command ended on a node that is gone: it stays in progress until both its times are over, and

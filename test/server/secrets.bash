@@ -5,6 +5,8 @@ bats_require_minimum_version 1.5.0
 
 secrets_world() {
   : "${SANDBOX_SECRETS_READER_ACCESS_KEY_ID:?no sandbox: run the tests by npm test, or first: eval \"\$(npm run --silent sandbox)\"}"
+  # The app of the sandbox itself, which has a host.
+  SANDBOX_APP_DIR=${SANDBOX_APP_DIR:-$APP_DIR}
   SECRET="bloaty/t$BATS_TEST_NUMBER-$RANDOM" APP_DIR=$BATS_TEST_TMPDIR/app
   PARAMETERS="/$SECRET"
   mkdir -p "$APP_DIR"

@@ -69,7 +69,10 @@ const NEVER_GOOD = [401, 403, 404, 405];
  * @returns the version that answers, if one does, and what is wrong with it now, if something is
  * @throws Failure for an address that redirects, is not found, or tells no version
  */
-export async function lookBefore(urls: Urls, signal: AbortSignal): Promise<{ version?: string; warning?: string }> {
+export async function lookBefore(
+  urls: Urls,
+  signal: AbortSignal,
+): Promise<{ version?: string; warning?: string }> {
   const { HEALTH_URL, VERSION_URL } = urls;
   const ill = HEALTH_URL && (await seen('HEALTH_URL', HEALTH_URL, signal)).warning;
   if (ill) return { warning: ill };
@@ -78,12 +81,19 @@ export async function lookBefore(urls: Urls, signal: AbortSignal): Promise<{ ver
   if (warning) return { warning };
   const [version] = versionsIn(text);
   if (version !== undefined) return { version };
-  throw new Failure(`VERSION_URL: ${VERSION_URL} answers no version: neither JSON with version or commit, nor a bare one`, {
-    next: 'set VERSION_URL to what answers with the version',
-  });
+  throw new Failure(
+    `VERSION_URL: ${VERSION_URL} answers no version: neither JSON with version or commit, nor a bare one`,
+    {
+      next: 'set VERSION_URL to what answers with the version',
+    },
+  );
 }
 
-async function seen(name: string, url: string, signal: AbortSignal): Promise<{ text: string; warning?: string }> {
+async function seen(
+  name: string,
+  url: string,
+  signal: AbortSignal,
+): Promise<{ text: string; warning?: string }> {
   const answer = await ask(url, signal);
   const ill = illness(url, answer);
   if (!ill) return { text: answer.text };

@@ -21,12 +21,14 @@ export interface Seen {
 
 /**
  * Looks at the target, and at the app from outside.
+ * @param more another check of whoever calls
  * @throws Problems with all that is wrong, together
  */
 export async function look(
   { settings, report, signal }: DeployContext,
   strategy: Strategy,
   prospect: () => Promise<Prospect>,
+  more: () => Promise<unknown> = async () => {},
 ): Promise<Seen> {
   const cutOff = await strategy.unfinished();
   if (cutOff) report.warn(cutOff);
@@ -41,6 +43,7 @@ export async function look(
     async () => {
       answers = await lookBefore(settings, signal);
     },
+    more,
   ]);
   if (answers.warning) report.warn(answers.warning);
   const running = await strategy.running();

@@ -1,4 +1,5 @@
 import type { z as Z } from 'zod';
+import { appCommandSettings } from '../app-commands.ts';
 import { composeSettings } from '../compose.ts';
 import { healthUrlSettings } from '../health.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
@@ -34,13 +35,32 @@ export const deploySettings = {
   ...composeSettings,
   ...imageSettings,
   ...healthSettings,
+  ...appCommandSettings,
+  MIGRATE_TIMEOUT: setting('MIGRATE_TIMEOUT', {
+    about: 'how many seconds MIGRATE_COMMAND may take in a deployment',
+    example: '1800',
+    default: '900',
+    type: seconds(1),
+  }),
+  TARGET_GROUP_ARN: optionalSetting('TARGET_GROUP_ARN', {
+    about: "the load balancer's target group that the hosts are in: they are deployed to one by one",
+    example: 'arn:aws:elasticloadbalancing:eu-south-2:123456789012:targetgroup/hermes/0123456789abcdef',
+    type: (z) =>
+      z
+        .string()
+        .regex(
+          /^arn:[\w-]+:elasticloadbalancing:[\w-]+:\d{12}:targetgroup\/[\w-]+\/[\da-f]+$/,
+          'is no ARN of a target group',
+        ),
+  }),
   ROLLOUT_SERVICES: optionalSetting('ROLLOUT_SERVICES', {
     about: 'the compose services that change without a dropped request, separated by commas',
     example: 'web',
     type: list((name) => name),
   }),
   DRAIN_COMMAND: optionalSetting('DRAIN_COMMAND', {
-    about: 'what an old container runs before it is stopped, for proxies that go by its health check (Traefik)',
+    about:
+      'what an old container runs before it is stopped, for proxies that go by its health check (Traefik)',
     example: 'touch /tmp/drain && sleep 10',
     type: (z) => z.string(),
   }),

@@ -52,7 +52,7 @@ export interface Strategy {
   /** Like `preflight`, for a release that ran here before. @throws Problems when it cannot run any more */
   preflightReturn(release: Release): Promise<Prospect>;
   /** Once per deployment, on the new image. */
-  migrate(release: Release, command: string, step: Step): Promise<void>;
+  migrate(release: Release, command: string, say: (line: string) => void): Promise<void>;
   /** Ends when all containers are those of the release and healthy. Safe to repeat after being cut off. */
   switchTo(release: Release, who: string, step: Step): Promise<void>;
   /** Why it went wrong, before its containers are gone: their last lines, and what their health checks said. */

@@ -20,6 +20,9 @@ export interface Deployment {
   uninterrupted: () => Promise<Strategy>;
 }
 
+/** A record of what has not ended yet. */
+type Attempt = Omit<DeploymentRecord, 'at' | 'ms' | 'verified'>;
+
 export const who = (): string => process.env.GITHUB_ACTOR ?? `${userInfo().username}@${hostname()}`;
 
 /**
@@ -51,11 +54,11 @@ export async function carryOut(
   const release = await change(`make ${prospect.version} available`, prospect.plan.obtain, (step) =>
     prospect.obtain(step),
   );
-  if (migration)
-    await change('migrate', prospect.plan.migrate, (step) =>
-      strategy.migrate(release as Release, migration, step),
-    );
   const facts = { ...base, migrated: migration !== undefined };
+  if (migration)
+    await change('migrate', [...prospect.plan.migrate, migration], () =>
+      migrateOrTell(strategy, { ...(release as Release), ...facts }, migration, report, started),
+    );
   try {
     await change(`switch to ${prospect.version}`, prospect.plan.switch, (step) =>
       strategy.switchTo(release as Release, base.who, step),
@@ -69,6 +72,22 @@ export async function carryOut(
   await strategy.record(record);
   await prune(strategy, report);
   return record;
+}
+
+/** A migration that failed may have done a part of its work: whoever goes back later has to know. */
+async function migrateOrTell(
+  strategy: Strategy,
+  attempt: Attempt,
+  command: string,
+  report: DeployContext['report'],
+  started: number,
+): Promise<void> {
+  try {
+    await strategy.migrate(attempt, command, (line) => report.info(`  ${line}`));
+  } catch (error) {
+    await strategy.record({ ...attempt, verified: false, failed: messageOf(error), ...ended(started) });
+    throw error;
+  }
 }
 
 const ended = (started: number) => ({ at: new Date().toISOString(), ms: Date.now() - started });
@@ -88,7 +107,7 @@ async function verify({ settings, change, signal }: DeployContext, wanted: Prosp
 async function takeBack(
   context: DeployContext,
   { seen: { before }, uninterrupted }: Deployment,
-  failed: Omit<DeploymentRecord, 'at' | 'ms' | 'verified'>,
+  failed: Attempt,
   error: unknown,
   started: number,
 ): Promise<unknown> {

@@ -18,29 +18,50 @@ await script(import.meta, {
   },
   changes: true,
   reports: true,
+  reaches: 'hosts or service',
   async run(context) {
-    const { settings, flags, operands, report, json } = context;
-    const [{ wantedOf }, { openStrategy, lockDeployment }, { describeChanges, look }, { carryOut }] =
-      await Promise.all([
-        import('../../lib/deploy/wanted.ts'),
-        import('../../lib/deploy/open.ts'),
-        import('../../lib/deploy/look.ts'),
-        import('../../lib/deploy/update.ts'),
-      ]);
+    const { settings, flags, operands, report, change, signal, json } = context;
+    const [
+      { wantedOf },
+      { openStrategy, lockDeployment },
+      { describeChanges, look },
+      { carryOut },
+      { backUp },
+    ] = await Promise.all([
+      import('../../lib/deploy/wanted.ts'),
+      import('../../lib/deploy/open.ts'),
+      import('../../lib/deploy/look.ts'),
+      import('../../lib/deploy/update.ts'),
+      import('../../lib/deploy/backup.ts'),
+    ]);
     const wanted = wantedOf(
       { version: operands[0], images: flags.image, commit: flags.commit },
       settings.IMAGE,
     );
-    const strategy = await openStrategy(context, context.host);
+    const strategy = await openStrategy(context);
     const version = 'commit' in wanted ? wanted.commit.slice(0, 12) : wanted.version;
     if (!flags.diff) await lockDeployment(context, `update-deployment of ${version}`);
-    const seen = await look(context, strategy, () => strategy.preflight(wanted));
+    const seen = await look(
+      context,
+      strategy,
+      () => strategy.preflight(wanted),
+      flags.backup && !flags.diff ? () => backUp('dry run', signal) : undefined,
+    );
     report.summary(describeChanges(seen));
     if (flags.diff) return;
+    const backup = flags.backup
+      ? await change('back up', ['npx tsx scripts/backup/backup.ts'], async (step) => {
+          const id = await backUp('take', signal);
+          step.note(id);
+          return id;
+        })
+      : undefined;
     const record = await carryOut(context, strategy, {
       did: 'update',
       seen,
-      uninterrupted: () => openStrategy(context, context.host.uninterrupted),
+      backup,
+      migration: settings.MIGRATE_COMMAND,
+      uninterrupted: () => openStrategy(context, 'uninterrupted'),
     });
     if (!record) return;
     report.output('version', record.version);

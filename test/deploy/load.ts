@@ -68,5 +68,12 @@ await Promise.all(open);
 agent.destroy();
 const sorted = times.sort((a, b) => a - b);
 const at = (share: number) => Math.round(sorted[Math.floor((sorted.length - 1) * share)] ?? 0);
-const summary = { requests: times.length, failed: failures.length, again, versions, p99: at(0.99), slowest: at(1) };
+const summary = {
+  requests: times.length,
+  failed: failures.length,
+  again,
+  versions,
+  p99: at(0.99),
+  slowest: at(1),
+};
 process.stdout.write(`${JSON.stringify(summary)}\n`);

@@ -18,12 +18,14 @@ works() {
 }
 
 dies() {
-  image 3.0.0 3.0.0 "$(node_with 'setTimeout(() => process.exit(3), 2000)')"
+  local before
+  before=$(answered)
+  image 3.0.0 3.0.0 "$(node_with 'setTimeout(() => process.exit(3), 4000)')"
   start_load
-  HEALTHY_FOR=4 run -1 --separate-stderr opsbook update-deployment 3.0.0
+  HEALTHY_FOR=8 run -1 --separate-stderr opsbook update-deployment 3.0.0
   [[ $stderr == *"after it had been healthy for"* ]] || fail "$stderr"
-  assert_none_dropped 2.0.0
-  assert_runs 2.0.0
+  assert_none_dropped "$before"
+  assert_runs "$before"
 }
 
 for_each_proxy "a rollout under load drops no request" works

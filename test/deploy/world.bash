@@ -64,9 +64,9 @@ image() {
   docker rm "$made" >/dev/null
 }
 
-# A CMD that runs the app as it is and does something more: `node_with JAVASCRIPT`.
+# A CMD that runs the app as it is, and does something more when it listens: `node_with JAVASCRIPT`.
 node_with() {
-  printf 'CMD ["-e", "import(`/app/server.mjs`); %s"]' "$1"
+  printf 'CMD ["-e", "import(`/app/server.mjs`).then(() => { %s })"]' "$1"
 }
 
 # The version that answers from outside.

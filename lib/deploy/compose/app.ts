@@ -21,6 +21,7 @@ export interface Service {
   healthcheck?: { test?: string[]; disable?: boolean };
   ports?: Array<{ target: number; published?: string }>;
   container_name?: string;
+  depends_on?: Record<string, object>;
   network_mode?: string;
   scale?: number;
   deploy?: { replicas?: number };

@@ -6,7 +6,7 @@ import { type ComposeApp, imageOf, type Model, servicesOf } from './app.ts';
 import { findCommit, gitCommand, moveCommand } from './checkout.ts';
 import type { Container } from './containers.ts';
 import { localImage } from './image.ts';
-import { refuseUnrollable } from './preflight.ts';
+import { refuseNoMigration, refuseUnrollable } from './preflight.ts';
 import { changesOf, switchPlan } from './prospect.ts';
 
 /** So many digits of a commit name an image, as git itself would shorten it in a very large repository. */
@@ -25,6 +25,7 @@ export async function prospectOfCommit(
 ): Promise<Prospect> {
   const services = [...servicesOf(model, settings.IMAGE).keys()];
   await refuseUnrollable(model, settings.ROLLOUT_SERVICES ?? [], services);
+  refuseNoMigration(settings, services);
   const unbuilt = services.filter((name) => !model.services[name]?.build);
   if (unbuilt.length > 0)
     throw new Failure(`--commit: ${unbuilt.join(', ')} have no build in the compose files`, {

@@ -1,3 +1,4 @@
+import type { Command } from '../../command.ts';
 import type { Host } from '../../host.ts';
 import type { ComposeApp } from './app.ts';
 
@@ -88,3 +89,8 @@ export async function lastLines(
     ...(health?.said ? [`its health check said: ${health.said.split('\n')[0]}`] : []),
   ];
 }
+
+/** Ends and removes them; one that is not there is no failure. */
+export const removeCommand = (ids: readonly string[]): Command => ({
+  argv: ['docker', 'rm', '--force', '--volumes', ...ids],
+});

@@ -1,8 +1,9 @@
 import { type Command, CommandFailure } from '../../command.ts';
 import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
-import { type ImageReference, imageText } from '../image-reference.ts';
+import { type ImageReference, imageText, parseImage } from '../image-reference.ts';
 import type { Pin } from '../strategy.ts';
+import { asReader, type Caller } from './login.ts';
 
 /** An image that was found, before it is fetched. */
 export interface Found {
@@ -15,6 +16,8 @@ export interface Found {
   /** The name is another image's by now: it has to be given back. */
   moved?: true;
 }
+
+type Env = Readonly<Record<string, string>>;
 
 /** What a host's engine is, and which registries it trusts without TLS. */
 export interface Engine {
@@ -61,18 +64,23 @@ export async function localImage(
  * Finds an image where it is: on the host, if its name has no registry in it and it is there; else in its registry.
  * @throws Failure when it is in neither, may not be read, or is not for the host's platform
  */
-export async function findImage(host: Host, engine: Engine, image: ImageReference): Promise<Found> {
+export async function findImage(
+  host: Host,
+  engine: Engine,
+  image: ImageReference,
+  caller: Caller,
+): Promise<Found> {
   const reference = imageText(image);
   const local = image.registry === undefined ? await localImage(host, reference) : undefined;
-  if (!local) return inRegistry(host, engine, image);
+  if (!local) return asReader(host, image, caller, (env) => inRegistry(host, engine, image, env));
   refusePlatform(reference, [local.platform], engine);
   return { reference, id: local.id, bytes: 0 };
 }
 
-async function inRegistry(host: Host, engine: Engine, image: ImageReference): Promise<Found> {
+async function inRegistry(host: Host, engine: Engine, image: ImageReference, env: Env): Promise<Found> {
   const reference = imageText(image);
   const insecure = image.registry !== undefined && engine.insecure.includes(image.registry);
-  const manifests = await manifestsOf(host, reference, insecure);
+  const manifests = await manifestsOf(host, reference, insecure, env);
   const platforms = manifests.map(
     ({ Descriptor: { platform } }) => `${platform?.os}/${platform?.architecture}`,
   );
@@ -89,11 +97,12 @@ async function inRegistry(host: Host, engine: Engine, image: ImageReference): Pr
   };
 }
 
-async function manifestsOf(host: Host, reference: string, insecure: boolean): Promise<Manifest[]> {
+async function manifestsOf(host: Host, reference: string, insecure: boolean, env: Env): Promise<Manifest[]> {
   const flags = insecure ? ['--insecure'] : [];
   try {
     const text = await host.run({
       argv: ['docker', 'manifest', 'inspect', '--verbose', ...flags, reference],
+      env,
     });
     const manifests = JSON.parse(text) as Manifest | Manifest[];
     return Array.isArray(manifests) ? manifests : [manifests];
@@ -105,8 +114,17 @@ async function manifestsOf(host: Host, reference: string, insecure: boolean): Pr
 /** What a registry's refusal is, and what to do about it. */
 function registryFailure(error: CommandFailure, reference: string): Failure {
   const failure = (what: string, next: string) => new Failure(`${reference} ${what}`, { next, cause: error });
+  if (/no space left/i.test(error.stderr))
+    return failure(
+      'does not fit on the disk of the host',
+      'make room, or take a larger disk; then run it again',
+    );
+  // The CLI says the same of a registry that wants a login.
   if (/no such manifest|manifest unknown|not found/i.test(error.stderr))
-    return failure('is not in its registry', 'push it, or name another version');
+    return failure(
+      'is not in its registry, or may not be read there',
+      'push it, or log in on the host: docker login',
+    );
   if (/unauthorized|denied|no basic auth|authentication required|forbidden/i.test(error.stderr))
     return failure(
       'may not be read: the host is not logged in to its registry',
@@ -122,22 +140,24 @@ function refusePlatform(reference: string, platforms: readonly string[], { platf
   });
 }
 
-export const pullCommand = ({ reference }: Found): Command => ({
+export const pullCommand = (reference: string, env: Env = {}): Command => ({
   argv: ['docker', 'pull', '--quiet', reference],
+  env,
 });
 
 /** Fetches what was found, unless it is on the host. @throws Failure when the registry refuses it now */
-export async function obtainImage(host: Host, found: Found): Promise<Pin> {
-  if (found.id !== undefined) {
-    if (found.moved) await host.run({ argv: ['docker', 'tag', found.id, found.reference] });
-    return { reference: found.reference, id: found.id };
+export async function obtainImage(host: Host, found: Found, caller: Caller): Promise<Pin> {
+  const { reference, id, moved } = found;
+  if (id !== undefined) {
+    if (moved) await host.run({ argv: ['docker', 'tag', id, reference] });
+    return { reference, id };
   }
   try {
-    await host.run(pullCommand(found));
+    await asReader(host, parseImage(reference), caller, (env) => host.run(pullCommand(reference, env)));
   } catch (error) {
-    throw error instanceof CommandFailure ? registryFailure(error, found.reference) : error;
+    throw error instanceof CommandFailure ? registryFailure(error, reference) : error;
   }
-  const local = await localImage(host, found.reference);
-  if (!local) throw new Failure(`${found.reference} was pulled, and is not there`);
-  return { reference: found.reference, id: local.id };
+  const local = await localImage(host, reference);
+  if (!local) throw new Failure(`${reference} was pulled, and is not there`);
+  return { reference, id: local.id };
 }

@@ -2,6 +2,7 @@ import { CommandFailure } from '../../command.ts';
 import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { bytes } from '../../format.ts';
 import type { Host } from '../../host.ts';
+import type { DeploySettings } from '../settings.ts';
 import { imageOf, type Model, type Service } from './app.ts';
 import type { Engine, Found } from './image.ts';
 
@@ -59,6 +60,21 @@ function unrollable({ ports = [], container_name, network_mode, healthcheck }: S
   if (!healthcheck?.test || healthcheck.disable)
     return 'has no healthcheck: nobody could tell when the new container may take requests';
   return undefined;
+}
+
+/** @throws Failure when MIGRATE_COMMAND could not run in the new version */
+export function refuseNoMigration(
+  { MIGRATE_COMMAND, APP_SERVICE }: Pick<DeploySettings, 'MIGRATE_COMMAND' | 'APP_SERVICE'>,
+  pinned: readonly string[],
+): void {
+  if (MIGRATE_COMMAND === undefined || pinned.includes(APP_SERVICE)) return;
+  throw new Failure(
+    `MIGRATE_COMMAND runs in APP_SERVICE=${APP_SERVICE}, which is none of ${pinned.join(', ')}`,
+    {
+      exit: EXIT.usage,
+      next: 'set APP_SERVICE to the service that has the command',
+    },
+  );
 }
 
 /** @throws Failure when the disk of Docker has no room for what is to be fetched */

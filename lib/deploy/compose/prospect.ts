@@ -6,7 +6,8 @@ import type { Pin, Prospect, Release } from '../strategy.ts';
 import { type ComposeApp, type Model, servicesOf } from './app.ts';
 import type { Container } from './containers.ts';
 import { engineOf, type Found, findImage, localImage, obtainImage, pullCommand } from './image.ts';
-import { refuseFullDisk, refuseUnrollable } from './preflight.ts';
+import type { Caller } from './login.ts';
+import { refuseFullDisk, refuseNoMigration, refuseUnrollable } from './preflight.ts';
 import { besideCommand, drainCommand, upCommand } from './switch.ts';
 
 type Running = ReadonlyMap<string, readonly Container[]>;
@@ -18,20 +19,22 @@ export async function prospectOf(
   settings: DeploySettings,
   wanted: { version: string; images: readonly ImageReference[] },
   running: Running,
+  caller: Caller,
 ): Promise<Prospect> {
   const engine = await engineOf(app.host);
   const services = servicesOf(model, settings.IMAGE);
   const found = new Map<string, Found>();
   await checkAll([
     () => refuseUnrollable(model, settings.ROLLOUT_SERVICES ?? [], [...services.keys()]),
+    () => refuseNoMigration(settings, [...services.keys()]),
     ...wanted.images.map((image) => async () => {
-      const one = await findImage(app.host, engine, image);
+      const one = await findImage(app.host, engine, image, caller);
       for (const [service, { registry, repository }] of services)
         if (registry === image.registry && repository === image.repository) found.set(service, one);
     }),
   ]);
   await refuseFullDisk(app.host, engine, [...new Set(found.values())]);
-  return prospect(app, settings, { version: wanted.version }, found, running);
+  return prospect(app, settings, { version: wanted.version }, found, running, caller);
 }
 
 /** Looks whether a release that ran here can run again: its images have to be on the host, or in their registry. */
@@ -40,6 +43,7 @@ export async function prospectOfReturn(
   settings: DeploySettings,
   release: Release,
   running: Running,
+  caller: Caller,
 ): Promise<Prospect> {
   const found = new Map<string, Found>();
   await checkAll(
@@ -57,7 +61,7 @@ export async function prospectOfReturn(
       );
     }),
   );
-  return prospect(app, settings, release, found, running);
+  return prospect(app, settings, release, found, running, caller);
 }
 
 function prospect(
@@ -66,6 +70,7 @@ function prospect(
   { version, commit }: { version: string; commit?: string },
   found: ReadonlyMap<string, Found>,
   running: Running,
+  caller: Caller,
 ): Prospect {
   const named = { version, ...(commit === undefined ? {} : { commit }) };
   const images = [...new Map([...found.values()].map((one) => [one.reference, one])).values()];
@@ -74,14 +79,14 @@ function prospect(
     changes: changesOf(new Map([...found].map(([service, { reference }]) => [service, reference])), running),
     plan: {
       obtain: images.map((one) =>
-        one.id === undefined ? pullCommand(one) : `${one.reference} is on the host`,
+        one.id === undefined ? pullCommand(one.reference) : `${one.reference} is on the host`,
       ),
       migrate: [],
       switch: switchPlan(app, rollout, running),
     },
     async obtain() {
       const pins: Record<string, Pin> = {};
-      for (const [service, image] of found) pins[service] = await obtainImage(app.host, image);
+      for (const [service, image] of found) pins[service] = await obtainImage(app.host, image, caller);
       return { ...named, images: pins };
     },
   };

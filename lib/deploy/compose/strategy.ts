@@ -1,11 +1,12 @@
 import type { Host } from '../../host.ts';
+import type { DeployContext } from '../look.ts';
 import { parseRecords } from '../record.ts';
-import type { DeploySettings } from '../settings.ts';
 import type { Release, Strategy } from '../strategy.ts';
 import { composeApp, type Model } from './app.ts';
 import { prospectOfCommit } from './build.ts';
 import { headOf, moveCommand } from './checkout.ts';
 import { containersOf, lastLines } from './containers.ts';
+import { migrate } from './migrate.ts';
 import { isPinned, pin } from './pinning.ts';
 import { parsePins, pinsFile } from './pins.ts';
 import { refuseNoDocker } from './preflight.ts';
@@ -26,7 +27,7 @@ interface Underway {
 /** A compose app on one host. */
 export async function composeStrategy(
   host: Host,
-  settings: DeploySettings & { APP_DIR: string },
+  settings: DeployContext['settings'],
   signal: AbortSignal,
 ): Promise<Strategy> {
   await refuseNoDocker(host);
@@ -34,6 +35,7 @@ export async function composeStrategy(
   const { files } = app;
   const { HEALTH_TIMEOUT, HEALTHY_FOR, ROLLOUT_SERVICES: rollout = [], DRAIN_COMMAND: drain } = settings;
   const patience = { timeoutMs: HEALTH_TIMEOUT * 1000, healthyForMs: HEALTHY_FOR * 1000, signal };
+  const caller = { region: settings.AWS_REGION, signal };
   let read: Promise<Model> | undefined;
   /** What changes in it while we run, the images, nobody asks of it. */
   const model = (): Promise<Model> => {
@@ -61,10 +63,13 @@ export async function composeStrategy(
     async preflight(wanted) {
       const known = [await model(), await containers()] as const;
       if ('commit' in wanted) return prospectOfCommit(app, known[0], settings, wanted.commit, known[1]);
-      return prospectOf(app, known[0], settings, wanted, known[1]);
+      return prospectOf(app, known[0], settings, wanted, known[1], caller);
     },
-    preflightReturn: async (release) => prospectOfReturn(app, settings, release, await containers()),
-    async migrate() {},
+    preflightReturn: async (release) => prospectOfReturn(app, settings, release, await containers(), caller),
+    migrate: (release, command, say) => {
+      const timeoutMs = settings.MIGRATE_TIMEOUT * 1000;
+      return migrate(app, release, { service: settings.APP_SERVICE, command, timeoutMs }, say);
+    },
     async switchTo(release, who, step) {
       const head = (await underway())?.head ?? (await headOf(host, app.dir));
       const now: Underway = { version: release.version, at: new Date().toISOString(), who, head };

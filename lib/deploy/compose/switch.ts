@@ -3,7 +3,7 @@ import { Failure } from '../../failure.ts';
 import type { Step } from '../../report.ts';
 import type { Release } from '../strategy.ts';
 import { type ComposeApp, type Model, replicas } from './app.ts';
-import { type Container, containersOf } from './containers.ts';
+import { type Container, containersOf, removeCommand } from './containers.ts';
 import { awaitHealthy, type Patience } from './healthy.ts';
 import { pinsFile } from './pins.ts';
 import { proxiesOf, reload } from './proxy.ts';
@@ -25,9 +25,6 @@ export const tellCommand = (id: string, drain: string): Command => ({
   argv: ['docker', 'exec', id, 'sh', '-c', drain],
 });
 export const drainCommand = (ids: readonly string[]): Command => ({ argv: ['docker', 'stop', ...ids] });
-export const removeCommand = (ids: readonly string[]): Command => ({
-  argv: ['docker', 'rm', '--force', ...ids],
-});
 
 /** What a switch needs to know beside the release. */
 export interface Manner {

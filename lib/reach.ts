@@ -14,11 +14,11 @@ export async function reach(
   onStart: HostOptions['onStart'],
 ): Promise<void> {
   const settings = context.settings as Context['settings'] & Values<typeof targetSettings>;
-  if (reaches === 'host or service' && settings.TARGET[0]?.kind === 'ecs') return;
+  if (reaches === 'hosts or service' && settings.TARGET[0]?.kind === 'ecs') return;
   const { openHosts } = await import('./hosts/open.ts');
   const { hosts, close } = await openHosts(settings, { signal: context.signal, onStart });
   context.defer(close);
-  if (reaches !== 'hosts' && hosts.length > 1)
+  if (reaches === 'host' && hosts.length > 1)
     throw new Failure(`TARGET names ${hosts.length} hosts: ${hosts.map(({ target }) => target).join(', ')}`, {
       exit: EXIT.usage,
       next: 'this works on one at a time: name it with --target',

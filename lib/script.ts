@@ -56,7 +56,7 @@ export interface Definition<S extends Settings, F extends Flags> {
   /** Runs with the same lock exclude each other on a host. */
   lock?: string;
   /** What TARGET may name, where the settings have it: one host unless told. */
-  reaches?: 'host' | 'hosts' | 'host or service';
+  reaches?: 'host' | 'hosts' | 'hosts or service';
   run(context: Context<S, F>): Promise<void>;
 }
 

@@ -1,3 +1,4 @@
+import { EXIT, Failure } from '../failure.ts';
 import { duration } from '../format.ts';
 import type { Host } from '../host.ts';
 import { acquire } from '../lock.ts';
@@ -6,22 +7,43 @@ import { composeStrategy } from './compose/strategy.ts';
 import type { DeployContext } from './look.ts';
 import type { Strategy } from './strategy.ts';
 
-/** How the app is deployed where TARGET says that it runs. */
-export async function openStrategy({ settings, signal }: DeployContext, host: Host): Promise<Strategy> {
-  return composeStrategy(host, settings, signal);
+/**
+ * How the app is deployed where TARGET says that it runs: on a host, or on several behind a load balancer.
+ * @throws Failure with exit 2 for several hosts without one
+ */
+export async function openStrategy(
+  { settings, signal, hosts, report }: DeployContext,
+  interruption: 'heeded' | 'uninterrupted' = 'heeded',
+): Promise<Strategy> {
+  const patience = interruption === 'heeded' ? signal : new AbortController().signal;
+  const reached = interruption === 'heeded' ? hosts : hosts.map((host) => host.uninterrupted);
+  const [host, ...others] = reached;
+  if (settings.TARGET_GROUP_ARN) {
+    const { fleetStrategy } = await import('./fleet/strategy.ts');
+    const { TARGET_GROUP_ARN } = settings;
+    const say = (text: string) => report.info(text);
+    return fleetStrategy(reached, { ...settings, TARGET_GROUP_ARN }, patience, say);
+  }
+  if (!host || others.length > 0)
+    throw new Failure(`TARGET names ${hosts.length} hosts, and nothing tells which of them gets requests`, {
+      exit: EXIT.usage,
+      next: "set TARGET_GROUP_ARN to the load balancer's target group, or name one host with --target",
+    });
+  return composeStrategy(host, settings, patience);
 }
 
 /**
- * One deployment at a time: takes the lock on the app's host, under a name that tells others what is done.
+ * One deployment at a time: takes the lock on each of the app's hosts, under a name that tells others what is done.
  * @throws Failure with exit 75 that names who deploys what, since when
  */
-export async function lockDeployment(
-  { settings, host, defer, report, dryRun }: DeployContext,
-  what: string,
-): Promise<void> {
-  if (dryRun) return;
-  const keeper = host.uninterrupted;
-  const held = await acquire(keeper, await stateFileOn(keeper, settings.APP_DIR, 'deploy.lock'), what);
+export async function lockDeployment(context: DeployContext, what: string): Promise<void> {
+  if (context.dryRun) return;
+  // One after the other, and in one order: two that start at the same moment do not each hold a part.
+  for (const host of context.hosts) await lockOn(host.uninterrupted, context, what);
+}
+
+async function lockOn(host: Host, { settings, defer, report }: DeployContext, what: string): Promise<void> {
+  const held = await acquire(host, await stateFileOn(host, settings.APP_DIR, 'deploy.lock'), what);
   defer(() => held.release());
   if (!held.inherited) return;
   const { script, pid, started } = held.inherited;

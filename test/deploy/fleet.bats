@@ -1,0 +1,130 @@
+#!/usr/bin/env bats
+# A fleet behind a load balancer: three instances by SSM, one after the other, while requests come in.
+bats_require_minimum_version 1.5.0
+load fleet
+
+setup_file() { fleet_up; }
+teardown_file() { fleet_down; }
+teardown() { end_started; }
+
+# Whatever the test before left, all hosts run the same verified version again.
+fleet_at() {
+  image "$1"
+  opsbook update-deployment "$1" >/dev/null 2>&1
+  assert_fleet "$1"
+}
+
+@test "a rolling update: host by host, drained before and healthy after, and no request fails" {
+  image 1.1.0
+  start_load 200
+  run -0 --separate-stderr opsbook update-deployment 1.1.0
+  assert_output "1.1.0 runs, and was seen to answer"
+  assert_equal "$(grep -c 'is taken out of the load balancer' <<<"$stderr")" 3
+  assert_none_dropped 1.0.0 1.1.0
+  assert_fleet 1.1.0
+}
+
+@test "the same version again changes nothing: no host is taken out" {
+  fleet_at 1.1.0
+  run -0 --separate-stderr opsbook update-deployment 1.1.0
+  refute_regex "$stderr" 'is taken out'
+}
+
+@test "rollback goes to the last verified version, host by host, and no request fails" {
+  fleet_at 1.1.0
+  fleet_at 1.2.0
+  start_load 200
+  run -0 --separate-stderr opsbook rollback --yes
+  assert_output "1.1.0 runs again, and was seen to answer"
+  assert_none_dropped 1.2.0 1.1.0
+  assert_fleet 1.1.0
+}
+
+@test "a version that never becomes healthy: the rollout stops at the first host, which goes back and is put back" {
+  fleet_at 1.1.0
+  image 1.3.0 sick
+  start_load 100
+  HEALTH_TIMEOUT=6 run -1 --separate-stderr opsbook update-deployment 1.3.0
+  assert_regex "$stderr" 'node1 failed: '
+  refute_regex "$stderr" 'node2 is taken out'
+  assert_regex "$stderr" '1.3.0 failed and 1.1.0 runs again'
+  assert_none_dropped 1.1.0
+  assert_fleet 1.1.0
+}
+
+@test "a host whose engine dies during the rollout: it is named, with what each host runs, and put back" {
+  fleet_at 1.1.0
+  image 1.4.0
+  local second
+  second=$(cut -d, -f2 <<<"$SANDBOX_FLEET_CONTAINERS")
+  on "$second" sh -c 'mv "$(command -v docker)" /usr/local/bin/docker.gone'
+  run -1 --separate-stderr opsbook update-deployment 1.4.0
+  on "$second" sh -c 'mv /usr/local/bin/docker.gone /usr/bin/docker'
+  assert_regex "$stderr" 'node2.*docker'
+  assert_fleet 1.1.0
+}
+
+@test "the last healthy host is never drained" {
+  fleet_at 1.1.0
+  image 1.5.0
+  local ids
+  IFS=, read -ra ids <<<"$SANDBOX_FLEET_IDS"
+  aws_cli elbv2 deregister-targets --target-group-arn "$TARGET_GROUP_ARN" --targets "Id=${ids[0]}" "Id=${ids[1]}"
+  one_left() { [[ $(target_states) != *healthy*healthy* ]]; }
+  wait_for one_left
+  run -1 --separate-stderr opsbook update-deployment 1.5.0
+  assert_regex "$stderr" 'is healthy for the load balancer: taking it out would leave nobody to answer'
+  aws_cli elbv2 register-targets --target-group-arn "$TARGET_GROUP_ARN" --targets "Id=${ids[0]}" "Id=${ids[1]}"
+  wait_for all_healthy
+  assert_fleet 1.1.0
+}
+
+@test "killed while a host is out: the next run says so, and puts it back" {
+  fleet_at 1.1.0
+  image 1.6.0
+  "$NODE" --import "$TSX" "$REPO/scripts/deploy/update-deployment.ts" 1.6.0 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+  PID=$!
+  STARTED+=("$PID")
+  out() { grep -q 'node2 is taken out' "$BATS_TEST_TMPDIR/out"; }
+  wait_for out
+  kill -9 "$PID"
+  run -75 opsbook update-deployment 1.6.0
+  assert_output --partial 'update-deployment of 1.6.0 runs since'
+  break_locks
+  run -0 --separate-stderr opsbook update-deployment 1.6.0
+  assert_regex "$stderr" 'was cut off|is not in the target group'
+  assert_fleet 1.6.0
+}
+
+# As if the lease of who died had run out; that takes three minutes by itself.
+break_locks() {
+  local node nodes
+  IFS=, read -ra nodes <<<"$SANDBOX_FLEET_CONTAINERS"
+  for node in "${nodes[@]}"; do on "$node" sh -c 'touch -d 1970-01-01 /opt/hermes/.opsbook/deploy.lock.*'; done
+  free() { on "${nodes[0]}" flock --nonblock /opt/hermes/.opsbook/deploy.lock true; }
+  wait_for free
+}
+
+@test "interrupted while a host is out: it is put back, and all run the old version" {
+  fleet_at 1.6.0
+  image 1.7.0
+  "$NODE" --import "$TSX" "$REPO/scripts/deploy/update-deployment.ts" 1.7.0 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+  PID=$!
+  STARTED+=("$PID")
+  out() { grep -q 'node1 is taken out' "$BATS_TEST_TMPDIR/out"; }
+  wait_for out
+  kill -TERM "$PID"
+  assert_ends 143
+  assert_fleet 1.6.0
+}
+
+@test "several hosts without a target group are refused: nothing tells who gets requests" {
+  TARGET_GROUP_ARN='' run -2 opsbook update-deployment 1.1.0
+  assert_output --partial 'set TARGET_GROUP_ARN'
+}
+
+@test "list-deployments tells of the fleet as of one app" {
+  fleet_at 1.6.0
+  run -0 opsbook list-deployments
+  assert_line --regexp '^\* +1.6.0 '
+}

@@ -7,7 +7,7 @@ load "$REPO/node_modules/bats-support/load"
 load "$REPO/node_modules/bats-assert/load"
 
 setup_file() {
-  npm --prefix "$REPO" run --silent sandbox -- up fleet instance >"$BATS_FILE_TMPDIR/exports"
+  npm --prefix "$REPO" run --silent sandbox -- up fleet instance droplet >"$BATS_FILE_TMPDIR/exports"
 }
 
 setup() {
@@ -179,4 +179,17 @@ not a tty"
   aws_call ecr DescribeImages '{"repositoryName":"front-test","imageIds":[{"imageTag":"v2"}]}'
   assert_answer .error ImageNotFoundException
   aws_call ecr DeleteRepository '{"repositoryName":"front-test","force":true}'
+}
+
+@test "the droplet is booted by systemd, known by its key, and has nothing of Docker" {
+  on_droplet() {
+    ssh -p "${SANDBOX_DROPLET_SSH##*:}" -i "$SANDBOX_SSH_KEY" -o BatchMode=yes -o StrictHostKeyChecking=yes \
+      -o "UserKnownHostsFile=$SANDBOX_KNOWN_HOSTS" deploy@127.0.0.1 "$@"
+  }
+  run on_droplet 'ps -o comm= 1; sudo -n systemctl is-system-running'
+  assert_output "systemd
+running"
+  run on_droplet 'command -v docker dockerd containerd cron ufw curl node'
+  assert_failure
+  assert_output ''
 }

@@ -41,6 +41,23 @@ teardown() {
   assert_unasked
 }
 
+@test "a port 80 that a firewall closes is found before the authority is asked" {
+  on_site sh -c 'grep -q closed.test /etc/hosts || echo "192.0.2.80 closed.test" >>/etc/hosts; iptables -I OUTPUT -d 192.0.2.80 -j DROP'
+  settings DOMAIN=closed.test
+  run -1 --separate-stderr opsbook issue-certificate
+  on_site iptables -D OUTPUT -d 192.0.2.80 -j DROP
+  assert_error 'port 80 of 192\.0\.2\.80 does not answer\. Next: open port 80 in the firewall and security group'
+  assert_unasked
+}
+
+@test "a directory of challenges that cannot be written is told, and nothing is left of the attempt" {
+  on_site sh -c 'rm -r /var/www/certbot && touch /var/www/certbot'
+  run -1 --separate-stderr opsbook issue-certificate
+  on_site rm /var/www/certbot
+  assert_error '/var/www/certbot'
+  assert_unasked
+}
+
 @test "something else that has port 80 is found before the authority is asked" {
   on_machine exec --detach "$SANDBOX_SITE_CONTAINER" python3 -m http.server 80 --directory /srv
   wait_for on_site curl -so /dev/null "http://$DOMAIN/"

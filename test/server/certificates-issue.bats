@@ -99,6 +99,14 @@ teardown() {
   [[ $stderr == *"would: get a certificate for $DOMAIN (there is none)"*"certbot certonly --webroot --webroot-path /var/www/certbot --cert-name $DOMAIN --domain $DOMAIN"* ]]
   [[ $stderr == *'would: start nginx'* ]]
   run ! on_site test -e /etc/letsencrypt/renewal
+
+  nginx_conf "$CHALLENGES" ''
+  start_nginx
+  wait_for reload_nginx
+  run -0 --separate-stderr opsbook issue-certificate --dry-run
+  [[ $stderr == *'would: see that bloaty-app.test serve /var/www/certbot'*'would: reload nginx'*'nginx -s reload' ]]
+  run -0 on_site find /var/www/certbot /etc/letsencrypt -type f
+  assert_output ''
 }
 
 @test "✗ the certificate's name is hard-coded: it comes from DOMAIN, and a further name goes into the same certificate" {

@@ -16,7 +16,7 @@ export interface Challenge {
   problem?: { found: string; todo: string };
 }
 
-const PLACE = 'umask 022; mkdir -p "$1" && cat > "$1/$2"';
+const PLACE = 'umask 022; mkdir -p "$1" && cat > "$1/$2" || { rm -f "$1/$2"; exit 1; }';
 
 /** The commands that put a file where certbot will put its own, and take it away. */
 export function probeFile(webroot: string, token: string): { place: Command; remove: Command } {
@@ -37,8 +37,8 @@ export async function probe(
 ): Promise<Challenge[]> {
   const token = `opsbook-${randomBytes(8).toString('hex')}`;
   const { place, remove } = probeFile(webroot, token);
+  await host.run(place, token);
   try {
-    await host.run(place, token);
     return await Promise.all(names.map((name) => probeName(name, token, webroot, signal)));
   } finally {
     await host.uninterrupted.run(remove);

@@ -7,7 +7,7 @@ import { probe, refuseUnserved } from './challenge.ts';
 import { deliver, Undelivered } from './deliver.ts';
 import { type Lineage, readLineages } from './lineage.ts';
 import { type Plan, planIssue } from './plan.ts';
-import { findProxy, type WebProxy } from './proxy.ts';
+import { findProxy, reload, type WebProxy } from './proxy.ts';
 import type { acmeSettings, certificateSettings } from './settings.ts';
 import { certificateName, type Site, siteOf } from './site.ts';
 import { serveWebroot, webserver } from './webserver.ts';
@@ -26,7 +26,7 @@ export async function issue(context: IssueContext): Promise<void> {
     const left = describeRemaining(lineage.certificate, site.now);
     report.info(`= certificate for ${settings.DOMAIN.join(', ')}: ${left}, renewed by webroot`);
   } else if (plan.kind !== 'keep') await carryOut(context, site, proxy, plan);
-  await serve(context, site, proxy);
+  await serve(context, site, proxy, plan);
 }
 
 /** An app that is not on the host yet has no proxy; its certificate can be got before it. */
@@ -74,10 +74,10 @@ async function standIn(
   // One that is restarted again and again takes the port for a moment each time.
   const stop: Command[] = proxy?.wanted ? [app.command('stop', service)] : [];
   return change(`serve ${webroot} until ${service} runs`, [...stop, webserver(webroot)], async () => {
-    let before = true;
+    let stopped = stop.length > 0;
     const restart = async () => {
-      if (proxy?.wanted && before) await host.uninterrupted.run(app.command('start', service));
-      before = false;
+      if (stopped) await host.uninterrupted.run(app.command('start', service));
+      stopped = false;
     };
     defer(restart);
     for (const command of stop) await host.run(command);
@@ -99,7 +99,12 @@ async function preflight({ settings, host, signal, report, dryRun }: IssueContex
 }
 
 /** The proxy starts if it waited for the certificate, and serves it; and what it serves can be renewed. */
-async function serve(context: IssueContext, site: Site, proxy: WebProxy | undefined): Promise<void> {
+async function serve(
+  context: IssueContext,
+  site: Site,
+  proxy: WebProxy | undefined,
+  plan: Plan,
+): Promise<void> {
   const { settings, host, report, change, dryRun } = context;
   const service = settings.PROXY_SERVICE;
   if (!proxy)
@@ -108,8 +113,12 @@ async function serve(context: IssueContext, site: Site, proxy: WebProxy | undefi
     const up = site.app.command('up', '--detach', '--no-deps', service);
     await change(`start ${service}`, [up], async () => void (await host.run(up)));
   }
+  if (dryRun && plan.kind === 'issue') {
+    // What is served now says nothing of a certificate that is not there yet.
+    if (proxy.steady) await change(`reload ${service}`, [reload(site.app, service)], async () => {});
+    return;
+  }
   const lineage = (await readLineages(host)).get(certificateName(settings));
-  if (dryRun && !lineage?.certificate) return;
   try {
     await deliver(context, site, deliveriesOf(lineage, settings.DOMAIN));
   } catch (error) {

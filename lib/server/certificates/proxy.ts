@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from '../../command.ts';
 import { type Compose, parseListing } from '../../compose.ts';
 import type { Host } from '../../host.ts';
@@ -27,13 +28,16 @@ export interface WebProxy {
   wanted: boolean;
   /** It runs, and not only until it finds again that it cannot. */
   steady: boolean;
+  /** It was restarted a moment ago: whether it is steady shows soon. */
+  fresh: boolean;
   mounts: Mount[];
   /** Where a Caddy keeps its certificates. */
   dataDirectory: string;
 }
 
-/** Restarted and younger than this, a container is one that Docker will restart again. */
-const STEADY_MS = 10_000;
+/** Restarted and younger than this, a container may be one that Docker will restart again: that is waited for. */
+const STEADY_MS = 5000;
+const POLL_MS = 500;
 
 /** @returns undefined when the service has no container @throws Failure when Compose does not know the service */
 export async function findProxy(host: Host, app: Compose, service: string): Promise<WebProxy | undefined> {
@@ -42,8 +46,13 @@ export async function findProxy(host: Host, app: Compose, service: string): Prom
   const name =
     running ?? parseListing(await host.run(app.command('ps', '--all', '--format', 'json', service)))[0]?.Name;
   if (!name) return undefined;
-  const text = await host.run({ argv: ['docker', 'inspect', '--format', '{{json .}}', name] });
-  return proxyOf(JSON.parse(text) as Inspected, Date.now());
+  // Counted, too: the clock of a host may be wrong.
+  for (let waited = 0; ; waited += POLL_MS) {
+    const text = await host.run({ argv: ['docker', 'inspect', '--format', '{{json .}}', name] });
+    const found = proxyOf(JSON.parse(text) as Inspected, Date.now());
+    if (!found.fresh || waited >= STEADY_MS) return found;
+    await sleep(POLL_MS);
+  }
 }
 
 /** What an inspected container is to us. */
@@ -52,12 +61,13 @@ export function proxyOf(
   now: number,
 ): WebProxy {
   const program = [Path, ...Args].find((word) => /(^|\/)(nginx|caddy)$/.test(word)) ?? '';
-  const fresh = now - Date.parse(State.StartedAt) < STEADY_MS;
+  const age = now - Date.parse(State.StartedAt);
   const env = new Map((Config.Env ?? []).map((line) => line.split('=', 2) as [string, string]));
   return {
     kind: program.endsWith('caddy') ? 'caddy' : 'nginx',
     wanted: State.Running || State.Restarting,
-    steady: State.Running && !State.Restarting && !(RestartCount > 0 && fresh),
+    steady: State.Running && !State.Restarting,
+    fresh: State.Running && !State.Restarting && RestartCount > 0 && age < STEADY_MS,
     mounts: Mounts,
     dataDirectory: `${env.get('XDG_DATA_HOME') ?? `${env.get('HOME') ?? '/root'}/.local/share`}/caddy`,
   };

@@ -64,11 +64,6 @@ export async function writeHostFile(host: Host, path: string, text: string): Pro
   }
 }
 
-/** Removes a file of a host, if it is there. */
-export async function removeHostFile(host: Host, path: string): Promise<void> {
-  await host.run({ argv: ['rm', '-f', path] });
-}
-
 /** The permission bits of a file of a host. */
 export async function hostFileMode(host: Host, path: string): Promise<number> {
   return Number.parseInt(await host.run({ argv: ['stat', '-L', '-c', '%a', path] }), 8);

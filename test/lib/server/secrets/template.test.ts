@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Secret } from '../../../../lib/secret.ts';
+import { fill, reveal } from '../../../../lib/server/secrets/entries.ts';
+import { parseAddress } from '../../../../lib/server/secrets/settings.ts';
+import { askedFor, generators, parseTemplate } from '../../../../lib/server/secrets/template.ts';
+
+const filled = (text: string, values: Record<string, string>) => {
+  const secrets = new Map(Object.entries(values).map(([name, value]) => [name, new Secret(value)]));
+  const entries = [...fill(parseTemplate(text, 'T'), secrets)];
+  return Object.fromEntries(entries.map(([name, value]) => [name, reveal(value)]));
+};
+
+test('a name is the secret on its own line, and the line of that name elsewhere', () => {
+  const text = 'USER=app\nPASSWORD=${PASSWORD}\nURL=x://${USER}:${PASSWORD|urlencode}@${HOST}/${USER}';
+  assert.deepEqual(filled(text, { PASSWORD: "a/b'", HOST: 'h', USER: 'no' }), {
+    ...{ USER: 'app', PASSWORD: "a/b'", URL: 'x://app:a%2Fb%27@h/app' },
+  });
+  const { all, needed } = askedFor(parseTemplate(`${text}\nMODE=\${MODE:-fast}`, 'T'));
+  assert.deepEqual(
+    [[...all].sort(), [...needed].sort()],
+    [
+      ['HOST', 'MODE', 'PASSWORD'],
+      ['HOST', 'PASSWORD'],
+    ],
+  );
+});
+
+test('nothing but ${…} means anything', () => {
+  const text = 'A=$X $$ \\n `b` %20 {c} #d';
+  assert.throws(() => parseTemplate(text, 'T'), {
+    message: 'T, line 1: A: a comment needs a line of its own',
+  });
+  assert.deepEqual(filled('A=$X $$ \\n `b` %20 {c}#d', {}), { A: '$X $$ \\n `b` %20 {c}#d' });
+});
+
+test('what is made of a secret is one, and what is not is not', () => {
+  const entries = fill(parseTemplate('A=${S}-x\nB=plain', 'T'), new Map([['S', new Secret('hush-hush')]]));
+  assert.equal(String(entries.get('A')), '[redacted]');
+  assert.equal(String(entries.get('B')), 'plain');
+});
+
+test('lines that refer to each other in a circle are refused', () => {
+  assert.throws(() => filled('A=${B}\nB=${C}\nC=${A}', {}), {
+    message: 'the template goes in a circle: A → B → C → A',
+    exit: 2,
+  });
+});
+
+test('a generated secret is asked of the store as any other', () => {
+  const template = parseTemplate('KEY=${generate:base64url:32}\nURL=x:${KEY}', 'T');
+  assert.deepEqual([...generators(template)], [['KEY', { encoding: 'base64url', bytes: 32 }]]);
+  assert.deepEqual([...askedFor(template).needed], ['KEY']);
+});
+
+test('stores are named as in AWS', () => {
+  const arn = 'arn:aws:secretsmanager:eu-north-1:123456789012:secret:bloaty/production-AbCdEf';
+  assert.equal(parseAddress('secretsmanager:bloaty/production').name, 'bloaty/production');
+  assert.equal(parseAddress(`secretsmanager:${arn}`).name, arn);
+  assert.equal(parseAddress('ssm:/spotter-app').name, '/spotter-app/');
+  for (const wrong of ['bloaty', 'ssm:spotter', 'secretsmanager:', 's3://x', 'ssm:/a//b/'])
+    assert.throws(() => parseAddress(wrong), /is none of secretsmanager:NAME and ssm:/, wrong);
+});

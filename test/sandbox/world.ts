@@ -3,25 +3,25 @@ import { bloaty } from './apps/bloaty.ts';
 import { chitram } from './apps/chitram.ts';
 import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/compose-app.ts';
 import { awsUrl, ensureAws, insideUrl, registryName } from './cloud/aws.ts';
-import { describeHost, ensureHost, haltHost } from './hosts/host.ts';
+import { describeHost, ensureHost } from './hosts/host.ts';
 import {
   describeHosts,
   ensureHosts,
   type HostsWorld,
-  haltHosts,
   hostImages,
   hostParts,
+  leadHostsToRegistry,
 } from './hosts/parts.ts';
-import { leadToRegistry, proxyToRegistry } from './hosts/registry.ts';
 import { ensureStore } from './hosts/store.ts';
 import { ensureImages, type ImageName } from './images/catalogue.ts';
 import { dockerConfig, ensureCompose } from './machine/compose.ts';
-import { docker, isRunning } from './machine/docker.ts';
+import { isRunning } from './machine/docker.ts';
 import { type Engine, ensureEngine, findEngine, stopIfUnused } from './machine/engine.ts';
 import { withLock } from './machine/lock.ts';
-import { containerName, label, prefix, SandboxError, stateDir } from './names.ts';
+import { containerName, prefix, SandboxError, stateDir } from './names.ts';
 import { ensureNetwork } from './network.ts';
 import { step } from './progress.ts';
+import { removeAll } from './removal.ts';
 import {
   type CertificatesWorld,
   certificateImages,
@@ -95,16 +95,9 @@ export async function up(wanted: Part[] = ['bloaty']): Promise<World> {
     withCertificates ? ensureCertificates(engine, images) : undefined,
     inTurn(servers, (major) => ensurePostgres(engine, images.get(postgresImage[major])!, major)),
   ]);
-  await leadHostsToRegistry(engine, withHosts);
+  const withEngines = withHosts.map(({ host }) => containerName(host.name));
+  await leadHostsToRegistry(engine, withEngines);
   return describe(engine);
-}
-
-async function leadHostsToRegistry(engine: Engine, withApps: ComposeApp[]): Promise<void> {
-  const { fleet, instance, droplet } = await describeHosts(engine);
-  const containers = [...fleet, ...instance].map(({ container }) => container);
-  containers.push(...withApps.map(({ host }) => containerName(host.name)));
-  await Promise.all(containers.map((container) => leadToRegistry(engine, container)));
-  if (droplet) await proxyToRegistry(engine, droplet.container);
 }
 
 async function inTurn<T>(all: T[], run: (one: T) => Promise<void>): Promise<void> {
@@ -132,7 +125,7 @@ async function describe(engine: Engine): Promise<World> {
     aws: {
       url: await awsUrl(engine),
       insideUrl,
-      registry: await registryName(engine).catch(() => undefined),
+      registry: await registryName(engine),
       users: state.awsUsers ?? {},
     },
     postgres,
@@ -162,24 +155,10 @@ export async function down(): Promise<void> {
   await withLock('engine', async () => {
     const engine = await findEngine();
     if (engine) {
-      await step(`removing the sandbox "${prefix}"`, () => removeAll(engine));
+      const hosts = [...apps.map(({ host }) => host.name), site.name];
+      await step(`removing the sandbox "${prefix}"`, () => removeAll(engine, hosts));
       await stopIfUnused(engine);
     }
     await rm(stateDir, { recursive: true, force: true });
   });
-}
-
-async function removeAll(engine: Engine): Promise<void> {
-  const ours = ['--filter', `label=${label}=${prefix}`];
-  const lines = (text: string): string[] => text.split('\n').filter(Boolean);
-  const containers = lines(await docker(engine, ['ps', '-aq', ...ours]));
-  await Promise.all(
-    [...apps.map((app) => app.host), site].map(({ name }) => haltHost(engine, containerName(name))),
-  );
-  await haltHosts(engine);
-  if (containers.length > 0) await docker(engine, ['rm', '--force', '--volumes', ...containers]);
-  const networks = lines(await docker(engine, ['network', 'ls', '-q', ...ours]));
-  if (networks.length > 0) await docker(engine, ['network', 'rm', ...networks]);
-  const volumes = lines(await docker(engine, ['volume', 'ls', '-q', ...ours]));
-  if (volumes.length > 0) await docker(engine, ['volume', 'rm', ...volumes]);
 }

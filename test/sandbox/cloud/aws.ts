@@ -32,9 +32,13 @@ export async function awsUrl(engine: Engine): Promise<string> {
   return `http://127.0.0.1:${await publishedPort(engine, name, port)}`;
 }
 
-/** ECR's registry as this machine's engine sees it, and as its hosts' engines do (hosts/registry.ts). */
-export async function registryName(engine: Engine): Promise<string> {
-  return `127.0.0.1:${await publishedPort(engine, name, registryPort)}`;
+/**
+ * ECR's registry as this machine's engine sees it, and as its hosts' engines do (hosts/registry.ts); undefined where a
+ * sandbox still runs that is older than it.
+ */
+export async function registryName(engine: Engine): Promise<string | undefined> {
+  const port = await publishedPort(engine, name, registryPort).catch(() => undefined);
+  return port === undefined ? undefined : `127.0.0.1:${port}`;
 }
 
 /** A running AWS with its buckets and users. */

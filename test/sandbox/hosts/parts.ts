@@ -1,3 +1,4 @@
+import { registryName } from '../cloud/aws.ts';
 import type { ImageName } from '../images/catalogue.ts';
 import type { Engine } from '../machine/engine.ts';
 import { containerName } from '../names.ts';
@@ -12,6 +13,7 @@ import {
   instanceImages,
 } from './fleet.ts';
 import { type HostSpec, haltHost } from './host.ts';
+import { leadToRegistry, proxyToRegistry } from './registry.ts';
 
 /** Parts of the sandbox that are hosts without an app. */
 export const hostParts = ['fleet', 'instance', 'droplet'] as const;
@@ -60,6 +62,16 @@ export async function describeHosts(engine: Engine): Promise<HostsWorld> {
     describeDroplet(engine),
   ]);
   return { fleet: many, instance: one, ...(droplet ? { droplet } : {}) };
+}
+
+/** Makes the name of ECR's registry good on these hosts, and on the `others` that have an engine. */
+export async function leadHostsToRegistry(engine: Engine, others: string[]): Promise<void> {
+  const name = await registryName(engine);
+  if (!name) return;
+  const { fleet, instance, droplet } = await describeHosts(engine);
+  const containers = [...fleet, ...instance].map(({ container }) => container);
+  await Promise.all([...containers, ...others].map((container) => leadToRegistry(engine, container, name)));
+  if (droplet) await proxyToRegistry(engine, droplet.container, name);
 }
 
 /** Ends what runs on these hosts; their containers are removed with all others. */

@@ -1,4 +1,3 @@
-import { registryName } from '../cloud/aws.ts';
 import { registryPort } from '../cloud/front/ecr/address.ts';
 import { docker, tryDocker } from '../machine/docker.ts';
 import type { Engine } from '../machine/engine.ts';
@@ -7,8 +6,8 @@ import type { Engine } from '../machine/engine.ts';
  * Leads the registry's name, an address of 127.0.0.1, to the registry on a host too: engines take plain HTTP from there
  * without being configured, so that one name of an image is good on this machine and on all hosts.
  */
-export async function leadToRegistry(engine: Engine, container: string): Promise<void> {
-  const port = (await registryName(engine)).split(':')[1]!;
+export async function leadToRegistry(engine: Engine, container: string, name: string): Promise<void> {
+  const port = name.split(':')[1]!;
   const script = `
     set -eu
     to=$(getent ahostsv4 aws.sandbox | awk '{ print $1; exit }'):${registryPort}
@@ -20,8 +19,8 @@ export async function leadToRegistry(engine: Engine, container: string): Promise
 }
 
 /** The same for a machine booted by systemd, which has no packet filter before one is installed: by systemd's own proxy. */
-export async function proxyToRegistry(engine: Engine, container: string): Promise<void> {
-  const port = (await registryName(engine)).split(':')[1]!;
+export async function proxyToRegistry(engine: Engine, container: string, name: string): Promise<void> {
+  const port = name.split(':')[1]!;
   const proxy = [
     'systemd-run',
     '--quiet',

@@ -13,8 +13,9 @@ const UNHEARD = { NOTIFY_URL: '', HEARTBEAT_URL: '', GITHUB_ACTIONS: '' };
 interface Ended {
   code: number;
   stdout: string;
-  /** The problem that it ended with, without a timestamp; empty where it ended well. */
+  /** The problem that it ended with, and what to do about it; empty where it ended well. */
   error: string;
+  next: string;
 }
 
 /**
@@ -43,7 +44,8 @@ export async function ownScript(
     code = error.code;
   }
   const [stdout, stderr] = await heard;
-  return { code, stdout, error: code === 0 ? '' : lastError(stderr) };
+  const [error = '', next = ''] = code === 0 ? [] : lastError(stderr).split('. Next: ');
+  return { code, stdout, error, next };
 }
 
 function lastError(stderr: string): string {

@@ -48,10 +48,10 @@ p { margin: .25rem 0; }
 .tiles .icon { color: var(--c); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; overflow: hidden; }
 ul.rows { list-style: none; margin: 0; padding: 0; }
-.row { display: grid; grid-template-columns: 8.5rem 7rem minmax(0, 1fr); gap: .25rem 1rem; padding: .75rem 1.25rem; align-items: baseline; }
+.row { display: grid; grid-template-columns: 8.5rem 7rem minmax(0, 1fr); gap: .25rem 1rem; padding: .75rem 1.25rem; align-items: start; }
 .row + .row { border-top: 1px solid var(--line); }
 .row.problem, .row.unknown { background: var(--b); }
-.state { display: inline-flex; gap: .5rem; align-items: center; font-weight: 600; font-size: .9rem; }
+.state { display: inline-flex; gap: .5rem; align-items: center; font-weight: 600; font-size: .9rem; line-height: 1.5rem; }
 .state .icon { width: 1.1rem; height: 1.1rem; }
 .check { font-weight: 600; }
 .found { overflow-wrap: anywhere; }

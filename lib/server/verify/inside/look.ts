@@ -53,8 +53,8 @@ look_containers() {
 }
 look_logs() {
   in_app && docker compose ps --quiet >/dev/null || return
-  docker compose logs --since 1h --no-color 2>/dev/null | tr -d '\\000-\\010\\033-\\037' |
-    grep -aE '${ERROR_LINE}' | awk '{
+  docker compose logs --since 1h --no-color 2>/dev/null | sed 's/\\x1b\\[[0-9;]*[A-Za-z]//g' |
+    tr -d '\\000-\\010\\033-\\037' | grep -aE '${ERROR_LINE}' | awk '{
       bar = index($0, "|"); who = substr($0, 1, bar - 1); sub(/ +$/, "", who); n[who]++
       last[who, n[who] % ${SHOWN}] = substr($0, bar + 2, ${LONGEST})
     } END { for (who in n) for (i = n[who] > ${SHOWN} ? n[who] - ${SHOWN - 1} : 1; i <= n[who]; i++)

@@ -1,4 +1,4 @@
-import { Failure, sentence } from '../../../failure.ts';
+import { Failure } from '../../../failure.ts';
 import type { Host } from '../../../host.ts';
 import type { Context } from '../../../script.ts';
 import { INSIDE, type Row, unknown, unset } from '../row.ts';
@@ -62,17 +62,22 @@ export async function insideRows(host: Host, settings: Settings, signal: AbortSi
     seen = await look(host, settings, parts);
   } catch (error) {
     if (signal.aborted || !(error instanceof Failure)) throw error;
-    const why = sentence(error);
-    return { rows: checks.map((check) => unknown(check, why, 'look at the host itself')) };
+    const { message, next = 'look at the host itself' } = error;
+    return { rows: checks.map((check) => unknown(check, message, next)) };
   }
   const now = new Date();
   const rows = checks.flatMap((check) => {
     const { text, failed } = seen.section(PART[check] ?? check);
-    const rows = failed
-      ? [unknown(check, failed, 'let the user of TARGET do it: group docker, sudo without a password')]
+    return failed
+      ? [unknown(check, failed, remedy(failed))]
       : (RULES[check]?.(seen, text, settings, now) ?? []);
-    return rows;
   });
   const deployments = seen.section('version');
   return { rows, ...(deployments.failed ? {} : { deployments: deployments.text }) };
 }
+
+/** What to do where a part of the look failed. */
+const remedy = (failed: string): string =>
+  /denied|permitted|password|root|sudo/i.test(failed)
+    ? 'let the user of TARGET do it: group docker, sudo without a password'
+    : 'correct APP_DIR and COMPOSE_FILE, or look at the host itself';

@@ -18,9 +18,8 @@ export async function secretRows(
   context: Pick<Context, 'envFiles' | 'signal'>,
 ): Promise<Row[]> {
   const args = ['--check', '--json', '--target', target];
-  const { code, stdout, error } = await ownScript('server/fetch-secrets', args, context);
-  if (code !== 0 && code !== FOUND)
-    return [unknown('secrets', error, 'let these credentials read SECRETS_FROM')];
+  const { code, stdout, error, next } = await ownScript('server/fetch-secrets', args, context);
+  if (code !== 0 && code !== FOUND) return [unknown('secrets', error, next)];
   const { drift } = JSON.parse(stdout) as { drift: Drift[] };
   if (drift.length === 0) return [ok('secrets', EXPECTED, EXPECTED)];
   const lines = drift.map(({ where, name, what }) => `${name}: ${what} (${where})`);

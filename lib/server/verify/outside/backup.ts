@@ -30,10 +30,10 @@ export async function backupRows(
   maxAgeMs: number,
   context: Pick<Context, 'envFiles' | 'signal'>,
 ): Promise<Looked> {
-  const { code, stdout, error } = await ownScript('backup/list', ['--json'], context);
+  const { code, stdout, error, next } = await ownScript('backup/list', ['--json'], context);
   if (code === USAGE && error.startsWith('BACKUP_STORE is not set'))
     return { rows: [unset('backup', 'BACKUP_STORE is')] };
-  if (code !== 0) return { rows: [unknown('backup', error, 'let these credentials list BACKUP_STORE')] };
+  if (code !== 0) return { rows: [unknown('backup', error, next)] };
   const { store, backups } = JSON.parse(stdout) as { store: string; backups: Backup[] };
   return { rows: judge(store, backups, maxAgeMs, new Date()), backups };
 }

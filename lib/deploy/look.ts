@@ -8,6 +8,8 @@ import type { Prospect, Release, Strategy } from './strategy.ts';
 
 export type DeployContext = Pick<Context, 'report' | 'change' | 'signal' | 'dryRun' | 'hosts' | 'defer'> & {
   settings: Context['settings'] & DeploySettings;
+  /** How long the switch may take, where that is not for the target to say. */
+  waitMs?: number | undefined;
 };
 
 /** What was seen before anything was changed. */

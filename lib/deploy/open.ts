@@ -12,10 +12,20 @@ import type { Strategy } from './strategy.ts';
  * @throws Failure with exit 2 for several hosts without one
  */
 export async function openStrategy(
-  { settings, signal, hosts, report }: DeployContext,
+  { settings, signal, hosts, report, waitMs }: DeployContext,
   interruption: 'heeded' | 'uninterrupted' = 'heeded',
 ): Promise<Strategy> {
   const patience = interruption === 'heeded' ? signal : new AbortController().signal;
+  const [target, ...more] = settings.TARGET;
+  if (target?.kind === 'ecs') {
+    if (more.length > 0)
+      throw new Failure('TARGET names a service of ECS and something else', {
+        exit: EXIT.usage,
+        next: 'deploy to one at a time: name it with --target',
+      });
+    const { ecsStrategy } = await import('./ecs/strategy.ts');
+    return ecsStrategy(target, settings, patience, report, waitMs);
+  }
   const reached = interruption === 'heeded' ? hosts : hosts.map((host) => host.uninterrupted);
   const [host, ...others] = reached;
   if (settings.TARGET_GROUP_ARN) {
@@ -37,7 +47,8 @@ export async function openStrategy(
  * @throws Failure with exit 75 that names who deploys what, since when
  */
 export async function lockDeployment(context: DeployContext, what: string): Promise<void> {
-  if (context.dryRun) return;
+  // A second deployment of a service of ECS is refused by what ECS says of the first.
+  if (context.dryRun || context.settings.TARGET[0]?.kind === 'ecs') return;
   // One after the other, and in one order: two that start at the same moment do not each hold a part.
   for (const host of context.hosts) await lockOn(host.uninterrupted, context, what);
 }

@@ -1,4 +1,5 @@
 import type { Command } from '../command.ts';
+import { Failure } from '../failure.ts';
 import type { Step } from '../report.ts';
 import type { ImageReference } from './image-reference.ts';
 import type { DeploymentRecord } from './record.ts';
@@ -22,6 +23,8 @@ export interface Release {
   readonly commit?: string;
   /** By service, or by container of a task definition. */
   readonly images: Readonly<Record<string, Pin>>;
+  /** On ECS, the revision of the task definition: `spotter:7`. */
+  readonly revision?: string | undefined;
 }
 
 /** What is known of a release before anything was changed. */
@@ -43,6 +46,8 @@ type Plan = Command | string;
  * the same on one host, on a fleet and on ECS is theirs.
  */
 export interface Strategy {
+  /** What it has begun goes on without us: an interruption takes nothing back. */
+  readonly goesOn?: true;
   /** Takes what an earlier run left half done into account. @returns what to tell the operator of it, if anything */
   unfinished(): Promise<string | undefined>;
   /** What runs now; undefined where containers are missing or of different versions. */
@@ -62,3 +67,6 @@ export interface Strategy {
   /** Removes images that are none of these releases'. @returns how many */
   prune(keep: readonly Release[]): Promise<number>;
 }
+
+/** Somebody else deploys there now: going back would take theirs away. */
+export class Superseded extends Failure {}

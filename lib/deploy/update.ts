@@ -4,7 +4,7 @@ import { duration } from '../format.ts';
 import { awaitAnswers } from './health.ts';
 import type { DeployContext, Seen } from './look.ts';
 import { type DeploymentRecord, sameImages, verifiedReleases } from './record.ts';
-import type { Prospect, Release, Strategy } from './strategy.ts';
+import { type Prospect, type Release, type Strategy, Superseded } from './strategy.ts';
 
 /** Releases that stay on the host, so that one can go back to them. */
 const KEPT = 5;
@@ -65,6 +65,9 @@ export async function carryOut(
     );
     await verify(context, prospect);
   } catch (error) {
+    if (strategy.goesOn && context.signal.aborted) throw error;
+    if (error instanceof Superseded)
+      throw await noteSuperseded(strategy, release as Release, facts, error, started);
     throw await takeBack(context, deployment, { ...(release as Release), ...facts }, error, started);
   }
   if (!release) return undefined;
@@ -101,6 +104,18 @@ async function verify({ settings, change, signal }: DeployContext, wanted: Prosp
     urls.map((url) => `GET ${url}`),
     () => awaitAnswers(settings, wanted, HEALTH_TIMEOUT * 1000, signal),
   );
+}
+
+/** Leaves the record of a deployment in whose place somebody else's runs. @returns the failure that the run ends with */
+async function noteSuperseded(
+  strategy: Strategy,
+  release: Release,
+  facts: Omit<DeploymentRecord, keyof Release | 'at' | 'ms' | 'verified'>,
+  error: Superseded,
+  started: number,
+): Promise<unknown> {
+  await strategy.record({ ...release, ...facts, ...ended(started), verified: false, failed: error.message });
+  return error;
 }
 
 /** Goes back to what ran before, tells why, and leaves a record. @returns the failure that the run ends with */

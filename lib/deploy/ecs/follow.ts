@@ -1,0 +1,122 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Deployment, Service } from '@aws-sdk/client-ecs';
+import { Failure } from '../../failure.ts';
+import { duration } from '../../format.ts';
+import { Superseded } from '../strategy.ts';
+import { describeRevision, describeService, type EcsApp, shortName } from './calls.ts';
+
+const FIRST_POLL_MS = 500;
+const SLOWEST_POLL_MS = 5_000;
+const SLOWER = 1.2;
+
+/** A deployment as UpdateService answered it: from here on only this one counts. */
+export interface Started {
+  readonly id: string;
+  readonly revision: string;
+  /** When it was created, as ECS tells: events before that are about others. */
+  readonly since: Date;
+}
+
+/**
+ * Waits until this deployment is the service's only one and complete; nothing else is success.
+ * "The service is stable" is also true of a service that has been rolled back.
+ * @throws Failure that tells failed, rolled back, superseded, gone and too slow apart
+ */
+export async function follow(
+  app: EcsApp,
+  started: Started,
+  timeoutMs: number,
+  note: (text: string) => void,
+): Promise<void> {
+  const begun = Date.now();
+  for (let pause = FIRST_POLL_MS; ; pause = Math.min(pause * SLOWER, SLOWEST_POLL_MS)) {
+    const service = await describeService(app);
+    if (await isDone(app, service, started)) return;
+    note(progress(service, started));
+    const waited = Date.now() - begun;
+    if (waited > timeoutMs) throw tooSlow(service, started, waited);
+    await sleep(pause, undefined, { signal: app.signal }).catch(() => app.signal.throwIfAborted());
+  }
+}
+
+async function isDone(app: EcsApp, service: Service, started: Started): Promise<boolean> {
+  const deployments = service.deployments ?? [];
+  const ours = deployments.find(({ id }) => id === started.id);
+  const primary = deployments[0];
+  if (ours?.rolloutState === 'FAILED') throw failed(service, started, ours, primary);
+  if (!ours || ours !== primary) throw await replaced(app, service, started, primary);
+  if (ours.rolloutState !== 'COMPLETED') return false;
+  const { desiredCount = 0, runningCount = 0 } = service;
+  if (desiredCount === 0)
+    throw new Failure(`${started.revision} is deployed with nothing running: the desired count became 0`, {
+      next: 'raise the desired count, then deploy again',
+    });
+  return runningCount >= desiredCount;
+}
+
+const isRollback = (deployment: Deployment | undefined): boolean =>
+  /roll(ing|ed)? ?back/i.test(deployment?.rolloutStateReason ?? '');
+
+function failed(
+  service: Service,
+  started: Started,
+  ours: Deployment,
+  primary: Deployment | undefined,
+): Failure {
+  const said = lastTrouble(service, started);
+  const back =
+    primary && primary.id !== ours.id && isRollback(primary)
+      ? `; ECS goes back to ${shortName(primary.taskDefinition)}`
+      : '';
+  const why = (ours.rolloutStateReason ?? 'no reason given').replace(/\.$/, '');
+  return new Failure(`ECS gave up the deployment ${ours.id} of ${started.revision}: ${why}${back}${said}`);
+}
+
+/** Another deployment is in front: ECS went back by itself, or somebody deployed something else. */
+async function replaced(
+  app: EcsApp,
+  service: Service,
+  started: Started,
+  primary: Deployment | undefined,
+): Promise<Failure> {
+  const other = shortName(primary?.taskDefinition);
+  const ended = `the deployment ${started.id} of ${started.revision}`;
+  if (!primary) return new Failure(`${ended} is gone, and the service has no other`);
+  if (isRollback(primary))
+    return new Failure(`ECS rolled ${ended} back to ${other}${lastTrouble(service, started)}`);
+  const { tags } = await describeRevision(app, primary.taskDefinition ?? '');
+  const what = tags['opsbook:version'] ? `${tags['opsbook:version']} (${other})` : other;
+  const by = tags['opsbook:by'] ? `, started by ${tags['opsbook:by']}` : '';
+  return new Superseded(`${ended} was superseded by ${primary.id} of ${what}${by}`, {
+    next: 'agree with whoever deploys there; list-deployments shows what runs',
+  });
+}
+
+function tooSlow(service: Service, started: Started, waitedMs: number): Failure {
+  return new Failure(
+    `the deployment ${started.id} of ${started.revision} is not complete after ${duration(waitedMs)}: ${progress(service, started)}${lastTrouble(service, started)}`,
+  );
+}
+
+/** How far it is, in one line. */
+function progress(service: Service, { id, revision }: Started): string {
+  const ours = service.deployments?.find((one) => one.id === id);
+  const old = (service.deployments ?? []).filter((one) => one.id !== id);
+  const still = old.reduce((sum, { runningCount = 0 }) => sum + runningCount, 0);
+  const { runningCount = 0, pendingCount = 0, failedTasks = 0, rolloutState } = ours ?? {};
+  const parts = [`${runningCount} of ${service.desiredCount} of ${revision} run`];
+  if (pendingCount > 0) parts.push(`${pendingCount} start`);
+  if (failedTasks > 0) parts.push(`${failedTasks} failed`);
+  if (still > 0) parts.push(`${still} old ones run`);
+  else if (old.length > 0) parts.push('old ones drain');
+  return `${parts.join(', ')} (${rolloutState ?? 'gone'})`;
+}
+
+/** The newest event of the service since then that is about trouble. */
+function lastTrouble(service: Service, { since }: Started): string {
+  const event = (service.events ?? []).find(
+    ({ message = '', createdAt }) =>
+      (createdAt ?? since) >= since && /unable to|unhealthy|failed to launch|was stopped/i.test(message),
+  );
+  return event ? `; ECS says: ${event.message}` : '';
+}

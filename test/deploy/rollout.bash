@@ -28,5 +28,5 @@ dies() {
   assert_runs "$before"
 }
 
-for_each_proxy "a rollout under load drops no request" works
-for_each_proxy "a version that is healthy for a moment and then dies is taken back, and drops no request" dies
+for_each_proxy "✗ down first: a rollout under load drops no request" works
+for_each_proxy "✗ sleep 10; docker ps | grep: a version that is healthy for a moment and then dies is taken back, and drops no request" dies

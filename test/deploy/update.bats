@@ -18,18 +18,22 @@ setup() { app_reset; }
 update 2.0.0 1.0.0 true"
 }
 
-@test "plain docker compose, as at boot, runs the version that was deployed" {
+@test "plain docker compose, as at boot, runs the version that was deployed; ✗ sed -i .env: its other lines are as they were" {
   image 2.0.0
+  echo "ODD='a\$b|c&d'" >>"$APP_DIR/.env"
+  local before env
+  env=$(<"$APP_DIR/.env")
   run -0 opsbook update-deployment 2.0.0
-  local before
+  assert_equal "$(grep -v '^COMPOSE_FILE=' "$APP_DIR/.env")" "$env"
   before=$(docker ps --quiet --no-trunc)
   run -0 plain_compose up --detach
   assert_equal "$(docker ps --quiet --no-trunc)" "$before"
-  plain_compose up --detach --force-recreate --wait >/dev/null 2>&1
+  # The unit that starts the app at boot reads this over the COMPOSE_FILE that it was made with.
+  (set -a && . "$APP_DIR/.opsbook/deployed.env" && cd "$APP_DIR" && docker compose up --detach --force-recreate --wait >/dev/null 2>&1)
   assert_runs 2.0.0
 }
 
-@test "an image that crashes is taken back, and its last words are shown" {
+@test "✗ a rollback that starts the broken image again: one that crashes is taken back to what ran, its last words are shown" {
   image 3.0.0 3.0.0 'CMD ["-e", "console.error(`no such table: meals`); process.exit(7)"]'
   run -1 --separate-stderr opsbook update-deployment 3.0.0
   [[ $stderr == *"no such table: meals"* ]] || fail "$stderr"
@@ -39,7 +43,7 @@ update 2.0.0 1.0.0 true"
 3.0.0 false 1.0.0"
 }
 
-@test "an image that answers with the old version is taken back" {
+@test "✗ a health loop that cannot tell old from new: an image that answers with the old version is taken back" {
   image 4.0.0 1.0.0
   HEALTH_TIMEOUT=3 run -1 --separate-stderr opsbook update-deployment 4.0.0
   [[ $stderr == *"answers 1.0.0, not 4.0.0"* ]] || fail "$stderr"

@@ -13,7 +13,7 @@ opsbook() {
 app_up() {
   : "${SANDBOX_URL:?no sandbox: run the tests by npm test, or first: eval \"\$(npm run --silent sandbox)\"}"
   local proxy=${1:-nginx}
-  export APP="shop-$RANDOM" IMAGE="shop$RANDOM/web"
+  export APP="shop-$RANDOM" IMAGE="${IMAGE_OF_APP:-shop$RANDOM/web}"
   export APP_DIR="${APP_DIR%/*}/$APP" COMPOSE_PROJECT_NAME=$APP
   mkdir "$APP_DIR"
   cp "$REPO/test/deploy/app/"* "$APP_DIR"

@@ -4,7 +4,13 @@ import { writeHostFile } from '../../host-files.ts';
 import { stateFileOn } from '../../state.ts';
 
 /** Files of the state folder; `next.yml` becomes `deployed.yml` when its containers are trusted. */
-export type StateFile = 'deployed.yml' | 'next.yml' | 'build.yml' | 'deploying.json' | 'deployments.jsonl';
+export type StateFile =
+  | 'deployed.yml'
+  | 'deployed.env'
+  | 'next.yml'
+  | 'build.yml'
+  | 'deploying.json'
+  | 'deployments.jsonl';
 
 /** Before the first deployment there is no folder either. */
 const READ = '[ ! -e "$1" ] || cat "$1"';

@@ -19,6 +19,12 @@ export function withComposeFile(text: string, value: string): string {
   return `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}${line}\n`;
 }
 
+/** For the unit that starts the app at boot: it knows no `.env`, and has COMPOSE_FILE as it was at set-up. */
+export async function pinBoot({ files, composeFile }: ComposeApp): Promise<void> {
+  const line = `COMPOSE_FILE="${composeFile.replaceAll(/["\\]/g, '\\$&')}"\n`;
+  if ((await files.read('deployed.env')) !== line) await files.write('deployed.env', line);
+}
+
 /**
  * Lets Compose itself read the pinned version, by COMPOSE_FILE in the `.env` of the app's directory.
  * @throws Failure when it does not read it even so

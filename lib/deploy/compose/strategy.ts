@@ -7,7 +7,7 @@ import { prospectOfCommit } from './build.ts';
 import { headOf, moveCommand } from './checkout.ts';
 import { containersOf, lastLines } from './containers.ts';
 import { migrate } from './migrate.ts';
-import { isPinned, pin } from './pinning.ts';
+import { isPinned, pin, pinBoot } from './pinning.ts';
 import { parsePins, pinsFile } from './pins.ts';
 import { refuseNoDocker } from './preflight.ts';
 import { prospectOf, prospectOfReturn } from './prospect.ts';
@@ -81,6 +81,7 @@ export async function composeStrategy(
         await host.run(moveCommand(app.dir, commit));
       await switchTo(app, release, { rollout, patience, drain }, step);
       if (!(await isPinned(app))) await pin(app);
+      await pinBoot(app);
     },
     async postmortem(release) {
       const all = await containersOf(app, (await model()).name, Object.keys(release.images));
@@ -101,5 +102,6 @@ export async function composeStrategy(
     if (!release || (await isPinned(app))) return;
     if ((await files.read('deployed.yml')) === '') await files.write('deployed.yml', pinsFile(release));
     await pin(app);
+    await pinBoot(app);
   }
 }

@@ -1,10 +1,10 @@
-import type { Command } from '../../command.ts';
+import { type Command, CommandFailure } from '../../command.ts';
 import { Failure } from '../../failure.ts';
 import type { Step } from '../../report.ts';
 import type { Release } from '../strategy.ts';
 import { type ComposeApp, type Model, replicas } from './app.ts';
 import { type Container, containersOf, removeCommand } from './containers.ts';
-import { awaitHealthy, type Patience } from './healthy.ts';
+import { awaitHealthy, type Patience, stateOf } from './healthy.ts';
 import { pinsFile } from './pins.ts';
 import { proxiesOf, reload } from './proxy.ts';
 
@@ -50,8 +50,9 @@ export async function switchTo(app: ComposeApp, release: Release, manner: Manner
   if (started) await reload(app, proxies, patience.signal);
   const retired = await inTurn(rollout, (service) => retire(app, model, service, isNew, manner.drain));
   if (retired) await reload(app, proxies, patience.signal);
-  await app.host.run(upCommand(app));
-  const running = await containersOf(app, model.name, Object.keys(release.images));
+  const services = Object.keys(release.images);
+  await up(app, model, services);
+  const running = await containersOf(app, model.name, services);
   const others = running.filter(({ service }) => !rollout.includes(service));
   await awaitHealthy(
     app.host,
@@ -59,6 +60,17 @@ export async function switchTo(app: ComposeApp, release: Release, manner: Manner
     patience,
   );
   step.note(rollout.length > 0 ? `${rollout.join(', ')} beside the old, others recreated` : 'recreated');
+}
+
+/** Compose says of a container that it failed, and not why. */
+async function up(app: ComposeApp, model: Model, services: readonly string[]): Promise<void> {
+  try {
+    await app.host.run(upCommand(app));
+  } catch (error) {
+    const state = stateOf(await containersOf(app, model.name, services));
+    if (!(error instanceof CommandFailure) || state.is !== 'broken') throw error;
+    throw new Failure(state.what, { cause: error });
+  }
 }
 
 /** Does it for one service after the other. @returns whether something was changed */

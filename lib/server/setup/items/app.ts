@@ -73,7 +73,9 @@ RemainAfterExit=yes
 User=${user}
 Group=docker
 WorkingDirectory=${unitText(dir)}
-${composeFile ? `Environment=${unitQuoted(`COMPOSE_FILE=${composeFile}`)}\n` : ''}ExecStart=/usr/bin/docker compose up --detach
+${composeFile ? `Environment=${unitQuoted(`COMPOSE_FILE=${composeFile}`)}\n` : ''}# After a deployment: the same files, and the one that says which version.
+EnvironmentFile=-${unitText(dir)}/.opsbook/deployed.env
+ExecStart=/usr/bin/docker compose up --detach
 ExecStop=/usr/bin/docker compose stop
 
 [Install]

@@ -93,10 +93,8 @@ ENV
   assert_line --regexp '[0-9]+ items: [0-9]+ unchanged, [0-9]+ created, [0-9]+ changed'
 }
 
-@test "a second run changes nothing, says so, and takes less than 15 s" {
-  local before=$SECONDS
+@test "a second run changes nothing, and says so" {
   run -0 opsbook server/setup-droplet
-  ((SECONDS - before < 15))
   assert_unchanged
   refute_output --regexp ' [+~!] '
 }
@@ -243,7 +241,7 @@ answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
 
 @test "while another process holds the lock of apt, it says who, waits, and goes on" {
   on_bare dpkg --remove jq
-  on_bare sh -c 'perl -MFcntl -e "open F, q(>>/var/lib/dpkg/lock-frontend); fcntl F, F_SETLK, pack(q(s s l! l! i), F_WRLCK, 0, 0, 0, 0) or die; sleep 1 until -e q(/tmp/let-go)" & echo $! >/tmp/holder'
+  on_bare sh -c 'perl -MFcntl -e "open F, q(>>/var/lib/dpkg/lock-frontend); \$lock = pack(q(s s l! l! i), F_WRLCK, 0, 0, 0, 0); fcntl F, F_SETLK, \$lock or die; sleep 1 until -e q(/tmp/let-go)" </dev/null >/dev/null 2>&1 & echo $! >/tmp/holder'
   start_opsbook server/setup-droplet
   wait_for grep -q 'waiting for the lock of apt' "$ERR"
   run -0 cat "$ERR"

@@ -4,10 +4,13 @@
 bats_require_minimum_version 1.5.0
 load setup
 
+# By this label the sandbox's SSM knows the host for an instance of EC2.
+INSTANCE=i-0123456789abcdef0
+
 setup_file() {
   local BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR
   setup_up
-  bare_host ec2
+  bare_host ec2 --label "opsbook.instance=$INSTANCE" --label 'opsbook.instance-tags={"Name":"bloaty-prod"}'
   bring_node
   reach root
   settings
@@ -30,6 +33,17 @@ settings() { app APP_DIRECTORIES=uploads BACKUP_SCHEDULE='0 3 * * *' OPSBOOK_REP
 @test "after its first boot a machine is as a set-up makes it" {
   run -0 grep -c '^+ ' "$BATS_FILE_TMPDIR/boot"
   ((output > 15))
+  run -0 opsbook server/setup-ec2
+  assert_unchanged
+}
+
+@test "over SSM, without a key or an open port: what is missing is made, and then nothing" {
+  ENV+=(TARGET=ssm://tag:Name=bloaty-prod "AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL" "AWS_REGION=$AWS_REGION"
+    "AWS_ACCESS_KEY_ID=$SANDBOX_OPERATOR_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY=$SANDBOX_OPERATOR_SECRET_ACCESS_KEY")
+  on_bare rm /etc/cron.d/bloaty-backup
+  run -0 opsbook server/setup-ec2
+  assert_line --regexp '\+ /etc/cron.d/bloaty-backup \(0 3 \* \* \*, as ops\): done'
+  assert_line --regexp '[0-9]+ items: [0-9]+ unchanged, 1 created, 0 changed'
   run -0 opsbook server/setup-ec2
   assert_unchanged
 }

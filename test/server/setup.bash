@@ -13,22 +13,25 @@ on_bare() { on_machine exec -i "$BARE" "$@"; }
 setup_up() {
   [ -n "${SANDBOX_DROPLET_CONTAINER-}" ] || eval "$(npm --prefix "$REPO" run --silent sandbox -- up droplet)"
   unset DOCKER_HOST
-  export SANDBOX_DROPLET_CONTAINER SANDBOX_DOCKER_HOST SANDBOX_SSH_KEY
+  export SANDBOX_DROPLET_CONTAINER SANDBOX_DOCKER_HOST SANDBOX_SSH_KEY AWS_ENDPOINT_URL AWS_REGION
+  export SANDBOX_OPERATOR_ACCESS_KEY_ID SANDBOX_OPERATOR_SECRET_ACCESS_KEY
   export PREFIX=${SANDBOX_DROPLET_CONTAINER%-droplet}
   DROPLET_IMAGE=$(on_machine inspect --format '{{.Config.Image}}' "$SANDBOX_DROPLET_CONTAINER")
   export DROPLET_IMAGE
 }
 
-# Starts a host: its name, and the image where it is another than a bare one's. BARE is its container.
+# Starts a host: its name, and more of docker run's arguments. BARE is its container.
 bare_host() {
-  export BARE=$PREFIX-setup-$1
+  local name=$1
+  shift
+  export BARE=$PREFIX-setup-$name
   remove_bare
-  on_machine run --detach --name "$BARE" --hostname "$1" --label "opsbook.sandbox=$PREFIX" --env "SANDBOX_HOST=$BARE" \
+  on_machine run --detach --name "$BARE" --hostname "$name" "$@" --label "opsbook.sandbox=$PREFIX" --env "SANDBOX_HOST=$BARE" \
     --network "$PREFIX" --publish 127.0.0.1::22 \
     --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined \
     --security-opt apparmor=unconfined --security-opt systempaths=unconfined --cgroupns host \
     --volume /sys/fs/cgroup:/run/cgroups:rw --tmpfs /run/lock --tmpfs /tmp:exec --volume /var/lib/docker \
-    --volume "$SANDBOX_SSH_KEY.pub:/run/owner.pub:ro" --volume "$REPO:$REPO:ro" "${2:-$DROPLET_IMAGE}" >/dev/null
+    --volume "$SANDBOX_SSH_KEY.pub:/run/owner.pub:ro" --volume "$REPO:$REPO:ro" "$DROPLET_IMAGE" >/dev/null
   wait_for booted
 }
 

@@ -30,6 +30,12 @@ test('Amazon Linux 2023 (which cannot be run here): Docker, cronie and certbot b
   ]);
 });
 
+test('Amazon Linux 2023 is asked for nothing that it does not have', () => {
+  const said = texts(itemsOf('amzn-2023', 'ec2', everything)).join('\n');
+  for (const missing of ['apt-get', 'dpkg', 'ufw', 'docker-compose-plugin', 'certbot.timer'])
+    assert.ok(!said.includes(missing), missing);
+});
+
 test('G1: Compose of "releases/latest" and an older buildx do not meet: both are pinned on Amazon Linux 2023 and Debian 12', () => {
   for (const system of ['amzn-2023', 'debian-12']) {
     const items = itemsOf(system, 'ec2');

@@ -73,7 +73,9 @@ export function cronRows(text: string, app: string, jobs: readonly string[], now
     .map((path) =>
       problem('cron', `${path} is not there`, EXPECTED, 'run the set-up: setup-ec2 or setup-droplet'),
     );
-  return [...missing, ...files.map((file) => fileRow(file, file.path.slice(prefix.length), zoneMs, now))];
+  // my-app-backup is not an entry of the app `my`.
+  const its = files.filter(({ path }) => /^[a-z]+$/.test(path.slice(prefix.length)));
+  return [...missing, ...its.map((file) => fileRow(file, file.path.slice(prefix.length), zoneMs, now))];
 }
 
 function fileRow(file: CronFile, job: string, zoneMs: number, now: Date): Row {

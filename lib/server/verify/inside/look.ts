@@ -42,18 +42,18 @@ const CONTAINER =
  * dash, and goes by sudo where it may. A part that needs a tool which is not there says so.
  */
 const LOOK = `LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/sbin:/sbin
-app=$1 dir=$2; shift 2
+app=$1 dir=$2; shift 2; docker='timeout 120 docker'
 sudo=; [ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && sudo='sudo -n'; }
 has() { command -v "$1" >/dev/null 2>&1; }
 in_app() { cd "$dir" || { echo "$dir is not there" >&2; return 1; }; }
 
 look_containers() {
-  in_app && docker compose config --services && echo -- && ids=$(docker compose ps --all --quiet) || return
-  [ -z "$ids" ] || docker inspect --format '${CONTAINER}' $ids
+  in_app && $docker compose config --services && echo -- && ids=$($docker compose ps --all --quiet) || return
+  [ -z "$ids" ] || $docker inspect --format '${CONTAINER}' $ids
 }
 look_logs() {
-  in_app && docker compose ps --quiet >/dev/null || return
-  docker compose logs --since 1h --no-color 2>/dev/null | sed 's/\\x1b\\[[0-9;]*[A-Za-z]//g' |
+  in_app && $docker compose ps --quiet >/dev/null || return
+  $docker compose logs --since 1h --no-color 2>/dev/null | sed 's/\\x1b\\[[0-9;]*[A-Za-z]//g' |
     tr -d '\\000-\\010\\033-\\037' | grep -aE '${ERROR_LINE}' | awk '{
       bar = index($0, "|"); who = substr($0, 1, bar - 1); sub(/ +$/, "", who); n[who]++
       last[who, n[who] % ${SHOWN}] = substr($0, bar + 2, ${LONGEST})
@@ -86,7 +86,7 @@ look_cron() {
 }
 look_ports() {
   $sudo ss -Hltnp || return
-  echo '-- docker'; ! has docker || docker ps --format '{{.Names}} {{.Ports}}' 2>/dev/null
+  echo '-- docker'; ! has docker || $docker ps --format '{{.Names}} {{.Ports}}' || return
   echo '-- ufw'; ! has ufw || $sudo ufw status || return
   echo '-- docker-user'; ! has iptables || $sudo iptables -S DOCKER-USER 2>/dev/null; :
 }

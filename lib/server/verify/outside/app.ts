@@ -12,6 +12,8 @@ export async function healthRow(url: string, signal: AbortSignal): Promise<Row> 
 }
 
 interface Verified {
+  /** ISO 8601, UTC. */
+  at?: string;
   version: string;
   commit?: string | undefined;
 }
@@ -26,7 +28,11 @@ export function lastVerified(deployments: string): Verified | undefined {
       return [];
     }
   });
-  return records.findLast(({ verified, version }) => verified === true && typeof version === 'string');
+  // Of several hosts each has records of its own.
+  return records
+    .filter(({ verified, version }) => verified === true && typeof version === 'string')
+    .sort((a, b) => (a.at ?? '').localeCompare(b.at ?? ''))
+    .at(-1);
 }
 
 /** VERSION_URL tells the version of the last verified deployment, where there is one. */

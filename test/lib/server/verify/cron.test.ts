@@ -108,3 +108,7 @@ test('cron: an entry that the settings schedule and the host has not (G1 65)', (
   const rows = cronRows('Z+0000', 'my.app', ['backup'], NOW);
   assert.match(rows[0]?.found ?? '', /\/etc\/cron\.d\/my-app-backup is not there/);
 });
+
+test('cron: an entry of another app, whose name begins alike, is none of ours', () => {
+  assert.deepEqual(cronRows(file({ job: 'two-backup' }), 'bloaty', [], NOW), []);
+});

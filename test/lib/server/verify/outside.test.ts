@@ -38,9 +38,9 @@ test('health: a redirect is named with where it leads, and not followed (C4)', a
 });
 
 const records = [
-  { version: '1.0.0', verified: true },
-  { version: '1.1.0', verified: true },
-  { version: '2.0.0', verified: false },
+  { version: '1.1.0', verified: true, at: '2026-11-02T00:00:00Z' },
+  { version: '2.0.0', verified: false, at: '2026-11-03T00:00:00Z' },
+  { version: '1.0.0', verified: true, at: '2026-11-01T00:00:00Z' },
 ].map((record) => JSON.stringify(record));
 
 test('version: the last verified deployment is what has to answer, not the last one', async (t) => {

@@ -2,7 +2,6 @@ import { checkAll } from '../failure.ts';
 import { table } from '../format.ts';
 import type { Context } from '../script.ts';
 import { lookBefore } from './health.ts';
-import { sameImages } from './record.ts';
 import type { DeploySettings } from './settings.ts';
 import type { Prospect, Release, Strategy } from './strategy.ts';
 
@@ -17,7 +16,7 @@ export interface Seen {
   prospect: Prospect;
   /** What runs; undefined where nothing does, or not the same in all containers. */
   before: Release | undefined;
-  /** It runs and answers as it should, though no deployment of ours has ever verified it. */
+  /** It is healthy, and was there before the first deployment: one can go back to it. */
   adoptable: boolean;
 }
 
@@ -49,10 +48,12 @@ export async function look(
   ]);
   if (answers.warning) report.warn(answers.warning);
   const running = await strategy.running();
-  const known = running && (await strategy.records()).some((one) => sameImages(one, running));
+  const adoptable = running !== undefined && !answers.warning && (await strategy.records()).length === 0;
   const before =
-    running && !known && answers.version !== undefined ? { ...running, version: answers.version } : running;
-  return { prospect: found.prospect as Prospect, before, adoptable: !!running && !known && !answers.warning };
+    running && adoptable && answers.version !== undefined
+      ? { ...running, version: answers.version }
+      : running;
+  return { prospect: found.prospect as Prospect, before, adoptable };
 }
 
 /** What would change, as a table. */

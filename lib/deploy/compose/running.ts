@@ -36,13 +36,15 @@ export function runningRelease(
   return known.findLast((one) => sameImages(one, found)) ?? found;
 }
 
-/** For an image that no record knows, its tag is the best name there is. */
-function versionOf([image]: readonly Pin[]): string {
-  if (!image) return 'nothing';
+/** For images that no record knows, their tags are the best name there is. */
+const versionOf = (pins: readonly Pin[]): string => [...new Set(pins.map(tagOf))].join(' and ') || 'nothing';
+
+function tagOf({ reference, id }: Pin): string {
+  const short = id.slice(7, 19);
   try {
-    return parseImage(image.reference).tag ?? image.id.slice(7, 19);
+    return parseImage(reference).tag ?? short;
   } catch {
-    return image.id.slice(7, 19);
+    return short;
   }
 }
 

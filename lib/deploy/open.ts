@@ -12,10 +12,12 @@ import type { Strategy } from './strategy.ts';
  * @throws Failure with exit 2 for several hosts without one
  */
 export async function openStrategy(
-  { settings, signal, hosts, report, waitMs }: DeployContext,
+  { settings: given, signal, hosts, report, waitMs }: DeployContext,
   interruption: 'heeded' | 'uninterrupted' = 'heeded',
 ): Promise<Strategy> {
   const patience = interruption === 'heeded' ? signal : new AbortController().signal;
+  // What is gone back to was trusted before.
+  const settings = interruption === 'heeded' ? given : { ...given, HEALTHY_FOR: 0 };
   const [target, ...more] = settings.TARGET;
   if (target?.kind === 'ecs') {
     if (more.length > 0)

@@ -1,16 +1,18 @@
 import { glob } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { ExecaError, execa } from 'execa';
 import { duration } from '../lib/format.ts';
+import { runInLanes } from './runner/lanes.ts';
 
 /**
  * `npm test`: lint, types, dead code, and the three layers of tests; all of them run, and any failure fails the
- * whole. The sandbox that the tests use is their own: one that is open to play in stays as it is. Its modules read
- * this name when they are loaded, which is why they are imported later.
+ * whole. The sandboxes that the tests use are their own: one that is open to play in stays as it is.
  */
-process.env['OPSBOOK_SANDBOX'] = `${process.env['OPSBOOK_SANDBOX'] ?? 'opsbook'}-test`;
+const name = `${process.env['OPSBOOK_SANDBOX'] ?? 'opsbook'}-test`;
+/** Tests wait more than they work; but more of them than there are cores wait for each other. */
+const LANES = Math.min(3, availableParallelism());
 
-const bats = ['node_modules/bats/bin/bats', '--print-output-on-failure', '--timing'];
 const sorted = async (pattern: string) => (await Array.fromAsync(glob(pattern))).sort();
 const outcomes: Array<{ name: string; ok: boolean; ms: number }> = [];
 
@@ -32,13 +34,10 @@ const run = (command: string, args: readonly string[], env: NodeJS.ProcessEnv = 
   execa(command, args, { stdio: 'inherit', env, preferLocal: true });
 
 async function scripts(): Promise<void> {
-  const { up } = await import('./sandbox/world.ts');
-  const { exports } = await import('./sandbox/env.ts');
-  const world = await up();
   const files = await sorted('test/{script,backup,server,deploy,sandbox}/*.bats');
   // A filter that matches nothing exits 0.
   if (files.length === 0) throw new Error('no tests found');
-  await run('bash', [...bats, ...files], exports(world));
+  await runInLanes(files, LANES, name);
 }
 
 await stage('lint', () => run('biome', ['check', '--error-on-warnings', '.']));
@@ -49,9 +48,7 @@ await stage('test/lib', async () => {
   if (files.length === 0) throw new Error('no tests found');
   await run('node', ['--import', 'tsx', '--test', '--test-reporter=dot', ...files]);
 });
-await stage('scripts, in the sandbox', scripts);
-const { down } = await import('./sandbox/world.ts');
-await stage('take the sandbox down', () => down());
+await stage('scripts, in sandboxes', scripts);
 
 process.stdout.write('\n');
 for (const { name, ok, ms } of outcomes)

@@ -1,0 +1,68 @@
+import { execa } from 'execa';
+import { duration } from '../../lib/format.ts';
+
+/** A sandbox in which one file of tests runs after the other. */
+interface Lane {
+  env: NodeJS.ProcessEnv;
+  /** The `export` lines with which tests find it. */
+  exports: string;
+}
+
+/** No file takes nearly as long; what hangs has to end. */
+const FILE_MAX_MS = 20 * 60_000;
+
+const bats = ['node_modules/bats/bin/bats', '--print-output-on-failure', '--timing', '--formatter', 'tap'];
+const sandbox = async (env: NodeJS.ProcessEnv, command: 'up' | 'down') => {
+  const { stdout } = await execa('tsx', ['test/sandbox/cli.ts', command], {
+    ...{ env, preferLocal: true, stderr: 'inherit' },
+  });
+  return stdout;
+};
+
+/** Runs the files in as many sandboxes at once; each takes the next file when it has done one. */
+export async function runInLanes(files: readonly string[], count: number, name: string): Promise<void> {
+  const waiting = [...files];
+  const failed: string[] = [];
+  const lanes: Lane[] = [];
+  // Whoever interrupts it interrupts the tests that run; no others begin, and the sandboxes are taken down.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => waiting.splice(0));
+  try {
+    // One after the other: the first may have images to build.
+    for (let n = 1; n <= count; n += 1) {
+      const env = { OPSBOOK_SANDBOX: `${name}${n}` };
+      lanes.push({ env, exports: '' });
+      lanes[n - 1] = { env, exports: await sandbox(env, 'up') };
+    }
+    await Promise.all(
+      lanes.map(async (lane) => {
+        for (let file = waiting.shift(); file; file = waiting.shift())
+          failed.push(...(await runFile(file, lane)));
+      }),
+    );
+  } finally {
+    await Promise.allSettled(lanes.map(({ env }) => sandbox(env, 'down')));
+  }
+  if (failed.length > 0) throw new Error(`failed:\n${failed.map((test) => `  ${test}`).join('\n')}`);
+}
+
+/** Runs one file and says how it went, all at once, so that lanes do not mix. @returns the tests that failed */
+async function runFile(file: string, { env, exports }: Lane): Promise<string[]> {
+  const started = performance.now();
+  // The file's own exit code is that of bats; what it says tells which tests it was.
+  const argv = ['-c', 'eval "$1"; shift; exec "$@"', 'lane', exports, ...bats, file];
+  const { stdout, stderr, exitCode } = await execa('bash', argv, {
+    env,
+    reject: false,
+    timeout: FILE_MAX_MS,
+  });
+  const lines = stdout.split('\n');
+  const failed = lines.filter((line) => line.startsWith('not ok '));
+  const passed = lines.filter((line) => line.startsWith('ok ')).length;
+  const took = duration(performance.now() - started);
+  process.stdout.write(
+    `\n${file}: ${passed} passed, ${failed.length} failed (${took})\n${stdout}\n${stderr}`,
+  );
+  if (failed.length === 0 && (exitCode !== 0 || passed === 0))
+    return [`${file}: exit ${exitCode}, ${passed} tests`];
+  return failed.map((line) => `${file}: ${line}`);
+}

@@ -2,6 +2,7 @@ import type { z as Z } from 'zod';
 import { appCommandSettings } from '../app-commands.ts';
 import { composeSettings } from '../compose.ts';
 import { healthUrlSettings } from '../health.ts';
+import { option } from '../script.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 import { imageSettings } from './image/settings.ts';
@@ -65,5 +66,15 @@ export const deploySettings = {
     type: (z) => z.string(),
   }),
 };
+
+/** How long a switch may take on ECS, in milliseconds. */
+export const waitTimeoutFlag = option(
+  '--wait-timeout <seconds>',
+  'how long ECS may take for the switch, where it is not to follow from its drain and grace periods',
+  (raw) => {
+    if (!/^\d{1,5}$/.test(raw)) throw new Error('is not a number of seconds');
+    return Number(raw) * 1000;
+  },
+);
 
 export type DeploySettings = Values<typeof deploySettings>;

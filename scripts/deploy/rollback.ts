@@ -1,4 +1,4 @@
-import { deploySettings } from '../../lib/deploy/settings.ts';
+import { deploySettings, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
 import { option, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -6,7 +6,10 @@ await script(import.meta, {
   step: 'Roll back',
   example: 'npx tsx scripts/deploy/rollback.ts --to 1.3.0',
   settings: deploySettings,
-  flags: { to: option<string>('--to <version>', 'this version; it has to have been verified here') },
+  flags: {
+    to: option<string>('--to <version>', 'this version; it has to have been verified here'),
+    waitTimeout: waitTimeoutFlag,
+  },
   changes: true,
   reports: true,
   reaches: 'hosts or service',
@@ -20,7 +23,7 @@ await script(import.meta, {
         import('../../lib/deploy/update.ts'),
         import('../../lib/deploy/record.ts'),
       ]);
-    const strategy = await openStrategy(context);
+    const strategy = await openStrategy({ ...context, waitMs: flags.waitTimeout });
     await lockDeployment(context, `rollback${flags.to ? ` to ${flags.to}` : ''}`);
     const all = await strategy.records();
     const target = records.rollbackTarget(all, await strategy.running(), flags.to);

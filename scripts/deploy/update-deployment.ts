@@ -1,4 +1,4 @@
-import { deploySettings } from '../../lib/deploy/settings.ts';
+import { deploySettings, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
 import { flag, option, repeatable, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -15,6 +15,7 @@ await script(import.meta, {
     commit: option<string>('--commit <sha>', 'this commit of the checkout in APP_DIR, built on the host'),
     backup: flag('--backup', 'take a backup first'),
     diff: flag('--diff', 'show what would change, and stop'),
+    waitTimeout: waitTimeoutFlag,
   },
   changes: true,
   reports: true,
@@ -38,7 +39,7 @@ await script(import.meta, {
       { version: operands[0], images: flags.image, commit: flags.commit },
       settings.IMAGE,
     );
-    const strategy = await openStrategy(context);
+    const strategy = await openStrategy({ ...context, waitMs: flags.waitTimeout });
     const version = 'commit' in wanted ? wanted.commit.slice(0, 12) : wanted.version;
     if (!flags.diff) await lockDeployment(context, `update-deployment of ${version}`);
     const seen = await look(

@@ -15,6 +15,8 @@ export interface Started {
   readonly revision: string;
   /** When it was created, as ECS tells: events before that are about others. */
   readonly since: Date;
+  /** The deployment that was in front before: an answer that still has it there is an old one. */
+  readonly before?: string | undefined;
 }
 
 /**
@@ -43,6 +45,7 @@ async function isDone(app: EcsApp, service: Service, started: Started): Promise<
   const deployments = service.deployments ?? [];
   const ours = deployments.find(({ id }) => id === started.id);
   const primary = deployments[0];
+  if (!ours && primary !== undefined && primary.id === started.before) return false;
   if (ours?.rolloutState === 'FAILED') throw failed(service, started, ours, primary);
   if (!ours || ours !== primary) throw await replaced(app, service, started, primary);
   if (ours.rolloutState !== 'COMPLETED') return false;

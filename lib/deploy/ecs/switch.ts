@@ -33,10 +33,11 @@ export function updateInput(service: Service, revision: string): UpdateServiceCo
   };
 }
 
-const starts = (deployment: Deployment | undefined, revision: string): Started => ({
+const starts = (deployment: Deployment | undefined, revision: string, before?: string): Started => ({
   id: deployment?.id ?? '',
   revision,
   since: deployment?.createdAt ?? new Date(),
+  before,
 });
 
 /**
@@ -60,6 +61,7 @@ export async function switchTo(
   const timeoutMs =
     times.waitMs ?? (await deploymentTimeout(app, service, definition, times.healthTimeoutMs));
   await follow(app, started, timeoutMs, note);
+  note(`${started.id} is complete`);
   await watch(app, started, times.healthyForMs);
 }
 
@@ -69,7 +71,7 @@ async function begin(app: EcsApp, service: Service, revision: string): Promise<S
     app.client.send(new UpdateServiceCommand(updateInput(service, revision))),
   );
   const primary = answer.service?.deployments?.find(({ status }) => status === 'PRIMARY');
-  return starts(primary, revision);
+  return starts(primary, revision, service.deployments?.[0]?.id);
 }
 
 const WATCH_MS = 1_000;

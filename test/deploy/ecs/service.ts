@@ -84,7 +84,7 @@ async function register(): Promise<string> {
           stopTimeout: 10,
           healthCheck: {
             ...{ command: ['CMD-SHELL', 'curl -fsS http://127.0.0.1:8000/health'] },
-            ...{ interval: 5, retries: 2, timeout: 3 },
+            ...{ interval: 5, retries: 2, timeout: 3, startPeriod: 60 },
           },
           logConfiguration: {
             logDriver: 'awslogs',
@@ -110,7 +110,7 @@ async function up(): Promise<void> {
       ...{ cluster: 'shops', serviceName: name, taskDefinition, desiredCount: 2, launchType: 'FARGATE' },
       loadBalancers: [{ targetGroupArn, containerName: 'web', containerPort: 8000 }],
       networkConfiguration: { awsvpcConfiguration: { subnets, assignPublicIp: 'DISABLED' } },
-      healthCheckGracePeriodSeconds: 20,
+      healthCheckGracePeriodSeconds: 60,
     }),
   );
   await steady();

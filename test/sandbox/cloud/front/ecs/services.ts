@@ -79,7 +79,10 @@ export const describeServices: Operation = {
     const failures = services
       .filter((one) => !state.ecs.services.has(`${name}/${shortName(one)}`))
       .map((one) => ({ arn: arn(state, `service/${name}/${shortName(one)}`), reason: 'MISSING' }));
-    return wire({ services: found.map((one) => serviceJson(one, state)), failures });
+    const stale = state.ecs.faults.stale > 0;
+    if (stale) state.ecs.faults.stale -= 1;
+    const told = found.map((one) => (stale && one.before) || wire(serviceJson(one, state)));
+    return { services: told, failures };
   },
 };
 
@@ -102,6 +105,7 @@ export const updateService: Operation = {
       service.input.healthCheckGracePeriodSeconds = healthCheckGracePeriodSeconds;
     if (input.loadBalancers) service.input.loadBalancers = input.loadBalancers;
     if (input.networkConfiguration) service.input.networkConfiguration = input.networkConfiguration;
+    service.before = wire(serviceJson(service, state));
     const changed = revision !== service.deployments[0]!.revision || input.forceNewDeployment;
     if (changed && DEPLOYING.some((name) => input[name])) deploy(service, revision, state);
     return wire({ service: serviceJson(service, state) });

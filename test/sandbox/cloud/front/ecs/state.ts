@@ -77,6 +77,8 @@ export interface Service {
   /** when it was last said that the service is steady */
   steady?: string;
   records: ServiceDeployment[];
+  /** what was told of it before the last UpdateService */
+  before?: unknown;
 }
 
 /** What a test can switch on by `POST /sandbox/ecs`. */
@@ -87,6 +89,8 @@ export interface EcsFaults {
   throttle: number;
   /** only these operations are throttled; all, if none is named */
   throttleOnly: string[];
+  /** so many of the next DescribeServices answer as before the last UpdateService */
+  stale: number;
   /** how often the scheduler looks */
   tickMs: number;
   /** from a task that failed until the next is tried; AWS waits longer each time, and does not say how long */
@@ -101,6 +105,7 @@ export const noFaults = (): EcsFaults => ({
   noCapacity: false,
   throttle: 0,
   throttleOnly: [],
+  stale: 0,
   tickMs: 200,
   retryMs: 1000,
   healthyAfterMs: 40_000,

@@ -77,7 +77,9 @@ export async function insideRows(host: Host, settings: Settings, signal: AbortSi
 }
 
 /** What to do where a part of the look failed. */
-const remedy = (failed: string): string =>
-  /denied|permitted|password|root|sudo/i.test(failed)
-    ? 'let the user of TARGET do it: group docker, sudo without a password'
-    : 'correct APP_DIR and COMPOSE_FILE, or look at the host itself';
+function remedy(failed: string): string {
+  if (/denied|permitted|password|root|sudo/i.test(failed))
+    return 'let the user of TARGET do it: group docker, sudo without a password';
+  if (/docker daemon/i.test(failed)) return 'start Docker: systemctl start docker';
+  return 'correct APP_DIR and COMPOSE_FILE, or look at the host itself';
+}

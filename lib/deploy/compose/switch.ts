@@ -115,8 +115,8 @@ async function startBeside(
     throw new Failure(`docker compose started no container of ${service} that is as the compose files say`, {
       next: 'look at them: docker compose ps --all',
     });
-  // Those that ran already have proved themselves.
-  const trust = missing > 0 ? patience : { ...patience, healthyForMs: 0 };
+  // Those that ran alone have proved themselves.
+  const trust = usable.every(isNew) && missing <= 0 ? { ...patience, healthyForMs: 0 } : patience;
   await awaitHealthy(
     app.host,
     fresh.map(({ id }) => id),

@@ -69,6 +69,18 @@ fetch() { run --separate-stderr opsbook server/fetch-secrets "$@"; }
   assert_output --partial '"recreate":["cache","worker"]'
 }
 
+@test "generated secrets too are told to be of no use to a container that runs already" {
+  ENV+=(SECRETS_FROM=)
+  printf 'A=${A}\nB=b\n' | template
+  echo A=a >"$APP_DIR/.env"
+  project up --detach >/dev/null 2>&1
+  printf 'A=${A}\nB=${generate:hex:16}\n' | template
+  run --separate-stderr opsbook server/generate-secrets --json
+  assert_success
+  assert_output '{"names":{"B":"+"},"recreate":["cache","worker"]}'
+  assert_regex "$stderr" 'cache, worker still run with what the file said before'
+}
+
 @test "a file that others may read, and an app that does not run: --check says it of the file" {
   secret '{"A": "a"}'
   fetch

@@ -4,7 +4,7 @@ load secrets
 
 setup() { secrets_world; }
 
-@test "row 12: odd characters in a password: 35 of 35, and 150 random values, are right in every reader, and log in" {
+@test "row 12, ✗ values written unquoted: odd characters in a password: 35 of 35, and 150 random values, are right in every reader, and log in" {
   round_trip() { "$NODE" --import "$TSX" "$REPO/test/server/round-trip.ts" "$1" "$APP_DIR"; }
   round_trip make
   aws_admin secretsmanager create-secret --name "$SECRET" --secret-string file:///dev/stdin <"$APP_DIR/secret.json" >/dev/null

@@ -105,7 +105,7 @@ refused() {
   refute_regex "$stderr" hush
 }
 
-@test "row 13: a missing key never becomes the text null, and an optional one has its default" {
+@test "row 13, ✗ jq writes the literal null: a missing key never becomes that text, and an optional one has its default" {
   secret '{"A": "a"}'
   template <<<$'A=${A}\nBACKUP_S3_BUCKET=${BACKUP_S3_BUCKET:-}'
   fetch

@@ -39,6 +39,27 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
     '{"KEEP":{"nested":[1,null]},"A":"b"}'
 }
 
+@test "✗ sed and an unquoted echo replace a key: one key is replaced by itself, whatever is in its value" {
+  secret '{"OPENAI_KEY": "of-old", "OPENAI_KEY_2": "of-two", "ZED": "z$z"}'
+  printf '%s\n' "OPENAI_KEY='new \$HOME & #1'" >"$APP_DIR/ci.env"
+  push ci.env --yes
+  assert_success
+  assert_output $'~ OPENAI_KEY\n= OPENAI_KEY_2\n= ZED'
+  run -0 --separate-stderr opsbook server/fetch-secrets
+  assert_equal "$(compose_reads OPENAI_KEY)" 'new $HOME & #1'
+  assert_equal "$(compose_reads OPENAI_KEY_2) $(compose_reads ZED)" 'of-two z$z'
+}
+
+@test "spotter's 63 parameters go up and come back, page by page" {
+  ENV+=(SECRETS_FROM="ssm:$PARAMETERS")
+  seq 63 | sed 's/.*/STRIPE_PRICE_&="price &"/' >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  rm "$APP_DIR/.env"
+  run -0 --separate-stderr opsbook server/fetch-secrets
+  assert_equal "$(grep -c '^STRIPE_PRICE_[0-9]*="price [0-9]*"$' "$APP_DIR/.env")" 63
+}
+
 @test "what the template derives or says itself stays out of the store" {
   template <<<$'PASSWORD=${PASSWORD}\nURL=postgresql://x:${PASSWORD|urlencode}@db/x\nSECURE=true\nKEY=${generate:hex:32}'
   printf '%s\n' PASSWORD=p URL=u SECURE=false KEY=k APP=x >"$APP_DIR/.env"

@@ -151,6 +151,19 @@ remember() { FILE_BEFORE=$(md5sum <"$APP_DIR/.env"); }
   assert_equal "$(in_container picky SESSION_KEY) $(stored SESSION_KEY)" "$(in_file SESSION_KEY) $(in_file SESSION_KEY)"
 }
 
+@test "without a store the file alone is changed, and what is only in it stays" {
+  local old
+  old=$(in_file SESSION_KEY)
+  ENV+=(SECRETS_FROM=)
+  printf 'BACKUP_KEEP="daily=7"\n' >>"$APP_DIR/.env"
+  rotate SESSION_KEY --yes
+  assert_success
+  [ "$(in_file SESSION_KEY)" != "$old" ]
+  assert_equal "$(in_container picky SESSION_KEY) $(in_file BACKUP_KEEP)" "$(in_file SESSION_KEY) daily=7"
+  sed -i '/^BACKUP_KEEP=/d' "$APP_DIR/.env"
+  project up --detach --wait >/dev/null 2>&1
+}
+
 # A docker that does not answer when services are to be recreated, until there is a file go.
 slow_docker() {
   mkdir "$BATS_TEST_TMPDIR/bin"

@@ -25,7 +25,7 @@ assert_old_file() {
   assert_equal "$(cd "$APP_DIR" && echo .env*)" .env
 }
 
-@test "row 14: file mode while writing: a reader loop as nobody over 20 first writes never reads it" {
+@test "row 14, ✗ created with the default umask: file mode while writing: a reader loop as nobody over 20 first writes never reads it" {
   local folder
   folder=$(mktemp -d)
   chmod 755 "$folder"
@@ -48,7 +48,7 @@ assert_old_file() {
   run ! grep -q hush "$BATS_TEST_TMPDIR/read"
 }
 
-@test "row 16: kill while writing: the old file is whole, and the next run replaces what the killed one left" {
+@test "row 16, ✗ written non-atomically: kill while writing: the old file is whole, and the next run replaces what the killed one left" {
   secret '{"A": "new"}'
   echo OLD=kept >"$APP_DIR/.env"
   before_real cat <<<'[ $# -gt 0 ] || { head -c 10; kill -KILL $PPID; exit; }'

@@ -10,6 +10,7 @@ const { cleanUp, interrupted } = await import('./cleanup.ts');
 const areas: Record<string, () => Promise<Bench>> = {
   backup: async () => (await import('./backup/index.ts')).backup,
   remote: async () => (await import('./remote/index.ts')).remote,
+  deploy: async () => (await import('./deploy/index.ts')).deploy,
 };
 
 async function main(argv: string[]): Promise<void> {

@@ -43,7 +43,7 @@ page() { docker exec "$(docker ps --quiet --filter "label=com.docker.compose.pro
   run -0 --separate-stderr opsbook update-deployment --commit "$sha"
   assert_equal "$(running)" "web $IMAGE:${sha:0:12} worker $IMAGE:${sha:0:12}"
   assert_equal "$(page)" two
-  assert_equal "$(git -C "$APP_DIR" status --porcelain)" ""
+  assert_equal "$(git -C "$APP_DIR" status --porcelain --untracked-files=no)" ""
 }
 
 @test "✗ git checkout COMMIT leaves a detached HEAD: after a rollback HEAD is on its branch, and git pull leads on" {

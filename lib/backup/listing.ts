@@ -22,8 +22,13 @@ export async function usage(store: Store): Promise<Usage> {
   return use;
 }
 
-/** The listing that a person reads. */
-export function describeStore(uri: string, entries: readonly Entry[], use: Usage, now: Date): string {
+/** The listing that a person reads; `use` where it was looked for. */
+export function describeStore(
+  uri: string,
+  entries: readonly Entry[],
+  use: Usage | undefined,
+  now: Date,
+): string {
   if (entries.length === 0) return `no backups in ${uri}`;
   const rows = entries.map((e) => [
     e.id,
@@ -35,12 +40,14 @@ export function describeStore(uri: string, entries: readonly Entry[], use: Usage
   const lines = [
     `${uri}`,
     table([['backup', 'taken', 'state', 'size'], ...rows], [1, 3]),
-    `${count(entries.length, 'backup')}, ${bytes(own)}; ${count(use.contents, 'file')} stored once for all, ` +
-      bytes(use.contentBytes),
-    ...(use.free === null ? [] : [`${bytes(use.free)} free`]),
+    `${count(entries.length, 'backup')}, ${bytes(own)}${use ? `; ${stored(use)}` : ''}`,
+    ...(use?.free ? [`${bytes(use.free)} free`] : []),
   ];
   return lines.join('\n');
 }
+
+const stored = ({ contents, contentBytes }: Usage) =>
+  `${count(contents, 'file')} stored once for all, ${bytes(contentBytes)}`;
 
 /** @throws Failure with exit 3 when the newest complete backup is older than `maxAge` milliseconds, there is none, or it is from the future */
 export function refuseStale(uri: string, entries: readonly Entry[], maxAge: number, now: Date): void {

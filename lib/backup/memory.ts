@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytes } from '../format.ts';
-import { folderIn, writeWhole } from './files/keep.ts';
+import { folderIn, writeWhole } from '../keep.ts';
 import { type Manifest, type PartRecord, readManifest } from './manifest.ts';
 
 /** Manifests that this host wrote: it may not be able to read them back from the store. */

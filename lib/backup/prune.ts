@@ -79,3 +79,7 @@ export function uncollected(error: unknown): string {
     'Next: run prune once with the credentials of a reader that may delete'
   );
 }
+
+/** The order in which a backup is deleted: its manifest first, so that from then on it is none, whatever happens. */
+export const deletionOrder = (keys: readonly string[]): string[] =>
+  [...keys].sort((a, b) => Number(b.includes('/manifest')) - Number(a.includes('/manifest')));

@@ -32,6 +32,14 @@ export function sourcesOf(settings: SourcesSettings, where: Where): Source[] {
 /** What reaching the buckets of the settings takes. */
 export function bucketAccess(settings: SourcesSettings, { host, signal }: Where): BucketAccess {
   const { BUCKET_ACCESS_KEY_ID: accessKeyId, BUCKET_SECRET_ACCESS_KEY: secretAccessKey } = settings;
+  if (!accessKeyId !== !secretAccessKey)
+    throw new Failure(
+      'BUCKET_ACCESS_KEY_ID and BUCKET_SECRET_ACCESS_KEY go together; one of them is not set',
+      {
+        exit: EXIT.usage,
+        next: 'set both, or neither to use the keys of AWS',
+      },
+    );
   return {
     host,
     signal,

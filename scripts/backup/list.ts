@@ -20,7 +20,8 @@ await script(import.meta, {
     const store = await openSettingsStore(context);
     const entries = await catalog(store);
     const now = new Date();
-    const use = await usage(store);
+    // A monitor asks often, and has no use for the sizes of ten thousand files.
+    const use = flags.maxAge === undefined ? await usage(store) : undefined;
     const listing = entries.map(({ id, state, started, bytes }) => ({ id, state, started, bytes }));
     report.data(
       json

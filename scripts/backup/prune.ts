@@ -16,7 +16,9 @@ await script(import.meta, {
   lock: 'backup',
   async run(context) {
     const { settings, flags, report, change, json } = context;
-    const { judge, judgeByAge, refuseAbsurd, uncollected } = await import('../../lib/backup/prune.ts');
+    const { deletionOrder, judge, judgeByAge, refuseAbsurd, uncollected } = await import(
+      '../../lib/backup/prune.ts'
+    );
     const { findGarbage, forget } = await import('../../lib/backup/collect.ts');
     const { openSettingsStore } = await import('../../lib/backup/open.ts');
     const { stateDirectory } = await import('../../lib/state.ts');
@@ -48,10 +50,7 @@ await script(import.meta, {
     const gone = verdicts.filter((v) => v.reasons.length === 0).map((v) => v.entry);
     const kept = verdicts.filter((v) => v.reasons.length > 0).map((v) => v.entry);
     for (const { id, keys } of gone) {
-      // The manifest first: from then on it is no backup, whatever happens to the rest.
-      const order = [...keys].sort(
-        (a, b) => Number(b.includes('/manifest')) - Number(a.includes('/manifest')),
-      );
+      const order = deletionOrder(keys);
       await change(
         `delete ${id}`,
         order.map((key) => `delete ${store.address(key)}`),

@@ -1,8 +1,8 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { EXIT, Failure } from '../../failure.ts';
+import { writeWhole } from '../../keep.ts';
 import { forEach } from '../../pool.ts';
 import { type Bucket, freeSibling } from './bucket.ts';
-import { writeWhole } from './keep.ts';
 
 /**
  * One restore into a live bucket. It is written down before each phase, so that one that was cut off can be put back,

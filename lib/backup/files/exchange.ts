@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, rmSync } from 'node:fs';
 import { EXIT, Failure, messageOf } from '../../failure.ts';
-import { writeWhole } from './keep.ts';
+import { writeWhole } from '../../keep.ts';
 import { type BytePath, below, fromText } from './paths.ts';
 import {
   type Attributes,

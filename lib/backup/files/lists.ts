@@ -1,11 +1,11 @@
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { folderIn, writeWhole } from '../../keep.ts';
 import type { BucketPart, DirectoryPart } from '../manifest.ts';
 import type { Opener } from '../seal.ts';
 import type { Store } from '../store.ts';
 import { contentKey } from './contents.ts';
 import { fetchWhole } from './fetch.ts';
-import { folderIn, writeWhole } from './keep.ts';
 import { measureOf } from './read.ts';
 import { contentsOfTree } from './tree.ts';
 

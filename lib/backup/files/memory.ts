@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { folderIn, writeWhole } from '../../keep.ts';
 import type { Store } from '../store.ts';
-import { folderIn, writeWhole } from './keep.ts';
 import type { Headers } from './tree.ts';
 
 /** Of this version are the memories that we write; others are as good as none. */

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { gathered } from '../../keep.ts';
 import type { Work } from '../part.ts';
 import { type Contents, contentKey, suffixOf } from './contents.ts';
-import { gathered } from './keep.ts';
 import { copyOf, keepTree } from './lists.ts';
 import { SMALL } from './read.ts';
 import { storeContent } from './upload.ts';

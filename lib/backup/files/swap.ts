@@ -8,7 +8,7 @@ import {
   rmdirSync,
   utimesSync,
 } from 'node:fs';
-import { syncDirectory } from './keep.ts';
+import { syncDirectory } from '../../keep.ts';
 import { type BytePath, below, fromText, isForeign, toBytes } from './paths.ts';
 
 export interface Attributes {

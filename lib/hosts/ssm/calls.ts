@@ -81,8 +81,9 @@ export function unanswered(
 }
 
 const EXPLAINED: Record<string, string> = {
-  'Delivery Timed Out': 'the command was not taken up in time; it did not run',
-  DeliveryTimedOut: 'the command was not taken up in time; it did not run',
+  // SSM says the same of an instance that was lost while the command ran.
+  'Delivery Timed Out': 'the instance was out of reach; whether the command ran is not known',
+  DeliveryTimedOut: 'the instance was out of reach; whether the command ran is not known',
   'Execution Timed Out': 'the command ran for two days, and was ended',
   ExecutionTimedOut: 'the command ran for two days, and was ended',
   Undeliverable: 'the instance cannot be reached by SSM; the command did not run',

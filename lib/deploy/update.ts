@@ -127,42 +127,38 @@ async function takeBack(
   started: number,
 ): Promise<unknown> {
   const { report } = context;
+  const { version, migrated, backup } = failed;
   const reason = messageOf(error);
-  report.error(`${failed.version} failed: ${reason}`);
-  const strategy = await uninterrupted();
-  for (const line of await strategy.postmortem(failed).catch((e: unknown) => [messageOf(e)]))
-    report.info(line);
-  const target = await safeRelease(strategy, before);
-  const record = { ...failed, verified: false, failed: reason };
-  if (!target) {
-    await strategy.record({ ...record, ...ended(started) });
-    return new Failure(`${failed.version} failed, and there is nothing to go back to: ${reason}`, {
-      next: 'look at the containers: docker compose ps, docker compose logs',
-      cause: error,
+  report.error(`${version} failed: ${reason}`);
+  try {
+    const strategy = await uninterrupted();
+    for (const line of await strategy.postmortem(failed)) report.info(line);
+    const target = await safeRelease(strategy, before);
+    if (target) await goBack({ ...context, signal: new AbortController().signal }, strategy, target);
+    const outcome = { verified: false, failed: reason, returnedTo: target?.version };
+    await strategy.record({ ...failed, ...outcome, ...ended(started) });
+    if (migrated)
+      report.warn(
+        `${version} had migrated the database${backup ? `; the backup before it is ${backup}` : ''}`,
+      );
+    return target
+      ? new Failure(`${version} failed and ${target.version} runs again: ${reason}`, {
+          next: 'mend it, then deploy the next version; nothing has to be done on the host',
+          cause: error,
+        })
+      : new Failure(`${version} failed, and there is nothing to go back to: ${reason}`, {
+          next: LOOK,
+          cause: error,
+        });
+  } catch (again) {
+    return new Failure(`${version} failed (${reason}), and so did going back: ${messageOf(again)}`, {
+      next: LOOK,
+      cause: again,
     });
   }
-  try {
-    await goBack({ ...context, signal: new AbortController().signal }, strategy, target);
-  } catch (again) {
-    await strategy.record({ ...record, ...ended(started) });
-    return new Failure(
-      `${failed.version} failed (${reason}), and so did going back to ${target.version}: ${messageOf(again)}`,
-      {
-        next: 'look at the containers: docker compose ps, docker compose logs; then roll back by hand: rollback',
-        cause: again,
-      },
-    );
-  }
-  await strategy.record({ ...record, ...ended(started), returnedTo: target.version });
-  if (failed.migrated)
-    report.warn(
-      `${failed.version} had migrated the database${failed.backup ? `; the backup before it is ${failed.backup}` : ''}`,
-    );
-  return new Failure(`${failed.version} failed and ${target.version} runs again: ${reason}`, {
-    next: `mend it, then deploy the next version; nothing has to be done on the host`,
-    cause: error,
-  });
 }
+
+const LOOK = 'see what runs: list-deployments; then roll back, or deploy again';
 
 /** What to go back to: what ran before if it was verified, else the last one that was. */
 async function safeRelease(strategy: Strategy, before: Release | undefined): Promise<Release | undefined> {
@@ -178,7 +174,7 @@ async function goBack(context: DeployContext, strategy: Strategy, target: Releas
     await strategy.switchTo(release, who(), step);
     await awaitAnswers(settings, target, settings.HEALTH_TIMEOUT * 1000, signal);
   });
-  report.info(`${target.version} answers again, ${duration(Date.now() - started)} after ${'the failure'}`);
+  report.info(`${target.version} answers again, ${duration(Date.now() - started)} later`);
 }
 
 /** Room on the disk; that it could not be made does not make a finished deployment a failed one. */

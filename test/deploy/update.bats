@@ -33,6 +33,15 @@ update 2.0.0 1.0.0 true"
   assert_runs 2.0.0
 }
 
+@test "DRAIN_COMMAND runs in the old container before it is stopped" {
+  image 2.0.0
+  local old
+  old=$(docker ps --quiet --filter "label=com.docker.compose.project=$APP" --filter label=com.docker.compose.service=web)
+  DRAIN_COMMAND='curl -s "http://proxy/drained-by-$(hostname)"' run -0 opsbook update-deployment 2.0.0
+  run -0 docker logs "$APP-proxy-1"
+  assert_output --partial "GET /drained-by-$old"
+}
+
 @test "✗ a rollback that starts the broken image again: one that crashes is taken back to what ran, its last words are shown" {
   image 3.0.0 3.0.0 'CMD ["-e", "console.error(`no such table: meals`); process.exit(7)"]'
   run -1 --separate-stderr opsbook update-deployment 3.0.0

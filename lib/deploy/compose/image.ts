@@ -79,7 +79,7 @@ export async function findImage(
 
 async function inRegistry(host: Host, engine: Engine, image: ImageReference, env: Env): Promise<Found> {
   const reference = imageText(image);
-  const insecure = image.registry !== undefined && engine.insecure.includes(image.registry);
+  const insecure = image.registry !== undefined && isInsecure(image.registry, engine);
   const manifests = await manifestsOf(host, reference, insecure, env);
   const platforms = manifests.map(
     ({ Descriptor: { platform } }) => `${platform?.os}/${platform?.architecture}`,
@@ -96,6 +96,10 @@ async function inRegistry(host: Host, engine: Engine, image: ImageReference, env
     bytes: local ? 0 : layers.reduce((sum, { size }) => sum + size, 0),
   };
 }
+
+/** The engine trusts its own machine without being told; the command line has to be. */
+const isInsecure = (registry: string, { insecure }: Engine) =>
+  insecure.includes(registry) || /^(127\.|localhost(:|$))/.test(registry);
 
 async function manifestsOf(host: Host, reference: string, insecure: boolean, env: Env): Promise<Manifest[]> {
   const flags = insecure ? ['--insecure'] : [];

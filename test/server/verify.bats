@@ -126,6 +126,9 @@ sick() { rows "$1" <"$BATS_FILE_TMPDIR/sick.json"; }
   assert_line --partial 'no space left'
   on_host sh -c "echo '2026-01-02T03:00:00Z backup: done (1.0 s)' >>/var/log/sick.log"
   run -0 inside "${look[@]}"
+  on_host sh -c "printf '0 3 * * * root true' >/etc/cron.d/sick-backup"
+  run -3 --separate-stderr inside "${look[@]}"
+  assert_line --partial 'backup: the last line of /etc/cron.d/sick-backup has no'
   on_host rm /etc/cron.d/sick-backup /var/log/sick.log
 }
 

@@ -9,6 +9,8 @@ interface CronFile {
   owner: string;
   mode: string;
   changed: number;
+  /** Its last line has no end. */
+  cut?: boolean;
   entry?: { schedule: string; command: string };
   log?: { path: string; changed: number; size: number; last: string };
 }
@@ -29,6 +31,9 @@ const KINDS: Readonly<Record<string, (rest: string, file: CronFile) => void>> = 
     const [, changed = '', size = '', path = ''] = /^(\d+) (\d+) (.*)$/.exec(rest) ?? [];
     file.log = { path, changed: Number(changed) * SECOND_MS, size: Number(size), last: '' };
   },
+  N(_, file) {
+    file.cut = true;
+  },
   T(rest, file) {
     if (file.log) file.log.last = rest;
   },
@@ -40,17 +45,19 @@ function parseFile(rest: string): CronFile {
 }
 
 /** What the look at cron wrote: a line for the zone, then for each file what stat says, its lines, and its log. */
-export function parseCron(text: string): { zoneMs: number; files: CronFile[] } {
+export function parseCron(text: string): { zoneMs: number; runs: boolean; files: CronFile[] } {
   const files: CronFile[] = [];
   let zoneMs = 0;
+  let runs = true;
   for (const line of text.split('\n')) {
     const [kind = '', rest] = [line[0], line.slice(1)];
     const file = files.at(-1);
     if (kind === 'Z') zoneMs = zoneOf(rest);
+    else if (kind === 'D') runs = false;
     else if (kind === 'F') files.push(parseFile(rest));
     else if (file) KINDS[kind]?.(rest, file);
   }
-  return { zoneMs, files };
+  return { zoneMs, runs, files };
 }
 
 function zoneOf(offset: string): number {
@@ -65,7 +72,7 @@ const EXPECTED = "root's, and its last run was in time and went well";
  * @param jobs those that the settings schedule, such as `backup`
  */
 export function cronRows(text: string, app: string, jobs: readonly string[], now: Date): Row[] {
-  const { zoneMs, files } = parseCron(text);
+  const { zoneMs, runs, files } = parseCron(text);
   const prefix = `/etc/cron.d/${app.replaceAll('.', '-')}-`;
   const missing = jobs
     .map((job) => `${prefix}${job}`)
@@ -75,24 +82,28 @@ export function cronRows(text: string, app: string, jobs: readonly string[], now
     );
   // my-app-backup is not an entry of the app `my`.
   const its = files.filter(({ path }) => /^[a-z]+$/.test(path.slice(prefix.length)));
+  const idle = problem(
+    'cron',
+    'cron does not run',
+    'it runs',
+    'start it: systemctl enable --now cron (or crond)',
+  );
+  if (!runs && its.length > 0) return [...missing, idle];
   return [...missing, ...its.map((file) => fileRow(file, file.path.slice(prefix.length), zoneMs, now))];
 }
 
 function fileRow(file: CronFile, job: string, zoneMs: number, now: Date): Row {
   const bad = (found: string, todo: string) => problem('cron', `${job}: ${found}`, EXPECTED, todo);
-  const { path, owner, mode, entry, log } = file;
-  // cron passes over such a file, and says so to nobody.
-  if (owner !== 'root') return bad(`${path} is ${owner}'s: cron does not obey it`, `chown root:root ${path}`);
-  if (/[2367]$|[2367].$/.test(mode))
-    return bad(`others may write ${path} (${mode}): cron does not obey it`, `chmod 644 ${path}`);
-  if (!entry) return bad(`${path} has no entry`, 'run the set-up again');
-  const due = lastDue(entry.schedule, now.getTime() - LATE_MS, zoneMs);
+  const disobeyed = fault(file);
+  if (disobeyed) return bad(...disobeyed);
+  const { entry, log, changed } = file;
+  const due = lastDue(entry?.schedule ?? '', now.getTime() - LATE_MS, zoneMs);
   const ran = log && log.size > 0 ? log.changed : undefined;
-  if (due !== undefined && due > file.changed && (ran === undefined || ran < due)) {
-    const since = ran === undefined ? 'it never ran' : `it last ran ${duration(now.getTime() - ran)} ago`;
+  if (due !== undefined && due > changed && (ran === undefined || ran < due)) {
+    const since = ran === undefined ? 'it never ran' : `it last ran ${ago(ran, now)}`;
     return bad(
-      `${since}, due ${ago(due, now)} (${entry.schedule})`,
-      'see whether cron runs, and may write its log',
+      `${since}, due ${ago(due, now)} (${entry?.schedule})`,
+      'see whether its user may write its log',
     );
   }
   // Of itself it would say for ever that its last run found a problem.
@@ -102,6 +113,18 @@ function fileRow(file: CronFile, job: string, zoneMs: number, now: Date): Row {
       lines: [redact(log?.last ?? '')],
     };
   return ok('cron', `${job}: ${ran === undefined ? 'not due yet' : `ran ${ago(ran, now)}`}`, EXPECTED);
+}
+
+/** Why cron passes a file over, or cuts its command, of which it tells nobody; and what to do (crontab(5)). */
+function fault({ path, owner, mode, cut, entry }: CronFile): [string, string] | undefined {
+  const again = 'run the set-up again: it writes the file';
+  if (owner !== 'root') return [`${path} is ${owner}'s: cron does not obey it`, `chown root:root ${path}`];
+  if (/[2367]$|[2367].$/.test(mode))
+    return [`others may write ${path} (${mode}): cron does not obey it`, `chmod 644 ${path}`];
+  if (cut) return [`the last line of ${path} has no end: cron does not obey it`, again];
+  if (!entry) return [`${path} has no entry`, again];
+  if (/(^|[^\\])%/.test(entry.command)) return [`a % in ${path} ends its command`, 'write \\% in its place'];
+  return undefined;
 }
 
 const ago = (at: number, now: Date) => `${duration(now.getTime() - at)} ago`;

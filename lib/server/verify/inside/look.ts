@@ -73,10 +73,12 @@ look_reboot() {
 }
 look_cron() {
   date '+Z%z'
+  ! has pgrep || pgrep -x 'crond?' >/dev/null || echo D
   name=$(printf %s "$app" | tr . -)
   for file in /etc/cron.d/"$name"-*; do
     [ -e "$file" ] || continue
     $sudo stat -c 'F%U %a %Y %n' "$file" && $sudo sed 's/^/C/' "$file" || return
+    [ -z "$($sudo tail -c 1 "$file")" ] || { echo; echo N; }
     log=$($sudo sed -n "s/^[^#].*>> *'*\\([^' ]*\\).*/\\1/p" "$file" | head -n 1)
     [ -n "$log" ] && $sudo test -e "$log" || continue
     ! $sudo test -s "$log" && $sudo test -e "$log.1" && log=$log.1

@@ -43,6 +43,8 @@ interface Shape {
   schedule?: string;
   log?: [string, string] | undefined;
   job?: string;
+  command?: string;
+  more?: string;
 }
 const file = ({
   owner = 'root',
@@ -51,14 +53,15 @@ const file = ({
   job = 'backup',
   ...more
 }: Shape) => {
-  const { schedule = '0 3 * * *', log } = more;
+  const { schedule = '0 3 * * *', log, command = 'tsx x.ts' } = more;
   const lines = [
     `F${owner} ${mode} ${seconds(made)} /etc/cron.d/bloaty-${job}`,
     'C# Written by hand',
     'CPATH=/usr/bin:/bin',
-    `C${schedule} ec2-user tsx x.ts >> /var/log/opsbook/bloaty-${job}.log 2>&1`,
+    `C${schedule} ec2-user ${command} >> /var/log/opsbook/bloaty-${job}.log 2>&1`,
   ];
   if (log) lines.push(`L${seconds(log[0])} 120 /var/log/opsbook/bloaty-${job}.log`, `T${log[1]}`);
+  if (more.more) lines.push(more.more);
   return ['Z+0000', ...lines].join('\n');
 };
 const RAN: [string, string] = ['2026-11-21T03:00:09Z', '2026-11-21T03:00:09Z backup: done (9.1 s)'];
@@ -82,6 +85,8 @@ for (const [what, shape, found] of [
     { log: [RAN[0], '2026-11-21T03:00:09Z backup: error: the store cannot be reached'] },
     /its last run failed, 4 h 59 min ago/,
   ],
+  ['a file whose last line has no end', { log: RAN, more: 'N' }, /has no end: cron does not obey it/],
+  ['a % that ends the command (D9.1)', { log: RAN, command: 'date +%F' }, /a % in .* ends its command/],
   ['a crash', { log: [RAN[0], 'Node.js v24.1.0'] }, /its last run failed/],
   ['a command that is not there', { log: [RAN[0], '/bin/sh: 1: tsx: not found'] }, /its last run failed/],
 ] as const)
@@ -111,4 +116,8 @@ test('cron: an entry that the settings schedule and the host has not (G1 65)', (
 
 test('cron: an entry of another app, whose name begins alike, is none of ours', () => {
   assert.deepEqual(cronRows(file({ job: 'two-backup' }), 'bloaty', [], NOW), []);
+});
+
+test('cron: that nobody runs the entries is found before one is late', () => {
+  assert.equal(cronRows(`D\n${file({ log: RAN })}`, 'bloaty', [], NOW)[0]?.found, 'cron does not run');
 });

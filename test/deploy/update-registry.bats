@@ -40,7 +40,9 @@ digest_of() { aws_cli ecr describe-images --repository-name "$NAME" --image-ids 
   run -0 --separate-stderr opsbook update-deployment 2.0.0
   local digest
   digest=$(digest_of 2.0.0)
-  assert_equal "$(running)" "web $IMAGE:2.0.0@$digest worker $IMAGE:2.0.0@$digest"
+  # `docker ps` leaves digests out.
+  run -0 docker inspect --format '{{.Config.Image}}' "$APP-worker-1"
+  assert_output "$IMAGE:2.0.0@$digest"
   assert_equal "$(answered)" 2.0.0
   run ! docker pull "$IMAGE:2.0.0"
   # A tag that is moved is no other version for those who have the digest.

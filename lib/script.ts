@@ -101,7 +101,7 @@ export function onlyDescribe(listener: Hear): void {
 }
 
 /** The command line with `--` behind the operand that makes the rest of it literal. */
-function literal(argv: readonly string[], after: readonly string[] = []): string[] {
+export function literal(argv: readonly string[], after: readonly string[] = []): string[] {
   const at = argv.findIndex((word) => after.includes(word));
   return at < 0 ? [...argv] : [...argv.slice(0, at + 1), '--', ...argv.slice(at + 1)];
 }

@@ -18,7 +18,7 @@ await script(import.meta, {
     const { builderOf, refuseEmptyContext, refusePlatform } = await import('../../lib/deploy/image/build.ts');
     const { identify, pairs } = await import('../../lib/deploy/image/identity.ts');
     const { makeLogins } = await import('../../lib/deploy/image/registry.ts');
-    const lib = await import('../../lib/deploy/image/publish.ts');
+    const { publishAll } = await import('../../lib/deploy/image/publish.ts');
     const { IMAGE_PLATFORM: platform, AWS_REGION: region } = settings;
 
     const builds = pairs(settings.IMAGE, settings.BUILD_CONTEXT);
@@ -32,18 +32,7 @@ await script(import.meta, {
     const logins = makeLogins(host);
     context.defer(() => logins.remove());
     const order = { identity, builder, platform, logins, region };
-    for (const one of builds) await lib.logIn(one, order, context);
-    const before = await Promise.all(builds.map((one) => lib.pushedBefore(one, order, context)));
-    // All are built before the first is pushed: of a version that does not build, nothing is in a registry.
-    for (const [i, one] of builds.entries())
-      if (!before[i]?.all) await lib.obtain(one, before[i] ?? {}, order, context);
-    const pushed = [];
-    for (const [i, one] of builds.entries()) {
-      const all = before[i]?.all;
-      if (all) report.info(`= ${all.image} is pushed already`);
-      const done = all ?? (await lib.pushAll(one, order, context));
-      if (done) pushed.push(done);
-    }
+    const pushed = await publishAll(builds, order, context);
     if (dryRun) return;
     report.output('image', pushed.map(({ image }) => image).join(','));
     report.output('version', identity.tags[0]);

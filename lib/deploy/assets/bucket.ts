@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import type { DeleteObjectsCommandOutput, _Object as S3Object } from '@aws-sdk/client-s3';
 import { awsFailure, s3Client } from '../../aws.ts';
 import { Failure } from '../../failure.ts';
 import type { Asset } from './files.ts';
@@ -34,18 +35,16 @@ export async function openBucket(
       return await act();
     } catch (error) {
       signal.throwIfAborted();
-      throw awsFailure(error, `s3:${call}`, `${uri}${path}`);
+      throw error instanceof Failure ? error : awsFailure(error, `s3:${call}`, `${uri}${path}`);
     }
   };
-
   return {
     uri,
     list: () =>
       tried('ListBucket', '', async () => {
         const found: Remote[] = [];
         for await (const page of s3.paginateListObjectsV2({ client }, { Bucket, Prefix: prefix }, options))
-          for (const { Key = '', Size = 0, ETag = '' } of page.Contents ?? [])
-            found.push({ path: Key.slice(prefix.length), bytes: Size, etag: ETag.replaceAll('"', '') });
+          found.push(...(page.Contents ?? []).map((object) => remote(object, prefix)));
         return found;
       }),
     hasHeaders: ({ path, contentType, cacheControl }) =>
@@ -53,32 +52,44 @@ export async function openBucket(
         const head = await client.send(new s3.HeadObjectCommand(at(path)), options);
         return head.ContentType === contentType && head.CacheControl === cacheControl;
       }),
-    put: ({ path, file, bytes, md5, contentType, cacheControl }) =>
-      tried('PutObject', path, async () => {
-        const command = new s3.PutObjectCommand({
-          ...at(path),
-          Body: bytes <= WHOLE ? await readFile(file) : createReadStream(file),
-          ContentLength: bytes,
-          // S3 refuses a file that has changed since it was looked at.
-          ContentMD5: Buffer.from(md5, 'hex').toString('base64'),
-          ContentType: contentType,
-          CacheControl: cacheControl,
-        });
-        await client.send(command, options);
+    put: (asset) =>
+      tried('PutObject', asset.path, async () => {
+        const object = { ...at(asset.path), ...(await contentsOf(asset)) };
+        await client.send(new s3.PutObjectCommand(object), options);
       }),
     async remove(paths) {
       for (let i = 0; i < paths.length; i += DELETED_AT_ONCE) {
         const some = paths.slice(i, i + DELETED_AT_ONCE);
         const Delete = { Objects: some.map((path) => ({ Key: at(path).Key })), Quiet: true };
-        const { Errors: [first] = [] } = await tried('DeleteObject', some[0] ?? '', () =>
-          client.send(new s3.DeleteObjectsCommand({ Bucket, Delete }), options),
+        await tried('DeleteObject', some[0] ?? '', async () =>
+          refuseErrors(Bucket, await client.send(new s3.DeleteObjectsCommand({ Bucket, Delete }), options)),
         );
-        // DeleteObjects answers 200 and lists what it did not delete.
-        if (first)
-          throw new Failure(`DeleteObject s3://${Bucket}/${first.Key}: ${first.Code}`, {
-            next: 'use credentials that are allowed s3:DeleteObject',
-          });
       }
     },
   };
+}
+
+const remote = ({ Key = '', Size = 0, ETag = '' }: S3Object, prefix: string): Remote => ({
+  path: Key.slice(prefix.length),
+  bytes: Size,
+  etag: ETag.replaceAll('"', ''),
+});
+
+async function contentsOf({ file, bytes, md5, contentType, cacheControl }: Asset) {
+  return {
+    Body: bytes <= WHOLE ? await readFile(file) : createReadStream(file),
+    ContentLength: bytes,
+    // S3 refuses a file that has changed since it was looked at.
+    ContentMD5: Buffer.from(md5, 'hex').toString('base64'),
+    ContentType: contentType,
+    CacheControl: cacheControl,
+  };
+}
+
+/** DeleteObjects answers 200 and lists what it did not delete. */
+function refuseErrors(bucket: string, { Errors: [first] = [] }: DeleteObjectsCommandOutput): void {
+  if (!first) return;
+  throw new Failure(`DeleteObject s3://${bucket}/${first.Key}: ${first.Code}`, {
+    next: 'use credentials that are allowed s3:DeleteObject',
+  });
 }

@@ -1,4 +1,4 @@
-import { list, optionalSetting, parsed, setting, type Values } from '../../settings.ts';
+import { list, optionalSetting, parsed, setting } from '../../settings.ts';
 
 /** Where static files are, and where they go. */
 export const assetSettings = {
@@ -25,8 +25,6 @@ export const assetSettings = {
     type: (z) => z.string().regex(/^[A-Z0-9]{10,20}$/, 'is not the id of a distribution'),
   }),
 };
-
-export type AssetSettings = Values<typeof assetSettings>;
 
 export interface BucketFolder {
   bucket: string;

@@ -26,8 +26,27 @@ interface Order {
 
 type Work = Pick<Context, 'change' | 'host' | 'report' | 'signal'>;
 
+/**
+ * Makes the images, and has them in their registries. All are made before the first is pushed: of a version that does
+ * not build, nothing is in a registry.
+ */
+export async function publishAll(builds: readonly Build[], order: Order, work: Work): Promise<Pushed[]> {
+  for (const one of builds) await logIn(one, order, work);
+  const before = await Promise.all(builds.map((one) => pushedBefore(one, order, work)));
+  for (const [i, one] of builds.entries())
+    if (!before[i]?.all) await obtain(one, before[i] ?? {}, order, work);
+  const pushed: Pushed[] = [];
+  for (const [i, one] of builds.entries()) {
+    const all = before[i]?.all;
+    if (all) work.report.info(`= ${all.image} is pushed already`);
+    const done = all ?? (await pushAll(one, order, work));
+    if (done) pushed.push(done);
+  }
+  return pushed;
+}
+
 /** Logs in to the registry of an image, if it is one of ECR's. @returns whether it is */
-export async function logIn(
+async function logIn(
   build: Build,
   { logins, region }: Pick<Order, 'logins' | 'region'>,
   { change, signal }: Pick<Work, 'change' | 'signal'>,
@@ -46,7 +65,7 @@ interface Before {
 }
 
 /** @throws Failure when the version is in the registry, and is another build */
-export async function pushedBefore(
+async function pushedBefore(
   build: Build,
   { identity, logins }: Pick<Order, 'identity' | 'logins'>,
   { host }: Pick<Work, 'host'>,
@@ -65,7 +84,7 @@ export async function pushedBefore(
 }
 
 /** Builds an image, or fetches what was built of this commit before: two builds of it would be two images. */
-export async function obtain(one: Build, { commit }: Before, order: Order, work: Work): Promise<void> {
+async function obtain(one: Build, { commit }: Before, order: Order, work: Work): Promise<void> {
   const { identity, builder, platform, logins } = order;
   const { change, host, report } = work;
   const name = imageText(one.image);
@@ -85,7 +104,7 @@ export async function obtain(one: Build, { commit }: Before, order: Order, work:
 }
 
 /** Pushes every tag of an image. Nothing is pushed before its platform is seen to be the target's. */
-export async function pushAll(one: Build, order: Order, work: Work): Promise<Pushed | undefined> {
+async function pushAll(one: Build, order: Order, work: Work): Promise<Pushed | undefined> {
   const { identity, platform, logins } = order;
   // The commit first: a version that is there is there in full.
   const all = names(one, identity).reverse();

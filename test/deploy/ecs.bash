@@ -31,6 +31,69 @@ image() {
   local base
   base=$(engine image ls --format '{{.Repository}}:{{.Tag}}' opsbook-sandbox/web | head -1)
   engine build --quiet --build-arg BASE="$base" --build-arg VERSION="$1" --build-arg MODE="${2:-good}" \
-    --build-arg ANSWERS="${3:-$1}" --tag "$IMAGE:$1" "$REPO/test/deploy/ecs" >/dev/null
+    --build-arg ANSWERS="${3:-$1}" --tag "$IMAGE:$1" "$REPO/test/deploy/ecs" >/dev/null 2>&1
   engine push --quiet "$IMAGE:$1" >/dev/null
+}
+
+# A service that runs 1.0.0 in two tasks, once a file.
+ecs_up() {
+  : "${SANDBOX_ADMIN_ACCESS_KEY_ID:?no sandbox: run the tests by npm test, or first: eval \"\$(npm run --silent sandbox)\"}"
+  export OPSBOOK_SANDBOX=${OPSBOOK_SANDBOX:-opsbook} SERVICE="shop$RANDOM" DOCKER_CONFIG="$BATS_FILE_TMPDIR/docker"
+  aws_cli ecr create-repository --repository-name shop >/dev/null 2>&1 || true
+  IMAGE=$(aws_cli ecr describe-repositories --repository-names shop --query 'repositories[0].repositoryUri' --output text)
+  export IMAGE
+  aws_cli ecr get-login-password | engine login --username AWS --password-stdin "${IMAGE%/*}" >/dev/null 2>&1
+  ecs_faults
+  image 1.0.0
+  # shellcheck disable=SC2046
+  service up "$SERVICE" "$IMAGE:1.0.0" $(network) >"$BATS_FILE_TMPDIR/up"
+  source "$BATS_FILE_TMPDIR/up"
+}
+
+ecs_down() {
+  [ -z "${SERVICE:-}" ] || service down "$SERVICE" || true
+}
+
+# Nothing wrong, and time that goes quickly.
+ecs_faults() {
+  curl -fsS -X DELETE "$AWS_ENDPOINT_URL/sandbox/ecs" >/dev/null
+  faults ecs "$ECS_FASTER"
+  faults elasticloadbalancing "$ELB_FASTER"
+}
+
+# What a script that deploys is told.
+ecs_settings() {
+  ecs_faults
+  service reset "$SERVICE"
+  ENV+=(APP=shop APP_DIR=/opt/shop TARGET="ecs://shops/$SERVICE" IMAGE="$IMAGE" HEALTH_TIMEOUT=60 HEALTHY_FOR=0
+    HEALTH_URL="$APP_URL/health" VERSION_URL="$APP_URL/api/version"
+    AWS_ENDPOINT_URL="$AWS_ENDPOINT_URL" AWS_REGION="$AWS_REGION"
+    AWS_ACCESS_KEY_ID="$SANDBOX_ADMIN_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$SANDBOX_ADMIN_SECRET_ACCESS_KEY")
+}
+
+# The service as ECS tells of it: what is asked for in JMESPath.
+of_service() { aws_cli ecs describe-services --cluster shops --services "$SERVICE" --query "services[0].$1" --output text; }
+
+# Fails unless the service runs this version alone, and it answers.
+assert_runs() {
+  assert_equal "$(curl -fsS "$APP_URL/api/version" | sed 's/.*"version":"\([^"]*\)".*/\1/')" "$1"
+  assert_equal "$(of_service 'deployments[].[status,rolloutState,runningCount]')" "PRIMARY	COMPLETED	2"
+}
+
+# A steady load of requests through the load balancer; `assert_none_dropped VERSION…` ends it.
+start_load() {
+  LOAD=$BATS_TEST_TMPDIR/load
+  "$NODE" --import "$TSX" "$REPO/test/deploy/load.ts" "$APP_URL/api/version" "$1" "$LOAD.failed" >"$LOAD" 2>&1 3>&- &
+  LOAD_PID=$!
+  STARTED+=("$LOAD_PID")
+}
+
+assert_none_dropped() {
+  kill "$LOAD_PID"
+  wait "$LOAD_PID"
+  local loaded version
+  loaded=$(<"$LOAD")
+  echo "# $loaded" >&3
+  [[ $loaded == *'"failed":0,'* ]] || fail "$loaded $(head -5 "$LOAD.failed")"
+  for version in "$@"; do [[ $loaded == *"\"$version\":"* ]] || fail "$version never answered: $loaded"; done
 }

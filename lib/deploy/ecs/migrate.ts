@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunTaskCommandInput, Service, Task, TaskDefinition } from '@aws-sdk/client-ecs';
 import { Failure } from '../../failure.ts';
+import { duration } from '../../format.ts';
 import { ask, type EcsApp, shortName, tell } from './calls.ts';
 import { describeEnd } from './evidence.ts';
 
@@ -33,6 +34,7 @@ export async function runOnce(
   app: EcsApp,
   input: RunTaskCommandInput,
   container: string,
+  timeoutMs: number,
   say: (line: string) => void,
 ): Promise<void> {
   const { RunTaskCommand } = await import('@aws-sdk/client-ecs');
@@ -44,7 +46,7 @@ export async function runOnce(
     throw new Failure(`the migration's task cannot be placed: ${failures[0]?.reason ?? 'no reason given'}`, {
       next: 'nothing was changed: run it again',
     });
-  const ended = await untilStopped(app, started.taskArn);
+  const ended = await untilStopped(app, started.taskArn, timeoutMs);
   for (const line of await describeEnd(app, ended)) say(line);
   const exitCode = ended.containers?.find(({ name }) => name === container)?.exitCode;
   if (exitCode === 0) return;
@@ -54,7 +56,8 @@ export async function runOnce(
   });
 }
 
-async function untilStopped(app: EcsApp, arn: string): Promise<Task> {
+async function untilStopped(app: EcsApp, arn: string, timeoutMs: number): Promise<Task> {
+  const begun = Date.now();
   const { DescribeTasksCommand } = await import('@aws-sdk/client-ecs');
   const input = { cluster: app.cluster, tasks: [arn] };
   try {
@@ -63,6 +66,7 @@ async function untilStopped(app: EcsApp, arn: string): Promise<Task> {
         app.client.send(new DescribeTasksCommand(input), options),
       );
       if (task?.lastStatus === 'STOPPED') return task;
+      if (Date.now() - begun > timeoutMs) throw await hangs(app, arn, timeoutMs);
       await sleep(POLL_MS, undefined, { signal: app.signal }).catch(() => app.signal.throwIfAborted());
     }
   } catch (error) {
@@ -71,8 +75,15 @@ async function untilStopped(app: EcsApp, arn: string): Promise<Task> {
   }
 }
 
+async function hangs(app: EcsApp, arn: string, timeoutMs: number): Promise<Failure> {
+  await stop(app, arn);
+  return new Failure(`the migration did not end in ${duration(timeoutMs)}, and was stopped`, {
+    next: 'the old version runs on; look at the database, or give it longer: MIGRATE_TIMEOUT',
+  });
+}
+
 async function stop(app: EcsApp, task: string): Promise<void> {
   const { StopTaskCommand } = await import('@aws-sdk/client-ecs');
-  const input = { cluster: app.cluster, task, reason: 'the migration was interrupted' };
+  const input = { cluster: app.cluster, task, reason: 'ended by opsbook' };
   await tell('ecs:StopTask', task, () => app.client.send(new StopTaskCommand(input)));
 }

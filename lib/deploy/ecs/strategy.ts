@@ -64,7 +64,8 @@ export async function ecsStrategy(
       const { definition } = await describeRevision(app, release.revision ?? '');
       const [first = ''] = Object.keys(release.images);
       const container = settings.APP_SERVICE in release.images ? settings.APP_SERVICE : first;
-      await runOnce(app, oneOff(await describeService(app), definition, container, command), container, say);
+      const input = oneOff(await describeService(app), definition, container, command);
+      await runOnce(app, input, container, settings.MIGRATE_TIMEOUT * 1000, say);
     },
     async switchTo(release, _who, step) {
       const abandon: { how?: string[] } = {};

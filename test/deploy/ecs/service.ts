@@ -1,6 +1,6 @@
 /*
  * A service of the tests in the sandbox's AWS: `service.ts up NAME IMAGE VPC SUBNET SUBNET`, printing what a test needs to know of it;
- * `service.ts down NAME`. Calls are made as the sandbox's admin, by the SDK.
+ * `service.ts reset NAME`, `service.ts down NAME`. Calls are made as the sandbox's admin, by the SDK.
  */
 import { CloudWatchLogsClient, CreateLogGroupCommand } from '@aws-sdk/client-cloudwatch-logs';
 import {
@@ -10,6 +10,7 @@ import {
   DescribeServicesCommand,
   ECSClient,
   RegisterTaskDefinitionCommand,
+  UpdateServiceCommand,
 } from '@aws-sdk/client-ecs';
 import {
   CreateListenerCommand,
@@ -119,11 +120,34 @@ async function up(): Promise<void> {
 
 /** Waits until the service's only deployment is complete. */
 async function steady(): Promise<void> {
-  await waitFor(`${name} to be steady`, 60, async () => {
+  await waitFor(`${name} to be steady`, 180, async () => {
     const { services } = await ecs.send(new DescribeServicesCommand({ cluster: 'shops', services: [name] }));
     const [primary, ...others] = services?.[0]?.deployments ?? [];
     return others.length === 0 && primary?.rolloutState === 'COMPLETED';
   });
+}
+
+/** Back to the first revision, with nothing else going on. */
+async function reset(): Promise<void> {
+  const { services } = await ecs.send(new DescribeServicesCommand({ cluster: 'shops', services: [name] }));
+  const first = `${name}:1`;
+  const [primary, ...others] = services?.[0]?.deployments ?? [];
+  const isFirst = primary?.taskDefinition?.endsWith(`/${first}`) && primary.rolloutState !== 'FAILED';
+  if (isFirst && others.length === 0) return;
+  const deploymentConfiguration = { minimumHealthyPercent: 100, maximumPercent: 200 };
+  if (!isFirst)
+    await ecs.send(
+      new UpdateServiceCommand({
+        ...{
+          cluster: 'shops',
+          service: name,
+          taskDefinition: first,
+          desiredCount: 2,
+          deploymentConfiguration,
+        },
+      }),
+    );
+  await steady();
 }
 
 async function down(): Promise<void> {
@@ -131,5 +155,5 @@ async function down(): Promise<void> {
 }
 
 if (action === 'up') await up();
-else if (action === 'steady') await steady();
+else if (action === 'reset') await reset();
 else await down();

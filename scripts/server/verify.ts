@@ -19,11 +19,11 @@ await script(import.meta, {
     const { describeVerification } = await import('../../lib/server/verify/describe.ts');
 
     const found = await verify(context);
+    report.data(json ? JSON.stringify(found) : describeVerification(found));
     if (flags.html !== undefined) {
       const { writePage } = await import('../../lib/server/verify/html/write.ts');
       await writePage(flags.html, found);
     }
-    report.data(json ? JSON.stringify(found) : describeVerification(found));
     refuseProblems(found.rows);
   },
 });

@@ -1,8 +1,10 @@
+import type { Host } from '../../host.ts';
+import { forEach } from '../../pool.ts';
 import type { Context } from '../../script.ts';
 import { insideRows } from './inside/rows.ts';
 import { secretRows } from './inside/secrets.ts';
 import { healthRow, lastVerified, versionRow } from './outside/app.ts';
-import { type Backup, backupRows } from './outside/backup.ts';
+import { type Backup, backupRows, type History } from './outside/backup.ts';
 import { dnsRow, redirectRow, tlsRow } from './outside/names.ts';
 import { CHECKS, type Row, unset } from './row.ts';
 import { selects, type VerifySettings } from './settings.ts';
@@ -22,41 +24,54 @@ export interface Verification {
   backups?: Backup[];
 }
 
+const NO_HISTORY: History = { rows: [] };
+
+/** Started scripts are processes: of the memory that a pool has, each takes a quarter, so that four run at once. */
+const SCRIPT_WEIGHT = 16e6;
+
 /** Looks at the app from outside and at its hosts from inside, all at once; only reads. */
 export async function verify(context: VerifyContext): Promise<Verification> {
   const { settings, hosts, signal } = context;
-  const looks = hosts.map(async (host) => {
-    const [looked, secrets] = await Promise.all([
-      insideRows(host, settings, signal),
-      secretsOf(context, host),
-    ]);
-    const rows = [...looked.rows, ...secrets].map((row) => ({ ...row, host: host.name }));
-    return { ...looked, rows };
-  });
-  const backups = selects(settings.CHECKS, 'backup')
-    ? backupRows(settings.BACKUP_MAX_AGE, context)
-    : Promise.resolve({ rows: [] as Row[] });
-  const records = Promise.all(looks).then((all) => all.map(({ deployments = '' }) => deployments).join('\n'));
-  const [outside, history, inside] = await Promise.all([
+  const looks = onHosts(context, 0, (host) => insideRows(host, settings, signal));
+  const records = looks.then((all) => all.map(({ deployments = '' }) => deployments).join('\n'));
+  const [outside, history, inside, secrets] = await Promise.all([
     outsideRows(context, records),
-    backups,
-    Promise.all(looks),
+    selects(settings.CHECKS, 'backup') ? backupRows(settings.BACKUP_MAX_AGE, context) : NO_HISTORY,
+    looks,
+    onHosts(context, SCRIPT_WEIGHT, (host) => secretsOf(context, host)),
   ]);
-  const rows = [...outside, ...history.rows, ...inside.flatMap((one) => one.rows)];
+  const rows = hosts.flatMap(({ name: host }, i) =>
+    [...(inside[i]?.rows ?? []), ...(secrets[i] ?? [])].sort(byCheck).map((row) => ({ ...row, host })),
+  );
   return {
     app: settings.APP,
     at: new Date().toISOString(),
     hosts: hosts.map(({ name }) => name),
-    rows: rows.sort((a, b) => hostOrder(hosts, a) - hostOrder(hosts, b) || order(a) - order(b)),
-    ...('backups' in history ? { backups: history.backups as Backup[] } : {}),
+    rows: [...[...outside, ...history.rows].sort(byCheck), ...rows],
+    ...(history.backups ? { backups: history.backups } : {}),
   };
 }
 
-const order = ({ check }: Row) => CHECKS.indexOf(check);
-const hostOrder = (hosts: VerifyContext['hosts'], { host }: Row) =>
-  hosts.findIndex(({ name }) => name === host);
+const byCheck = (a: Row, b: Row) => CHECKS.indexOf(a.check) - CHECKS.indexOf(b.check);
 
-async function secretsOf(context: VerifyContext, host: VerifyContext['hosts'][number]): Promise<Row[]> {
+/** What `act` makes of each host, in their order; many at once, with a bound. */
+async function onHosts<T>(
+  { hosts, signal }: VerifyContext,
+  weight: number,
+  act: (host: Host) => Promise<T>,
+): Promise<T[]> {
+  const made: T[] = [];
+  await forEach(hosts.entries(), {
+    signal,
+    weigh: () => weight,
+    act: async ([i, host]) => {
+      made[i] = await act(host);
+    },
+  });
+  return made;
+}
+
+async function secretsOf(context: VerifyContext, host: Host): Promise<Row[]> {
   const { CHECKS: checks, SECRETS_FROM } = context.settings;
   if (!selects(checks, 'secrets')) return [];
   return SECRETS_FROM ? secretRows(host, context) : [unset('secrets', 'SECRETS_FROM is')];

@@ -12,7 +12,7 @@ export interface Backup {
   bytes: number;
 }
 
-interface Looked {
+export interface History {
   rows: Row[];
   /** The history, oldest first; absent where it could not be seen. */
   backups?: Backup[];
@@ -29,7 +29,7 @@ const USAGE = 2;
 export async function backupRows(
   maxAgeMs: number,
   context: Pick<Context, 'envFiles' | 'signal'>,
-): Promise<Looked> {
+): Promise<History> {
   const { code, stdout, error, next } = await ownScript('backup/list', ['--json'], context);
   if (code === USAGE && error.startsWith('BACKUP_STORE is not set'))
     return { rows: [unset('backup', 'BACKUP_STORE is')] };

@@ -39,7 +39,7 @@ logged() { on_site grep -q "reload nginx: serves the certificate of $DOMAIN" /va
   before=$(in_file)
   blocks cron | sed -E 's/^17 1,13 /* * /; 1i NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt' |
     on_site sh -c 'umask 022; cat >/etc/cron.d/bloaty-certificates'
-  for _ in 1 2 3 4; do ! wait_for logged 2>/dev/null || break; done
+  for _ in 1 2 3 4 5 6 7; do ! wait_for logged 2>/dev/null || break; done
   on_site sed -i 's/^renew_before_expiry.*/# renew_before_expiry = 30 days/' "$RENEWAL"
   refute [ "$(in_file)" = "$before" ]
   run -0 on_site cat /var/log/opsbook-certificates.log

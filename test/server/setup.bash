@@ -32,7 +32,7 @@ bare_host() {
     --security-opt apparmor=unconfined --security-opt systempaths=unconfined --cgroupns host \
     --volume /sys/fs/cgroup:/run/cgroups:rw --tmpfs /run/lock --tmpfs /tmp:exec --volume /var/lib/docker \
     --volume "$SANDBOX_SSH_KEY.pub:/run/owner.pub:ro" --volume "$REPO:$REPO:ro" "$DROPLET_IMAGE" >/dev/null
-  wait_for booted
+  wait_for_minutes booted
 }
 
 # Removes the host, and what it leaves in the machine's cgroups, which only a container can be sure to see.
@@ -88,10 +88,10 @@ bring_node() {
     printf "[safe]\n\tdirectory = *\n" >/etc/gitconfig'
 }
 
-# As wait_for, three minutes at most.
+# As wait_for, ten minutes at most: what is installed meanwhile takes its time on a busy machine.
 wait_for_minutes() {
   local i
-  for i in 1 2 3 4 5 6 7 8; do ! wait_for "$@" 2>/dev/null || return 0; done
+  for i in {1..29}; do ! wait_for "$@" 2>/dev/null || return 0; done
   wait_for "$@"
 }
 

@@ -8,14 +8,14 @@ export const STYLE = `
   --page: #f4f5f7; --card: #fff; --text: #1b1f24; --soft: #57606a; --line: #d8dde3; --code: #f0f2f5;
   --ok: #00694d; --warning: #7d5200; --problem: #a83800; --unknown: #87356b; --unset: #57606a;
   --ok-bg: #e2f4ee; --warning-bg: #fdf1d8; --problem-bg: #fdeae1; --unknown-bg: #f8e8f2; --unset-bg: #eef0f3;
-  --bar: #0072b2; --bar-soft: #c8def0;
+  --bar: #0072b2;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0e1116; --card: #171b22; --text: #e8ebef; --soft: #a3acb8; --line: #2d343e; --code: #10141a;
     --ok: #4ccba4; --warning: #f2bd55; --problem: #ff9168; --unknown: #e9a3cd; --unset: #a3acb8;
     --ok-bg: #0f2b23; --warning-bg: #33270d; --problem-bg: #381a0e; --unknown-bg: #321a2a; --unset-bg: #20262e;
-    --bar: #56b4e9; --bar-soft: #23435a;
+    --bar: #56b4e9;
   }
 }
 * { box-sizing: border-box; }
@@ -78,7 +78,6 @@ th, td { text-align: start; padding: .3rem .75rem .3rem 0; border-bottom: 1px so
 td.number, th.number { text-align: end; }
 footer { margin-top: 2.5rem; font-size: .875rem; color: var(--soft); }
 :focus-visible { outline: 3px solid var(--bar); outline-offset: 2px; border-radius: 4px; }
-.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 44rem) {
   body { padding-top: 1.25rem; }
   .row { grid-template-columns: 1fr 1fr; padding: .75rem 1rem; }

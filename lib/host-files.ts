@@ -2,6 +2,7 @@ import { CommandFailure } from './command.ts';
 import { Failure } from './failure.ts';
 import type { Host } from './host.ts';
 import { Secret } from './secret.ts';
+import { runForSecret } from './secret-output.ts';
 
 /** The exit code by which {@link READ} says that there is no such file. */
 const ABSENT = 66;
@@ -43,7 +44,7 @@ sync "$folder"`;
  */
 export async function readHostFile(host: Host, path: string): Promise<string | undefined> {
   try {
-    return await host.run({ argv: ['sh', '-c', READ, 'read', path] });
+    return await runForSecret(host, { argv: ['sh', '-c', READ, 'read', path] });
   } catch (error) {
     if (error instanceof CommandFailure && error.code === ABSENT) return undefined;
     throw unusable(error, `${path} cannot be read`, 'run as a user who may read it, or correct APP_DIR');

@@ -2,6 +2,7 @@ import type { Command } from '../../command.ts';
 import { type Compose, compose } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
+import { runForSecret } from '../../secret-output.ts';
 import type { SecretsSettings } from './place.ts';
 
 /** A container of a compose app, as the service that it is of. */
@@ -46,7 +47,8 @@ export async function containersOf(host: Host, settings: SecretsSettings): Promi
   if (!configured) return [];
   const ids = (await host.run(command('ps', '--all', '--quiet'))).split('\n').filter(Boolean);
   if (ids.length === 0) return [];
-  const text = await host.run({ argv: ['docker', 'inspect', '--type', 'container', ...ids] });
+  const inspect: Command = { argv: ['docker', 'inspect', '--type', 'container', ...ids] };
+  const text = await runForSecret(host, inspect);
   return (JSON.parse(text) as Inspected[])
     .map((container) => compared(container, configured))
     .sort((a, b) => a.name.localeCompare(b.name));
@@ -71,7 +73,8 @@ async function configuredServices(
   config: Command,
 ): Promise<Record<string, Configured> | undefined> {
   try {
-    return (JSON.parse(await host.run(config)) as { services: Record<string, Configured> }).services;
+    return (JSON.parse(await runForSecret(host, config)) as { services: Record<string, Configured> })
+      .services;
   } catch (error) {
     if (error instanceof Failure && /no configuration file provided/.test(error.message)) return undefined;
     throw error;

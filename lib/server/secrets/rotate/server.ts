@@ -3,6 +3,7 @@ import { type Command, CommandFailure } from '../../../command.ts';
 import { Failure } from '../../../failure.ts';
 import type { Host } from '../../../host.ts';
 import { Secret } from '../../../secret.ts';
+import { runForSecret } from '../../../secret-output.ts';
 import type { Role } from './role.ts';
 
 /** What is done to a role, from within the container of its server. */
@@ -30,7 +31,7 @@ export function roleServer(host: Host, container: string, role: Role): RoleServe
   return {
     async verifier() {
       const sql = `SELECT rolpassword FROM pg_authid WHERE rolname = ${literal(role.name)};\n`;
-      const found = (await host.run(socket, sql)).trim();
+      const found = (await runForSecret(host, socket, sql)).trim();
       if (found) return new Secret(found);
       throw new Failure(`${role.service}: there is no role ${role.name} with a password`, {
         next: 'correct the user in the URL that the template makes',

@@ -33,28 +33,30 @@ teardown() {
 
 sync() { opsbook deploy/sync-assets "$@"; }
 
-keys() { aws_cli s3api list-objects-v2 --bucket "$BUCKET" --prefix "$FOLDER/" --query 'Contents[].Key' --output json; }
-
-# What a browser would be told of an object: type, and how long it may keep it.
-headers() {
-  aws_cli s3api head-object --bucket "$BUCKET" --key "$FOLDER/$1" --query '[ContentType,CacheControl]' --output text
+# What is in the test's folder of the bucket, or beside it: keys, headers KEY…, get KEY, put KEY TEXT.
+s3_of() {
+  AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY \
+    "$NODE" --import "$TSX" "$BATS_TEST_DIRNAME/s3.ts" "$BUCKET" "$@"
 }
+
+s3() { s3_of "$FOLDER/" "$@"; }
 
 @test "every file arrives, byte by byte, under its name" {
   run -0 --separate-stderr sync --json
   assert_output "{\"bucket\":\"s3://$BUCKET/$FOLDER/\",\"uploaded\":6,\"unchanged\":0,\"deleted\":0}"
-  assert_equal "$(aws_cli s3 cp "s3://$BUCKET/$FOLDER/über uns & so.png" - | od -c)" "$(od -c <'dist/über uns & so.png')"
-  assert_equal "$(aws_cli s3 cp "s3://$BUCKET/$FOLDER/version.txt" -)" 1.2.0
-  assert_equal "$(keys | grep -c "$FOLDER/")" 6
+  assert_equal "$(s3 get 'über uns & so.png')" $'\x89PNG'
+  assert_equal "$(s3 get version.txt)" 1.2.0
+  assert_equal "$(s3 keys | wc -l)" 6
 }
 
 @test "hashed names may be kept for a year, everything else is asked about" {
   run -0 sync
-  assert_equal "$(headers assets/index-BTkO3vlH.js)" $'text/javascript; charset=utf-8\tpublic, max-age=31536000, immutable'
-  assert_equal "$(headers assets/index-Cd5fGhIj.css)" $'text/css; charset=utf-8\tpublic, max-age=31536000, immutable'
-  assert_equal "$(headers index.html)" $'text/html; charset=utf-8\tno-cache'
-  assert_equal "$(headers version.txt)" $'text/plain; charset=utf-8\tno-cache'
-  assert_equal "$(headers 'über uns & so.png')" $'image/png\tno-cache'
+  run -0 s3 headers assets/index-BTkO3vlH.js assets/index-Cd5fGhIj.css index.html version.txt 'über uns & so.png'
+  assert_output "assets/index-BTkO3vlH.js: text/javascript; charset=utf-8; public, max-age=31536000, immutable
+assets/index-Cd5fGhIj.css: text/css; charset=utf-8; public, max-age=31536000, immutable
+index.html: text/html; charset=utf-8; no-cache
+version.txt: text/plain; charset=utf-8; no-cache
+über uns & so.png: image/png; no-cache"
 }
 
 @test "what is unchanged is not sent again, what changed is" {
@@ -62,16 +64,16 @@ headers() {
   echo 1.3.0 >dist/version.txt
   run -0 --separate-stderr sync --json
   assert_regex "$output" '"uploaded":1,"unchanged":5,"deleted":0'
-  assert_equal "$(aws_cli s3 cp "s3://$BUCKET/$FOLDER/version.txt" -)" 1.3.0
+  assert_equal "$(s3 get version.txt)" 1.3.0
   run -0 --separate-stderr sync --json
   assert_regex "$output" '"uploaded":0,"unchanged":6,"deleted":0'
 }
 
 @test "an object with our bytes under other headers, from aws s3 sync, is sent again" {
-  echo '<script src=/assets/index-BTkO3vlH.js>' | aws_cli s3 cp - "s3://$BUCKET/$FOLDER/index.html" --content-type binary/octet-stream
+  s3 put index.html '<script src=/assets/index-BTkO3vlH.js>'
   run -0 --separate-stderr sync --json
   assert_regex "$output" '"uploaded":6,"unchanged":0'
-  assert_equal "$(headers index.html)" $'text/html; charset=utf-8\tno-cache'
+  assert_equal "$(s3 headers index.html)" 'index.html: text/html; charset=utf-8; no-cache'
 }
 
 @test "the hashed files of the last build go when those of the next have come" {
@@ -79,7 +81,7 @@ headers() {
   mv dist/assets/index-BTkO3vlH.js dist/assets/index-Zx81abcD.js
   run -0 --separate-stderr sync --json
   assert_regex "$output" '"uploaded":1,"unchanged":5,"deleted":1'
-  run -0 keys
+  run -0 s3 keys
   assert_output --partial index-Zx81abcD.js
   refute_output --partial index-BTkO3vlH.js
 }
@@ -108,59 +110,59 @@ watched() {
 @test "an upload that fails stops before the pages, and deletes nothing" {
   run -0 sync
   local before
-  before=$(keys)
+  before=$(s3 keys)
   mv dist/assets/index-BTkO3vlH.js dist/assets/index-Zx81abcD.js
   echo 'changed' >dist/index.html
   watched Zx81abcD
   run -1 --separate-stderr sync
   assert_regex "$stderr" 'error: PutObject s3://.*index-Zx81abcD.js: .*\(500\).*Next: the store is failing'
-  assert_equal "$(keys)" "$before"
-  assert_regex "$(aws_cli s3 cp "s3://$BUCKET/$FOLDER/index.html" -)" 'BTkO3vlH'
+  assert_equal "$(s3 keys)" "$before"
+  assert_regex "$(s3 get index.html)" 'BTkO3vlH'
 }
 
 @test "✗ aws s3 sync --delete of an empty or unmounted directory removes every remote copy: it is refused" {
   run -0 sync
   local before
-  before=$(keys)
+  before=$(s3 keys)
   rm -r dist/* dist/.well-known
   run -1 --separate-stderr sync --force
   assert_regex "$stderr" 'error: dist has no file in it. Next: build the files first, or correct ASSETS_DIRECTORY'
   rmdir dist
   run -2 --separate-stderr sync --force
   assert_regex "$stderr" 'error: dist: is not there. Next: build the files first'
-  assert_equal "$(keys)" "$before"
+  assert_equal "$(s3 keys)" "$before"
 }
 
 @test "a directory without more than half of what is there is refused, and --force means it" {
   run -0 sync
   local before
-  before=$(keys)
+  before=$(s3 keys)
   rm -r dist/assets dist/.well-known dist/*.png
   run -1 --separate-stderr sync
   assert_regex "$stderr" 'error: 4 of 6 objects in s3://.* are not in dist: .*Next: correct ASSETS_DIRECTORY or ASSETS_BUCKET.*--force'
-  assert_equal "$(keys)" "$before"
+  assert_equal "$(s3 keys)" "$before"
   run -0 --separate-stderr sync --force --json
   assert_regex "$output" '"uploaded":0,"unchanged":2,"deleted":4'
 }
 
 @test "what is in the bucket outside of the prefix is not touched" {
-  echo kept | aws_cli s3 cp - "s3://$BUCKET/$FOLDER-beside/index.html"
+  s3_of "$FOLDER-beside/" put index.html kept
   run -0 sync --force
-  assert_equal "$(aws_cli s3 cp "s3://$BUCKET/$FOLDER-beside/index.html" -)" kept
+  assert_equal "$(s3_of "$FOLDER-beside/" get index.html)" kept
 }
 
 @test "secrets in the directory are not published" {
   echo SECRET=1 >dist/.env.production
   run -1 --separate-stderr sync
   assert_regex "$stderr" 'error: dist/.env.production would be published. Next: remove it'
-  assert_equal "$(keys)" null
+  assert_equal "$(s3 keys)" ""
 }
 
 @test "--dry-run tells every object with its headers, and writes none" {
   run -0 --separate-stderr sync --dry-run
   assert_regex "$stderr" "put s3://$BUCKET/$FOLDER/index.html \(text/html; charset=utf-8; no-cache\)"
   assert_regex "$stderr" '6 files to upload \(.*\), 0 unchanged, 0 to delete'
-  assert_equal "$(keys)" null
+  assert_equal "$(s3 keys)" ""
 }
 
 @test "a bucket that is not there, and credentials that may not write, say what to do" {
@@ -200,6 +202,6 @@ watched() {
   wait_for grep -q Zx81abcD seen
   kill "$PID"
   assert_ends 143
-  run -0 keys
+  run -0 s3 keys
   assert_output --partial index-BTkO3vlH.js
 }

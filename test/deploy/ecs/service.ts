@@ -85,7 +85,7 @@ async function register(): Promise<string> {
           stopTimeout: 10,
           healthCheck: {
             ...{ command: ['CMD-SHELL', 'curl -fsS http://127.0.0.1:8000/health'] },
-            ...{ interval: 5, retries: 2, timeout: 3, startPeriod: 60 },
+            ...{ interval: 20, retries: 2, timeout: 5, startPeriod: 60 },
           },
           logConfiguration: {
             logDriver: 'awslogs',

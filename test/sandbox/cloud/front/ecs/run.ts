@@ -7,7 +7,7 @@ import type { Task } from './state.ts';
 import { leave, register, targetFault } from './targets.ts';
 import { definitionsOf, order } from './task.ts';
 
-const LOOK_MS = 150;
+const LOOK_MS = 250;
 /** Stopped tasks are told of for about so long. */
 const KEPT_MS = 3_600_000;
 const sandbox = process.env.SANDBOX_PREFIX ?? 'opsbook';

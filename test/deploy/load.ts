@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * A steady load of requests until SIGTERM: `load.ts URL PER_SECOND [FILE]`. Each is sent at its time whether the ones
- * before it were answered or not, as those of many users are. As browsers do (RFC 9112, 9.3.1), it sends a request again
- * whose kept-alive connection the proxy closed before it answered. What fails is written to FILE at once; at the end one
+ * before it were answered or not, as those of many users are. As browsers do (RFC 9110, 9.2.2), it sends a request once
+ * again whose connection was closed before any answer: a proxy that is reloaded closes those that are idle. What fails is written to FILE at once; at the end one
  * line of JSON says how many there were, what came back, and how long the slowest took.
  */
 const [url = '', rate = '100', file] = process.argv.slice(2);
@@ -22,7 +22,7 @@ function fail(what: string): void {
   if (file) appendFileSync(file, `${failures.at(-1)}\n`);
 }
 
-function ask(started = performance.now()): Promise<void> {
+function ask(started = performance.now(), isFirst = true): Promise<void> {
   return new Promise((resolve) => {
     const end = (what?: string) => {
       times.push(performance.now() - started);
@@ -43,9 +43,9 @@ function ask(started = performance.now()): Promise<void> {
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)));
     asked.on('error', (error: NodeJS.ErrnoException) => {
-      if (!asked.reusedSocket || error.code !== 'ECONNRESET') return end(error.message);
+      if (!isFirst || error.code !== 'ECONNRESET') return end(error.message);
       again += 1;
-      ask(started).then(resolve);
+      ask(started, false).then(resolve);
     });
     asked.end();
   });

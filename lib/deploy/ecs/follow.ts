@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Deployment, Service } from '@aws-sdk/client-ecs';
 import { Failure } from '../../failure.ts';
 import { duration } from '../../format.ts';
-import { Superseded } from '../strategy.ts';
-import { describeRevision, describeService, type EcsApp, shortName } from './calls.ts';
+import { describeService, type EcsApp, shortName } from './calls.ts';
+import { whatBecame } from './outcome.ts';
 
 const FIRST_POLL_MS = 500;
 const SLOWEST_POLL_MS = 5_000;
@@ -22,6 +22,7 @@ export interface Started {
 /**
  * Waits until this deployment is the service's only one and complete; nothing else is success.
  * "The service is stable" is also true of a service that has been rolled back.
+ * @returns when it was complete, by ECS's clock
  * @throws Failure that tells failed, rolled back, superseded, gone and too slow apart
  */
 export async function follow(
@@ -29,11 +30,12 @@ export async function follow(
   started: Started,
   timeoutMs: number,
   note: (text: string) => void,
-): Promise<void> {
+): Promise<Date> {
   const begun = Date.now();
   for (let pause = FIRST_POLL_MS; ; pause = Math.min(pause * SLOWER, SLOWEST_POLL_MS)) {
     const service = await describeService(app);
-    if (await isDone(app, service, started)) return;
+    const done = await whenDone(app, service, started);
+    if (done) return done;
     note(progress(service, started));
     const waited = Date.now() - begun;
     if (waited > timeoutMs) throw tooSlow(service, started, waited);
@@ -41,20 +43,20 @@ export async function follow(
   }
 }
 
-async function isDone(app: EcsApp, service: Service, started: Started): Promise<boolean> {
+async function whenDone(app: EcsApp, service: Service, started: Started): Promise<Date | undefined> {
   const deployments = service.deployments ?? [];
   const ours = deployments.find(({ id }) => id === started.id);
   const primary = deployments[0];
-  if (!ours && primary !== undefined && primary.id === started.before) return false;
+  if (!ours && primary !== undefined && primary.id === started.before) return undefined;
   if (ours?.rolloutState === 'FAILED') throw failed(service, started, ours, primary);
-  if (!ours || ours !== primary) throw await replaced(app, service, started, primary);
-  if (ours.rolloutState !== 'COMPLETED') return false;
+  if (!ours || ours !== primary) throw await whatBecame(app, started, primary, lastTrouble(service, started));
+  if (ours.rolloutState !== 'COMPLETED') return undefined;
   const { desiredCount = 0, runningCount = 0 } = service;
   if (desiredCount === 0)
     throw new Failure(`${started.revision} is deployed with nothing running: the desired count became 0`, {
       next: 'raise the desired count, then deploy again',
     });
-  return runningCount >= desiredCount;
+  return runningCount >= desiredCount ? (ours.updatedAt ?? new Date()) : undefined;
 }
 
 const isRollback = (deployment: Deployment | undefined): boolean =>
@@ -73,26 +75,6 @@ function failed(
       : '';
   const why = (ours.rolloutStateReason ?? 'no reason given').replace(/\.$/, '');
   return new Failure(`ECS gave up the deployment ${ours.id} of ${started.revision}: ${why}${back}${said}`);
-}
-
-/** Another deployment is in front: ECS went back by itself, or somebody deployed something else. */
-async function replaced(
-  app: EcsApp,
-  service: Service,
-  started: Started,
-  primary: Deployment | undefined,
-): Promise<Failure> {
-  const other = shortName(primary?.taskDefinition);
-  const ended = `the deployment ${started.id} of ${started.revision}`;
-  if (!primary) return new Failure(`${ended} is gone, and the service has no other`);
-  if (isRollback(primary))
-    return new Failure(`ECS rolled ${ended} back to ${other}${lastTrouble(service, started)}`);
-  const { tags } = await describeRevision(app, primary.taskDefinition ?? '');
-  const what = tags['opsbook:version'] ? `${tags['opsbook:version']} (${other})` : other;
-  const by = tags['opsbook:by'] ? `, started by ${tags['opsbook:by']}` : '';
-  return new Superseded(`${ended} was superseded by ${primary.id} of ${what}${by}`, {
-    next: 'agree with whoever deploys there; list-deployments shows what runs',
-  });
 }
 
 function tooSlow(service: Service, started: Started, waitedMs: number): Failure {

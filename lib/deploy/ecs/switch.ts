@@ -60,9 +60,9 @@ export async function switchTo(
   const { definition } = await describeRevision(app, revision);
   const timeoutMs =
     times.waitMs ?? (await deploymentTimeout(app, service, definition, times.healthTimeoutMs));
-  await follow(app, started, timeoutMs, note);
+  const complete = await follow(app, started, timeoutMs, note);
   note(`${started.id} is complete`);
-  await watch(app, started, times.healthyForMs);
+  await watch(app, revision, complete, times.healthyForMs);
 }
 
 async function begin(app: EcsApp, service: Service, revision: string): Promise<Started> {
@@ -77,7 +77,7 @@ async function begin(app: EcsApp, service: Service, revision: string): Promise<S
 const WATCH_MS = 1_000;
 
 /** The circuit breaker does not count tasks that end after the deployment is complete: we do, for a while. */
-async function watch(app: EcsApp, { revision, since }: Started, forMs: number): Promise<void> {
+async function watch(app: EcsApp, revision: string, since: Date, forMs: number): Promise<void> {
   const until = Date.now() + forMs;
   for (;;) {
     const [dead] = await deadTasks(app, revision, since);

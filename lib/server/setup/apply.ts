@@ -73,9 +73,11 @@ const shown = ({ about, input, ...command }: Act) => [
 /** What package managers, and we, say of a lock that another process holds. */
 const WAITING = /^(waiting for .*|Waiting for cache lock: .*|Waiting for process with pid .*)$/;
 
-async function perform(host: Host, { about, input = '', ...command }: Act, report: Report): Promise<void> {
+async function perform(host: Host, { about: _, input, ...command }: Act, report: Report): Promise<void> {
+  // What is put into an open stream SSM takes for a secret, for which a bare instance has neither AWS CLI nor role.
+  if (input !== undefined) return void (await host.run(command, input));
   const running = host.start(command);
-  running.stdin.end(input);
+  running.stdin.end();
   for (const stream of [running.stdout, running.stderr])
     createInterface({ input: stream }).on('line', (row) => {
       if (WAITING.test(row)) report.info(row);

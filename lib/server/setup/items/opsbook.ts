@@ -2,7 +2,8 @@ import { type Item, rooted, shell } from '../item.ts';
 import { archive, type Pinned } from './pinned.ts';
 
 const NODE = 'v24.21.0';
-const NODE_DIR = `/usr/local/lib/nodejs/${NODE}`;
+/** Where Node is on a host. */
+export const NODE_DIR = `/usr/local/lib/nodejs/${NODE}`;
 /** From the release's SHASUMS256.txt. */
 const TARBALL: Pinned = {
   x86_64: {

@@ -48,7 +48,7 @@ export function strictHost(answer: (command: Command, input: string) => Answer |
     ...{ name: 'fake', target: 'ssh://fake', run },
     start(command) {
       let done: Promise<void> = Promise.resolve();
-      const stdin = { end: (text: string) => void started(text) } as unknown as Running['stdin'];
+      const stdin = { end: (text = '') => void started(text) } as unknown as Running['stdin'];
       const started = (text: string) => {
         done = run(command, text).then(() => {});
         done.catch(() => {});

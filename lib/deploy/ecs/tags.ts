@@ -7,7 +7,11 @@ const RECORD = 'opsbook:deployment:';
 const LIMIT = 256;
 
 /** ECS takes letters, digits, blanks and `+ - = . _ : / @` in tags: what else is in a message becomes a blank. */
-const plain = (text: string): string => text.replace(/[^\p{L}\p{N} +\-=._:/@]+/gu, ' ').slice(0, LIMIT);
+const plain = (text: string): string =>
+  text
+    .replace(/[^\p{L}\p{N}+\-=._:/@]+/gu, ' ')
+    .trim()
+    .slice(0, LIMIT);
 
 /** What a revision is, known from the moment in which it is registered. */
 export function releaseTags({ version, commit }: Omit<Release, 'images'>, who: string): Tag[] {

@@ -175,7 +175,7 @@ from_outside() {
 app_up() {
   greeter
   on_bare systemctl start bloaty
-  wait_for answers 80
+  wait_for_minutes answers 80
 }
 answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
 
@@ -245,11 +245,11 @@ answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
   on_bare dpkg --remove jq
   on_bare sh -c 'perl -MFcntl -e "open F, q(>>/var/lib/dpkg/lock-frontend); \$lock = pack(q(s s l! l! i), F_WRLCK, 0, 0, 0, 0); fcntl F, F_SETLK, \$lock or die; sleep 1 until -e q(/tmp/let-go)" </dev/null >/dev/null 2>&1 & echo $! >/tmp/holder'
   start_opsbook server/setup-droplet
-  wait_for grep -q 'waiting for the lock of apt' "$ERR"
+  wait_for_minutes grep -q 'waiting for the lock of apt' "$ERR"
   run -0 cat "$ERR"
   assert_line --partial "waiting for the lock of apt (/var/lib/dpkg/lock-frontend), held by process $(on_bare cat /tmp/holder) (perl)"
   on_bare touch /tmp/let-go
-  for _ in 1 2 3; do ! wait_for gone "$PID" 2>/dev/null || break; done
+  wait_for_minutes gone "$PID"
   assert_ends 0
   on_bare jq --version
 }
@@ -278,6 +278,6 @@ answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
   app_up
   on_machine restart "$BARE" >/dev/null
   wait_for_minutes booted
-  wait_for answers 80
+  wait_for_minutes answers 80
   run ! from_outside 8080
 }

@@ -8,9 +8,12 @@ import { awaitHealthy, type Patience, stateOf } from './healthy.ts';
 import { pinsFile } from './pins.ts';
 import { proxiesOf, reload } from './proxy.ts';
 
-/** `up` for everything that the compose files name; what is as it should be stays. */
+/**
+ * `up` for everything that the compose files name; what is as it should be stays. Nothing is removed: what they do not
+ * name may be somebody else's, under the same project.
+ */
 export const upCommand = (app: ComposeApp): Command =>
-  app.command('deployed.yml', 'up', '--detach', '--quiet-pull', '--remove-orphans');
+  app.command('deployed.yml', 'up', '--detach', '--quiet-pull');
 
 /**
  * New containers of a service beside the old ones, which stay. Not with --no-deps, which saves half a second: they would

@@ -21,7 +21,7 @@ $stderr"; }
 by_hand() { aws_cli ecs update-service --cluster shops --service "$SERVICE" "$@" >/dev/null; }
 in_progress() { [ "$(of_service 'deployments[0].rolloutState')" = IN_PROGRESS ]; }
 
-@test "row 27: a crash loop that ECS rolls back by itself is a failure, with exit code and last words" {
+@test "row 27: ✗ a crash loop that stays in progress for ever (G5): a crash loop that ECS rolls back by itself is a failure, with exit code and last words" {
   update 1 3.0.0
   [[ $stderr =~ "ECS gave up the deployment ecs-svc/"|"ECS rolled the deployment ecs-svc/" ]] || fail "$stderr"
   said "web: exit code 7"
@@ -32,14 +32,13 @@ in_progress() { [ "$(of_service 'deployments[0].rolloutState')" = IN_PROGRESS ];
   assert_output --regexp '3\.0\.0 .* update +failed: .*; back to 1\.0\.0'
 }
 
-@test "row 28: an answer that still has the old deployment COMPLETED is no success" {
+@test "row 28: ✗ the state of a deployment, not of the one just created (G5): an old COMPLETED is no success" {
   faults ecs '{"stale":4}'
-  # The first look of all is stale as well, and shows what is true.
   update 0 2.0.0
   assert_runs 2.0.0
 }
 
-@test "row 29: a switch that takes longer than it may is a failure, and the old version runs again" {
+@test "row 29: ✗ a script that ends well when its time is over (G5): a switch that takes longer than it may is a failure, and the old version runs again" {
   image 5.0.0 sick
   update 1 5.0.0 --wait-timeout 3
   said "is not complete after 3"
@@ -114,7 +113,7 @@ in_progress() { [ "$(of_service 'deployments[0].rolloutState')" = IN_PROGRESS ];
 }
 inactive() { [ "$(aws_cli ecs describe-services --cluster shops --services "$1" --query 'services[0].status' --output text)" = INACTIVE ]; }
 
-@test "an image that is not in ECR, or for another platform, is refused before anything is changed" {
+@test "✗ an image for another platform (G5), or one that is not in ECR, is refused before anything is changed" {
   update 1 9.9.9
   said "$IMAGE:9.9.9 is not in ECR"
   register 's|"family":|"runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}, "family":|'

@@ -6,7 +6,7 @@ import { describeService, type EcsApp, shortName } from './calls.ts';
 import { whatBecame } from './outcome.ts';
 
 const FIRST_POLL_MS = 500;
-const SLOWEST_POLL_MS = 5_000;
+const SLOWEST_POLL_MS = 2_000;
 const SLOWER = 1.2;
 
 /** A deployment as UpdateService answered it: from here on only this one counts. */

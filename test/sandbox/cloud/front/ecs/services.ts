@@ -72,6 +72,13 @@ export const createService: Operation = {
   },
 };
 
+/** An answer from before the last update, as long as there is one to be given. */
+function staleJson({ stale }: Service): unknown {
+  if (!stale || stale.left === 0) return undefined;
+  stale.left -= 1;
+  return stale.told;
+}
+
 export const describeServices: Operation = {
   run({ cluster, services = [] }: DescribeServicesCommandInput, state) {
     const name = clusterName(state, cluster);
@@ -79,9 +86,7 @@ export const describeServices: Operation = {
     const failures = services
       .filter((one) => !state.ecs.services.has(`${name}/${shortName(one)}`))
       .map((one) => ({ arn: arn(state, `service/${name}/${shortName(one)}`), reason: 'MISSING' }));
-    const stale = state.ecs.faults.stale > 0;
-    if (stale) state.ecs.faults.stale -= 1;
-    const told = found.map((one) => (stale && one.before) || wire(serviceJson(one, state)));
+    const told = found.map((one) => staleJson(one) ?? wire(serviceJson(one, state)));
     return { services: told, failures };
   },
 };
@@ -105,7 +110,7 @@ export const updateService: Operation = {
       service.input.healthCheckGracePeriodSeconds = healthCheckGracePeriodSeconds;
     if (input.loadBalancers) service.input.loadBalancers = input.loadBalancers;
     if (input.networkConfiguration) service.input.networkConfiguration = input.networkConfiguration;
-    service.before = wire(serviceJson(service, state));
+    service.stale = { told: wire(serviceJson(service, state)), left: state.ecs.faults.stale };
     const changed = revision !== service.deployments[0]!.revision || input.forceNewDeployment;
     if (changed && DEPLOYING.some((name) => input[name])) deploy(service, revision, state);
     return wire({ service: serviceJson(service, state) });

@@ -77,8 +77,8 @@ export interface Service {
   /** when it was last said that the service is steady */
   steady?: string;
   records: ServiceDeployment[];
-  /** what was told of it before the last UpdateService */
-  before?: unknown;
+  /** what was told of it before the last UpdateService, and how often it is told again */
+  stale?: { told: unknown; left: number };
 }
 
 /** What a test can switch on by `POST /sandbox/ecs`. */
@@ -89,7 +89,7 @@ export interface EcsFaults {
   throttle: number;
   /** only these operations are throttled; all, if none is named */
   throttleOnly: string[];
-  /** so many of the next DescribeServices answer as before the last UpdateService */
+  /** so many DescribeServices after an UpdateService answer as before it */
   stale: number;
   /** how often the scheduler looks */
   tickMs: number;

@@ -31,8 +31,7 @@ update_until() {
     >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
   PID=$!
   STARTED+=("$PID")
-  # It comes late in a deployment, and a busy machine takes its time.
-  timeout 90 sh -c 'until [ -e "$1" ]; do sleep 0.05; done' wait "$BATS_TEST_TMPDIR/asked"
+  wait_long test -e "$BATS_TEST_TMPDIR/asked"
 }
 
 @test "everything that would fail is found before anything is changed, and told together" {
@@ -71,7 +70,7 @@ update_until() {
   HEALTHY_FOR=1 run -75 --separate-stderr opsbook rollback --yes
   [[ $stderr =~ update-deployment\ of\ 2\.0\.0\ runs\ since\ .*process\ $PID\ of ]] || fail "$stderr"
   kill "$PID"
-  wait_for gone "$PID"
+  wait_long gone "$PID"
   run -143 wait "$PID"
   assert_runs 1.0.0
 }
@@ -80,7 +79,7 @@ update_until() {
   export HEALTHY_FOR=300
   update_until '*--scale*'
   touch "$BATS_TEST_TMPDIR/go"
-  wait_for runs_beside
+  wait_long runs_beside
   kill -KILL "$PID"
   assert_equal "$(plain_compose config --images | sort | uniq | grep -c ':1.0.0$')" 1
   HEALTHY_FOR=1 run -0 --separate-stderr opsbook update-deployment 2.0.0

@@ -37,7 +37,7 @@ runs_beside() { [[ $(running) == *:2.0.0* ]]; }
     >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
   PID=$!
   STARTED+=("$PID")
-  wait_for runs_beside
+  wait_long runs_beside
   pkill -KILL -f "ssh: $BATS_TEST_TMPDIR/opsbook-"
   run -1 wait "$PID"
   run -0 cat "$BATS_TEST_TMPDIR/err"

@@ -76,6 +76,15 @@ answered() {
 
 answers_version() { [ "$(answered 2>/dev/null)" = "$1" ]; }
 
+# Waits as `wait_for` does, for what comes late in a deployment: 120 s, since a busy machine takes its time.
+wait_long() {
+  local deadline=$((SECONDS + 120))
+  until "$@"; do
+    ((SECONDS < deadline)) || { echo "waited in vain for: $*" >&2; return 1; }
+    sleep 0.05
+  done
+}
+
 # The images that the services run, as `service image`, sorted.
 running() {
   docker ps --filter "label=com.docker.compose.project=$APP" --format '{{.Label "com.docker.compose.service"}} {{.Image}}' |

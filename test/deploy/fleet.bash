@@ -23,8 +23,12 @@ fleet_up() {
   image 1.0.0
   local node nodes
   IFS=, read -ra nodes <<<"$SANDBOX_FLEET_CONTAINERS"
-  for node in "${nodes[@]}"; do start_app "$node" & done
-  wait
+  local starting=()
+  for node in "${nodes[@]}"; do
+    start_app "$node" 3>&- &
+    starting+=("$!")
+  done
+  wait "${starting[@]}"
   # shellcheck disable=SC2046
   eval "$("$NODE" --import "$TSX" "$REPO/test/deploy/fleet/fleet.ts" "$APP" $(network) ${SANDBOX_FLEET_IDS//,/ })"
   export TARGET_GROUP_ARN HEALTH_URL="$APP_URL/health" VERSION_URL="$APP_URL/" HEALTH_TIMEOUT=30 HEALTHY_FOR=1

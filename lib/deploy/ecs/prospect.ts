@@ -1,4 +1,4 @@
-import type { TaskDefinition } from '@aws-sdk/client-ecs';
+import type { Service, TaskDefinition } from '@aws-sdk/client-ecs';
 import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { type ImageReference, imageText, parseImage } from '../image-reference.ts';
 import type { Pin, Prospect, Release, Wanted } from '../strategy.ts';
@@ -6,7 +6,7 @@ import { describeRevision, describeService, type EcsApp, type Revision, shortNam
 import { findImage } from './image.ts';
 import { refuseMissingSecrets, refuseSecond, refuseUnfit } from './preflight.ts';
 import { nextRevision, register } from './revisions.ts';
-import { releaseTags } from './tags.ts';
+import { hasRecords, releaseTags } from './tags.ts';
 
 /** Looks at everything that an update needs. @throws Problems with all that is wrong */
 export async function prospectOf(app: EcsApp, wanted: Wanted, who: string): Promise<Prospect> {
@@ -29,18 +29,18 @@ export async function prospectOf(app: EcsApp, wanted: Wanted, who: string): Prom
   ]);
   const release = { version: wanted.version, images: inOrder(current.definition, pins) };
   await refuseSecond(app, service, (arn) => arn === service.taskDefinition && isThis(current, release));
-  const under = service.deployments?.[0]?.rolloutState === 'IN_PROGRESS';
+  const cutOff = isThis(current, release) && !isRecorded(current, service);
   return prospect(app, current.definition, release, {
-    plan: under ? [] : [`RegisterTaskDefinition ${current.definition.family}: ${described(release.images)}`],
-    // A run that was cut off has registered it: only what was begun is followed.
+    plan: cutOff ? [] : [`RegisterTaskDefinition ${current.definition.family}: ${described(release.images)}`],
+    // A run that was cut off has registered it: what was begun is followed, and seen to answer.
     obtain: async () =>
-      under
+      cutOff
         ? shortName(service.taskDefinition)
         : register(app, nextRevision(current.definition, release.images, releaseTags(release, who))),
   });
 }
 
-/** Whether a revision is what is wanted: then a deployment of it in progress is one that was cut off. */
+/** Whether a revision is what is wanted. */
 function isThis({ definition, tags }: Revision, { version, images }: Release): boolean {
   const image = (name: string) => definition.containerDefinitions?.find((one) => one.name === name)?.image;
   return (
@@ -48,6 +48,10 @@ function isThis({ definition, tags }: Revision, { version, images }: Release): b
     Object.entries(images).every(([name, { reference }]) => image(name) === reference)
   );
 }
+
+/** Whether a deployment of it has ended: one in progress, or without a record, was cut off. */
+const isRecorded = ({ tags }: Revision, { deployments }: Service): boolean =>
+  deployments?.[0]?.rolloutState !== 'IN_PROGRESS' && hasRecords(tags);
 
 /** Looks whether a revision that ran here can run again. @throws Problems when its images are gone, or it is */
 export async function prospectOfReturn(

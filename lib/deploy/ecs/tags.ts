@@ -41,6 +41,9 @@ export function recordTag(record: DeploymentRecord): Tag {
   return { key: `${RECORD}${at}`, value: plain(words.join(' ')) };
 }
 
+export const hasRecords = (tags: Readonly<Record<string, string>>): boolean =>
+  Object.keys(tags).some((name) => name.startsWith(RECORD));
+
 /** The records that a revision's tags hold, oldest first. */
 export function recordsIn(
   tags: Readonly<Record<string, string>>,

@@ -71,7 +71,7 @@ update_until() {
   [[ $stderr =~ update-deployment\ of\ 2\.0\.0\ runs\ since\ .*process\ $PID\ of ]] || fail "$stderr"
   kill "$PID"
   wait_long gone "$PID"
-  run -143 wait "$PID"
+  assert_ends 143
   assert_runs 1.0.0
 }
 

@@ -39,7 +39,9 @@ runs_beside() { [[ $(running) == *:2.0.0* ]]; }
   STARTED+=("$PID")
   wait_long runs_beside
   pkill -KILL -f "ssh: $BATS_TEST_TMPDIR/opsbook-"
-  run -1 wait "$PID"
+  wait_long gone "$PID"
+  cat "$BATS_TEST_TMPDIR/err"
+  assert_ends 1
   run -0 cat "$BATS_TEST_TMPDIR/err"
   assert_output --partial "the connection was lost"
   assert_output --partial "error: 2.0.0 failed and 1.0.0 runs again"

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { S3Client, _Error as S3Error } from '@aws-sdk/client-s3';
-import { awsFailure, interruptible, isRefused, s3Client } from '../aws.ts';
+import { interruptible, s3Client } from '../aws.ts';
+import { awsFailure, isRefused } from '../aws-failure.ts';
 import { Failure } from '../failure.ts';
 import { type Listed, Missing, type Store, type StoreAccess, Taken } from './store.ts';
 

@@ -1,4 +1,5 @@
-import { awsFailure, s3Client } from '../../aws.ts';
+import { s3Client } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import type { Compose } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';

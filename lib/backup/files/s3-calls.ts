@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import type * as S3 from '@aws-sdk/client-s3';
-import { awsFailure, interruptible } from '../../aws.ts';
+import { interruptible } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import type { Bucket, ListedObject, OpenObject } from './bucket.ts';
 import type { Headers } from './tree.ts';
 

@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { DeleteObjectsCommandOutput, _Object as S3Object } from '@aws-sdk/client-s3';
-import { awsFailure, s3Client } from '../../aws.ts';
+import { s3Client } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import { Failure } from '../../failure.ts';
 import type { Asset } from './files.ts';
 import type { Remote } from './plan.ts';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { awsFailure } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 
 /**
  * Empties the cache of a distribution; returns the id of the invalidation, which takes CloudFront some minutes. All of

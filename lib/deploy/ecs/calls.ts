@@ -5,7 +5,8 @@ import type {
   Service,
   TaskDefinition,
 } from '@aws-sdk/client-ecs';
-import { awsFailure, ecsClient } from '../../aws.ts';
+import { ecsClient } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import { EXIT, Failure } from '../../failure.ts';
 
 /** The service that TARGET names, and how it is spoken to. */

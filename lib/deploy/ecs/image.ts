@@ -1,6 +1,6 @@
 import type { BatchGetImageCommandOutput } from '@aws-sdk/client-ecr';
 import type { RuntimePlatform } from '@aws-sdk/client-ecs';
-import { awsFailure } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import { Failure } from '../../failure.ts';
 import { ecrOf, type ImageReference, imageText } from '../image-reference.ts';
 import type { EcsApp } from './calls.ts';

@@ -1,5 +1,6 @@
 import type { Secret, Service, TaskDefinition } from '@aws-sdk/client-ecs';
-import { isRefused, secretsManagerClient, ssmClient } from '../../aws.ts';
+import { secretsManagerClient, ssmClient } from '../../aws.ts';
+import { isRefused } from '../../aws-failure.ts';
 import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { duration } from '../../format.ts';
 import { describeRevision, type EcsApp, shortName } from './calls.ts';

@@ -4,7 +4,7 @@ import type {
   TargetDescription,
   TargetHealthDescription,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
-import { awsFailure } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import { Failure } from '../../failure.ts';
 import { duration } from '../../format.ts';
 

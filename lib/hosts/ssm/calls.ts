@@ -1,5 +1,5 @@
 import type { GetCommandInvocationResult, SSMClient } from '@aws-sdk/client-ssm';
-import { awsFailure } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import { Failure } from '../../failure.ts';
 
 /** The agent's own limit, in seconds: the longest there is. Who starts a command ends it, not a clock. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SSMClient } from '@aws-sdk/client-ssm';
-import { awsFailure } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 
 const FIRST_POLL_MS = 150;
 const SLOWEST_POLL_MS = 900;

@@ -1,5 +1,6 @@
 import type { InstanceInformation, SSMClient } from '@aws-sdk/client-ssm';
-import { awsFailure, ssmClient } from '../../aws.ts';
+import { ssmClient } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import { checkAll, Failure } from '../../failure.ts';
 import type { HostOptions } from '../../host.ts';
 import type { Target } from '../../target.ts';

@@ -1,5 +1,5 @@
 import type { SSMClient } from '@aws-sdk/client-ssm';
-import { awsFailure } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 
 /** What a standard parameter holds, in characters. */
 const PARAMETER_MAX = 4096;

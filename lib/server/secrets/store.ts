@@ -1,4 +1,4 @@
-import { awsFailure } from '../../aws.ts';
+import { awsFailure } from '../../aws-failure.ts';
 import { Failure } from '../../failure.ts';
 import { count } from '../../format.ts';
 import type { Values } from './entries.ts';

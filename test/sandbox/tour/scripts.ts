@@ -1,58 +1,82 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { execa } from 'execa';
-import { checkout } from '../names.ts';
+import { exportLines } from '../env.ts';
+import { checkout, directory, stateDir } from '../names.ts';
+
+type Environment = Readonly<Record<string, string>>;
+
+/** In whose name a script runs: the sandbox's user `SANDBOX_<name>_ACCESS_KEY_ID`, and what to call it. */
+const people = {
+  READER: "the reader's",
+  SECRETS_WRITER: "the secrets' writer's",
+  SECRETS_READER: "the secrets' reader's",
+  OPERATOR: "the operator's",
+  ADMIN: "the administrator's",
+} as const;
+
+interface How {
+  as?: keyof typeof people;
+  /** The exit code that is right; 0 unless told. */
+  exit?: number;
+  /** Its standard input. */
+  input?: string;
+  /** What is shown behind the command. */
+  note?: string;
+  /** Where it runs; in this checkout unless told. */
+  cwd?: string;
+}
 
 /** The scripts, run as the tour's reader would run them. */
 export interface Scripts {
-  readonly env: Readonly<Record<string, string>>;
-  /** Shows the command and runs it, its output going where ours goes. @throws Error when it fails */
-  run(script: string, args: readonly string[], as?: 'reader'): Promise<void>;
+  readonly env: Environment;
+  /** Shows the command and runs it, its output going where ours goes. @throws Error when it ends otherwise than it should */
+  run(script: string, args?: readonly string[], how?: How): Promise<void>;
+  /** The same, but its standard output is the answer. */
+  ask(script: string, args?: readonly string[], how?: How): Promise<string>;
+  /** The same scripts with settings added or replaced. */
+  with(settings: Environment): Scripts;
 }
 
-/** The scripts of the backup area with the settings of a sandbox. */
-export function scripts(env: Readonly<Record<string, string>>): Scripts {
+/** @param env all settings of the scripts; `sandbox` is what a shell may have that operates the sandbox by hand */
+export function scripts(env: Environment, sandbox: Environment): Scripts {
+  const shell = Object.fromEntries(Object.entries(process.env).filter(([name]) => !(name in sandbox)));
+  const start = async (script: string, args: readonly string[], how: How, stdout: 'inherit' | 'pipe') => {
+    const { as, exit = 0, input, cwd } = how;
+    const file = `scripts/${script}.ts`;
+    const note = how.note ?? (as && `with ${people[as]} credentials`);
+    process.stdout.write(
+      `\n$ npx tsx ${[file, ...args.map(quoted)].join(' ')}${note ? `   # ${note}` : ''}\n`,
+    );
+    const result = await execa('tsx', [join(checkout, file), ...args], {
+      ...{ cwd: cwd ?? checkout, localDir: checkout, preferLocal: true, stdout, stderr: 'inherit' },
+      ...(input === undefined ? { stdin: 'inherit' as const } : { input }),
+      ...{ extendEnv: false, env: { ...shell, ...env, ...(as ? keysOf(sandbox, as) : {}) }, reject: false },
+    });
+    if (result.exitCode !== exit) throw new Error(`${script} ended with ${result.exitCode}, not ${exit}`);
+    return String(result.stdout ?? '');
+  };
   return {
     env,
-    async run(script, args, as) {
-      const file = `scripts/backup/${script}.ts`;
-      const note = as ? "   # with the reader's credentials" : '';
-      process.stdout.write(`\n$ npx tsx ${[file, ...args].join(' ')}${note}\n`);
-      await execa('tsx', [file, ...args], {
-        cwd: checkout,
-        preferLocal: true,
-        stdio: 'inherit',
-        env: { ...env, ...(as ? readerKeys(env) : {}) },
-      });
-    },
+    run: async (script, args = [], how = {}) => void (await start(script, args, how, 'inherit')),
+    ask: (script, args = [], how = {}) => start(script, args, how, 'pipe'),
+    with: (settings) => scripts({ ...env, ...settings }, sandbox),
   };
 }
 
-const readerKeys = (env: Readonly<Record<string, string>>) => ({
-  AWS_ACCESS_KEY_ID: env['SANDBOX_READER_ACCESS_KEY_ID'],
-  AWS_SECRET_ACCESS_KEY: env['SANDBOX_READER_SECRET_ACCESS_KEY'],
+const quoted = (word: string) =>
+  /^[\w@%+=:,./<>-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+const keysOf = (sandbox: Environment, as: keyof typeof people): Record<string, string> => ({
+  AWS_ACCESS_KEY_ID: sandbox[`SANDBOX_${as}_ACCESS_KEY_ID`] ?? '',
+  AWS_SECRET_ACCESS_KEY: sandbox[`SANDBOX_${as}_SECRET_ACCESS_KEY`] ?? '',
 });
 
-/** Whether the role that takes backups gets one out of the store. */
-export async function mayRead({ env }: Scripts): Promise<boolean> {
-  const { GetObjectCommand, ListObjectsV2Command, S3Client } = await import('@aws-sdk/client-s3');
-  const client = new S3Client({
-    endpoint: env['AWS_ENDPOINT_URL'] ?? '',
-    region: env['AWS_REGION'] ?? '',
-    forcePathStyle: true,
-    credentials: {
-      accessKeyId: env['AWS_ACCESS_KEY_ID'] ?? '',
-      secretAccessKey: env['AWS_SECRET_ACCESS_KEY'] ?? '',
-    },
-  });
-  const Bucket = /^s3:\/\/([^/]+)/.exec(env['BACKUP_STORE'] ?? '')?.[1];
-  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket }));
-  const Key = Contents.find((object) => object.Key?.endsWith('.dump'))?.Key;
-  process.stdout.write(`\nGetObject s3://${Bucket}/${Key}\n`);
-  try {
-    await client.send(new GetObjectCommand({ Bucket, Key }));
-    return true;
-  } catch (error) {
-    process.stdout.write(`${(error as Error).name}: ${(error as Error).message}\n`);
-    if ((error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode !== 403) throw error;
-    return false;
-  }
+/** Writes the settings to a file that a shell can read, in place of those of the sandbox's app. @returns its path */
+export function shellFile(name: string, env: Environment, sandbox: Environment): string {
+  const file = join(directory(stateDir, 'tour'), `${name}.sh`);
+  const others = Object.keys(sandbox).filter((one) => !(one in env) && !one.startsWith('SANDBOX_'));
+  rmSync(file, { force: true });
+  writeFileSync(file, `unset ${others.join(' ')}\n${exportLines({ ...env })}`, { mode: 0o600 });
+  return file;
 }

@@ -4,7 +4,7 @@ load ../helpers
 
 # The sandbox's `second`: what AWS counts in seconds passes ten times as fast.
 ECS_FASTER='{"secondMs":100,"tickMs":50,"retryMs":200}'
-ELB_FASTER='{"secondMs":100,"drainSecondMs":100}'
+ELB_FASTER='{"secondMs":100,"drainSecondMs":200}'
 
 # Engine of this machine, on which tasks run.
 engine() { docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} "$@"; }

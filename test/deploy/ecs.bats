@@ -16,7 +16,7 @@ revision() { of_service 'taskDefinition' | sed 's|.*/||'; }
 image_of() { aws_cli ecs describe-task-definition --task-definition "$1" --query 'taskDefinition.containerDefinitions[0].image' --output text; }
 
 @test "an update and a rollback under a steady load drop no request" {
-  start_load 25
+  start_load 50
   run -0 --separate-stderr opsbook deploy/update-deployment 2.0.0
   assert_output "2.0.0 runs, and was seen to answer"
   assert_runs 2.0.0

@@ -82,7 +82,7 @@ async function register(): Promise<string> {
           image,
           portMappings: [{ containerPort: 8000 }],
           secrets: [{ name: 'GREETING', valueFrom: `${ARN}:GREETING::` }],
-          stopTimeout: 10,
+          stopTimeout: 60,
           healthCheck: {
             ...{ command: ['CMD-SHELL', 'curl -fsS http://127.0.0.1:8000/health'] },
             ...{ interval: 20, retries: 2, timeout: 5, startPeriod: 60 },

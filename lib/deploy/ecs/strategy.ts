@@ -1,10 +1,10 @@
-import { hostname, userInfo } from 'node:os';
 import { Failure } from '../../failure.ts';
 import type { Report } from '../../report.ts';
 import { imageText } from '../image-reference.ts';
 import { type DeploymentRecord, sameImages } from '../record.ts';
 import type { DeploySettings } from '../settings.ts';
 import type { Release, Strategy } from '../strategy.ts';
+import { who } from '../update.ts';
 import { describeRevision, describeService, ecsApp, shortName } from './calls.ts';
 import { describeDeaths } from './evidence.ts';
 import { oneOff, runOnce } from './migrate.ts';
@@ -12,8 +12,6 @@ import { prospectOf, prospectOfReturn } from './prospect.ts';
 import { pinsOf, recordsOf, revisionsOf, tag } from './revisions.ts';
 import { switchTo } from './switch.ts';
 import { recordTag, releaseTags } from './tags.ts';
-
-const me = (): string => process.env.GITHUB_ACTOR ?? `${userInfo().username}@${hostname()}`;
 
 /** A service of ECS, whose records are tags of its task definition's revisions. */
 export async function ecsStrategy(
@@ -50,7 +48,7 @@ export async function ecsStrategy(
       if (!primary || others.length > 0 || primary.rolloutState === 'FAILED') return undefined;
       return releaseOf(primary.taskDefinition ?? '');
     },
-    preflight: (wanted) => prospectOf(app, wanted, me()),
+    preflight: (wanted) => prospectOf(app, wanted, who()),
     async preflightReturn(release) {
       const known =
         release.revision ?? (await records()).findLast((one) => sameImages(one, release))?.revision;

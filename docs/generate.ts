@@ -11,6 +11,8 @@ const root = dirname(import.meta.dirname);
 export interface Entry {
   readonly setting: Setting<unknown>;
   readonly scripts: readonly string[];
+  /** Those of them that can do without it, though another requires it. */
+  readonly spared: readonly string[];
 }
 
 interface Section {
@@ -18,12 +20,12 @@ interface Section {
   entries: readonly Entry[];
 }
 
-/** The settings of each script as `area/script`, in order of name. */
+/** The settings of each script as `area/name`, in order of its file. */
 async function settingsOfScripts(): Promise<Map<string, Settings>> {
   const found = new Map<string, Settings>();
   for (const file of globSync('scripts/*/*.ts', { cwd: root }).sort()) {
-    const script = `${basename(dirname(file))}/${basename(file, '.ts')}`;
-    onlyDescribe((_, { settings }) => void found.set(script, settings));
+    const area = basename(dirname(file));
+    onlyDescribe((name, { settings }) => void found.set(`${area}/${name}`, settings));
     await import(join(root, file));
   }
   return found;
@@ -34,13 +36,13 @@ async function settingsOfScripts(): Promise<Map<string, Settings>> {
  * process: scripts state their settings when they are imported.
  */
 export async function sections(): Promise<Section[]> {
-  const entries = new Map<string, { setting: Setting<unknown>; scripts: string[] }>();
+  const entries = new Map<string, { setting: Setting<unknown>; scripts: string[]; spared: string[] }>();
   for (const [script, settings] of await settingsOfScripts()) {
     for (const setting of Object.values(settings)) {
-      const entry = entries.get(setting.name) ?? { setting, scripts: [] };
+      const entry = entries.get(setting.name) ?? { setting, scripts: [], spared: [] };
       if (entry.setting.type !== setting.type) throw new Error(`${setting.name} is defined twice`);
-      // Some scripts can do without what another requires.
       if (!setting.optional) entry.setting = setting;
+      else entry.spared.push(script);
       entry.scripts.push(script);
       entries.set(setting.name, entry);
     }
@@ -50,7 +52,7 @@ export async function sections(): Promise<Section[]> {
     return areas.size === 1 ? [...areas].join() : 'several areas';
   };
   const byArea = Map.groupBy(entries.values(), areaOf);
-  const every = Object.values(appSettings).map((setting) => ({ setting, scripts: [] }));
+  const every = Object.values(appSettings).map((setting) => ({ setting, scripts: [], spared: [] }));
   return [
     { title: 'every script', entries: every },
     ...[...byArea].map(([title, of]) => ({ title, entries: of })).sort(byTitle),
@@ -70,11 +72,22 @@ later wins, and the environment wins over both. [.env.example](../.env.example) 
 const cell = (text: string) => text.replaceAll('|', '\\|');
 const code = (text: string) => `\`${cell(text)}\``;
 
-function row({ setting, scripts }: Entry): string {
-  const { name, about, optional, default: byDefault, example } = setting;
-  const needed = byDefault === undefined ? (optional ? '' : 'required') : code(byDefault);
+/** What stands in for a setting that is not given; undefined where it must be. */
+function need(
+  { optional, prefix, default: byDefault }: Setting<unknown>,
+  shown: (value: string) => string,
+): string | undefined {
+  if (byDefault !== undefined) return shown(byDefault);
+  return optional || prefix !== undefined ? '' : undefined;
+}
+
+function row({ setting, scripts, spared }: Entry): string {
+  const { name, about, example } = setting;
+  const needed = need(setting, code) ?? 'required';
   const cells = [code(name), cell(about), needed, code(example)];
-  if (scripts.length > 0) cells.push(scripts.map((script) => script.split('/')[1]).join(', '));
+  const reader = (script: string) =>
+    `${script.split('/')[1]}${needed === 'required' && spared.includes(script) ? ' (optional)' : ''}`;
+  if (scripts.length > 0) cells.push(scripts.map(reader).join(', '));
   return `| ${cells.join(' | ')} |`;
 }
 
@@ -90,8 +103,9 @@ function settingsPage(all: readonly Section[]): string {
 }
 
 function envExample(all: readonly Section[]): string {
-  const block = ({ setting: { name, about, example, optional, default: byDefault } }: Entry) => {
-    const needed = byDefault === undefined ? (optional ? '' : ' (required)') : ` (default: ${byDefault})`;
+  const block = ({ setting }: Entry) => {
+    const { name, about, example } = setting;
+    const needed = need(setting, (value) => ` (default: ${value})`) ?? ' (required)';
     return `# ${about}${needed}\n#${name}=${example}\n`;
   };
   const texts = all.map(({ title, entries }) => `\n# ── ${title}\n\n${entries.map(block).join('\n')}`);

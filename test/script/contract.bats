@@ -6,10 +6,21 @@ load ../helpers
 
 SCRIPTS=("$REPO"/scripts/*/*.ts)
 
+# What a script calls itself: its file's name, unless another has that.
+name_of() {
+  local stated
+  stated=$(sed -n "s/^  name: '\(.*\)',/\1/p" "$1")
+  basename "${stated:-$1}" .ts
+}
+
+# Words in the place of the operands that a script cannot do without.
+operands_of() { grep -oE "'<[a-z]+>':" "$1" | sed 's/.*/word/'; }
+
 help_tells_all() {
-  local source=$1 name=${1##*/} flag
+  local source=$1 name flag
+  name=$(name_of "$1")
   run -0 --separate-stderr opsbook "$source" --help
-  assert_output --partial "Usage: ${name%.ts} "
+  assert_output --partial "Usage: $name "
   assert_equal "$stderr" ""
   local does step
   does=$(sed -n "s/^  does: '\(.*\)',/\1/p" "$source")
@@ -35,26 +46,29 @@ help_loads_little() {
 }
 
 refuses_an_unknown_flag() {
-  local name=${1##*/}
+  local name
+  name=$(name_of "$1")
   run -2 --separate-stderr opsbook "$1" --verbos
   assert_equal "$output" ""
   assert_equal "$stderr" \
-    "${name%.ts}: unknown option '--verbos' (Did you mean --verbose?). Next: --help lists the flags"
+    "$name: unknown option '--verbos' (Did you mean --verbose?). Next: --help lists the flags"
 }
 
 names_all_missing_settings() {
-  local name=${1##*/} setting
-  run -2 --separate-stderr opsbook "$1"
+  local name setting
+  name=$(name_of "$1")
+  # shellcheck disable=SC2046
+  run -2 --separate-stderr opsbook "$1" $(operands_of "$1")
   assert_equal "$output" ""
-  for setting in APP APP_DIR $(required_by "${name%.ts}"); do
-    assert_regex "$stderr" "Z ${name%.ts}: error: $setting is not set \(.*\)\. Next: set it, for example $setting="
+  for setting in APP APP_DIR $(required_by "$name"); do
+    assert_regex "$stderr" "Z $name: error: $setting is not set \(.*\)\. Next: set it, for example $setting="
   done
   assert_equal "$(grep -cv ': error: [A-Z_]* is not set' <<<"$stderr")" 0
 }
 
 # The settings that docs/settings.md, which is proven against the settings, says a script must be given.
 required_by() {
-  sed -nE "s/^\| \`([A-Z_]+)\` .*\| required \|.*[| ,]$1[, ].*/\1/p" "$REPO/docs/settings.md"
+  sed -nE "s/^\| \`([A-Z_]+)\` .*\| required \|.*[| ,]$1(,| \|).*/\1/p" "$REPO/docs/settings.md"
 }
 
 # Node looks at --env-file even behind a script's name (nodejs/node#54232): where the file is not there, it says so
@@ -68,20 +82,22 @@ refuses_an_absent_env_file() {
 reads_settings_from_env_files() {
   echo "APP=Not-An-App" >"$BATS_TEST_TMPDIR/one.env"
   echo "APP_DIR=not/absolute" >"$BATS_TEST_TMPDIR/two.env"
-  run -2 --separate-stderr opsbook "$1" --env-file one.env --env-file two.env
+  # shellcheck disable=SC2046
+  run -2 --separate-stderr opsbook "$1" $(operands_of "$1") --env-file one.env --env-file two.env
   assert_equal "$output" ""
   assert_regex "$stderr" ": error: APP=Not-An-App: may have only"
   assert_regex "$stderr" ": error: APP_DIR=not/absolute: must be an absolute path"
 }
 
 says_that_node_is_too_old() {
-  local old=/usr/bin/node name=${1##*/}
+  local old=/usr/bin/node name
+  name=$(name_of "$1")
   [ -x $old ] || skip "no $old"
   [[ $($old --version) =~ ^v(1.|2[0-3])\. ]] || skip "$old is new enough"
   NODE=$old run -2 --separate-stderr opsbook "$1"
   assert_equal "$output" ""
   assert_equal "${#stderr_lines[@]}" 1
-  assert_regex "$stderr" "^${name%.ts}: needs Node 24, this is .* Next: start it by npx tsx, or put"
+  assert_regex "$stderr" "^$name: needs Node 24, this is .* Next: start it by npx tsx, or put"
 }
 
 for script in "${SCRIPTS[@]}"; do

@@ -16,6 +16,9 @@ export interface Made {
   readonly unused: readonly string[];
 }
 
+/** By this Compose finds the version that was deployed: without it, `up` would start another. */
+const OF_DEPLOYMENTS = 'COMPOSE_FILE';
+
 /**
  * The env file that `template` makes of the secrets; what the old file has and they do not know is kept, unless `prune`.
  * @throws Problems naming every secret that is asked for and is not there
@@ -32,7 +35,7 @@ export function makeFile(
   refuseIncomplete(secrets, needed);
   const entries = fill(shape, known);
   const others = [...file.entries].filter(([name]) => !entries.has(name));
-  const kept = new Map(prune ? [] : others);
+  const kept = new Map(others.filter(([name]) => !prune || name === OF_DEPLOYMENTS));
   return {
     text: envText(from, shape, entries, kept),
     entries,

@@ -1,35 +1,11 @@
 import { join } from 'node:path';
-import { exports } from '../env.ts';
-import { ensureImages, type ImageName } from '../images/catalogue.ts';
 import { directory, stateDir } from '../names.ts';
-import { startAuthority } from './authority.ts';
-import { bareDroplet, placeDownloads, placeImages } from './droplet.ts';
+import { forgetImage } from './cloud.ts';
 import { overSsm } from './instance.ts';
 import { step, summary, tell } from './narration.ts';
+import { prepare } from './prepare.ts';
 import { type Scripts, scripts, shellFile } from './scripts.ts';
-import { createRepository, DOMAIN, imageOf, makeRepository, siteSettings, thisCommit } from './site.ts';
-
-const needed: ImageName[] = ['web', 'postgres', 'redis', 'nginx', 'pebble'];
-
-/** What stands ready before the tour begins. */
-async function prepare() {
-  const world = await bareDroplet();
-  const images = await ensureImages(world.engine, needed);
-  const image = (name: ImageName): string => images.get(name) ?? '';
-  const { container } = world.droplet;
-  const repository = await makeRepository(imageOf(world), image('web'));
-  await createRepository(world);
-  await placeDownloads(world.engine, container, repository);
-  const root = await startAuthority(world.engine, image('pebble'), container);
-  const hub = {
-    'sandbox/postgres:17': image('postgres'),
-    'sandbox/redis:8': image('redis'),
-    'sandbox/nginx:1.26': image('nginx'),
-  };
-  const sandbox = exports(world);
-  const env = siteSettings(world, world.droplet, root);
-  return { world, repository, sandbox, env, pullFromHub: () => placeImages(world.engine, container, hub) };
-}
+import { DOMAIN, thisCommit } from './site.ts';
 
 async function setUp(app: Scripts): Promise<void> {
   tell(
@@ -128,6 +104,7 @@ export async function servers(): Promise<void> {
   await step('build', async () => {
     const engine = world.engine.host ? { DOCKER_HOST: world.engine.host } : {};
     await app.with(engine).run('deploy/build-image', ['1.0.0'], { as: 'ADMIN', cwd: repository });
+    await forgetImage(world);
     return 'the image is in the registry';
   });
   await setUp(app);

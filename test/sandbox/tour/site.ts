@@ -11,6 +11,7 @@ import { ACME_SERVER } from './authority.ts';
 import { REPOSITORY } from './droplet.ts';
 
 export const DOMAIN = 'bloaty-app.test';
+export const SECRET = 'bloaty/tour';
 const ACME_EMAIL = 'ops@example.org';
 /** Of those that are for documentation (RFC 5737): nobody has it. */
 const PUBLIC_ADDRESS = '203.0.113.7';
@@ -57,7 +58,7 @@ export function siteSettings(world: World, { ports, ssh }: Droplet, root: string
     ...{ TARGET: `ssh://deploy@${ssh.host}:${ssh.port}`, SSH_IDENTITY_FILE: ssh.keyFile },
     ...{ SSH_KNOWN_HOSTS: knownHosts, AWS_ENDPOINT_URL: world.aws.url, AWS_REGION: region },
     ...{ APP_REPOSITORY: `file://${REPOSITORY}`, OPSBOOK_REPOSITORY: `file://${checkout}` },
-    ...{ SECRETS_FROM: 'secretsmanager:bloaty/tour', IMAGE: imageOf(world), ROLLOUT_SERVICES: 'web' },
+    ...{ SECRETS_FROM: `secretsmanager:${SECRET}`, IMAGE: imageOf(world), ROLLOUT_SERVICES: 'web' },
     ...{ DOMAIN, ACME_EMAIL, ACME_SERVER, EXPECTED_ADDRESS: PUBLIC_ADDRESS, HEALTHY_FOR: '2' },
     ...{ HEALTH_URL: `https://${DOMAIN}/health`, VERSION_URL: `https://${DOMAIN}/api/version` },
     REMOTE_CREATE_USER: 'create-user',
@@ -66,16 +67,4 @@ export function siteSettings(world: World, { ports, ssh }: Droplet, root: string
     NODE_OPTIONS: `--import ${pathToFileURL(join(sandboxDir, 'tour/public-address.ts')).href}`,
     ...{ TOUR_NAME: DOMAIN, TOUR_ADDRESS: PUBLIC_ADDRESS, TOUR_PORTS: `80=${ports[80]},443=${ports[443]}` },
   };
-}
-
-/** Makes the repository of the app's image in ECR, which is somebody's Terraform elsewhere. */
-export async function createRepository({ aws }: World): Promise<void> {
-  const { CreateRepositoryCommand, ECRClient, RepositoryAlreadyExistsException } = await import(
-    '@aws-sdk/client-ecr'
-  );
-  const { accessKeyId = '', secretAccessKey = '' } = aws.users['admin'] ?? {};
-  const client = new ECRClient({ endpoint: aws.url, region, credentials: { accessKeyId, secretAccessKey } });
-  await client.send(new CreateRepositoryCommand({ repositoryName: 'bloaty/web' })).catch((error: unknown) => {
-    if (!(error instanceof RepositoryAlreadyExistsException)) throw error;
-  });
 }

@@ -4,7 +4,7 @@ import { imageText } from '../image-reference.ts';
 import { type DeploymentRecord, sameImages } from '../record.ts';
 import type { DeploySettings } from '../settings.ts';
 import type { Release, Strategy } from '../strategy.ts';
-import { who } from '../update.ts';
+import { who } from '../take-back.ts';
 import { describeRevision, describeService, ecsApp, shortName } from './calls.ts';
 import { describeDeaths } from './evidence.ts';
 import { oneOff, runOnce } from './migrate.ts';

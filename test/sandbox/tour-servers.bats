@@ -9,7 +9,7 @@ load ../helpers
   assert_output --regexp 'set-up +[0-9.]+ [ms].* a bare machine is ready for the app'
   assert_output --regexp 'set-up, again .* [1-9][0-9]* items, all unchanged'
   assert_output --regexp "secrets .* drawn, stored, and on the droplet in a file for its owner's eyes"
-  assert_output --regexp 'first deployment .* https://bloaty-app\.test serves 1\.0\.0; its certificate: 89 days left of 90 days'
+  assert_output --regexp 'first deployment .* https://bloaty-app\.test serves 1\.0\.0, with a certificate that has 89 days left'
   for check in dns tls redirect health version containers cron ports secrets; do
     assert_line --regexp "^✓ $check "
   done
@@ -20,7 +20,7 @@ load ../helpers
   local page
   page=$(sed -n 's/.*no check finds a problem; as a page: //p' <<<"$output")
   run -0 grep -c '<svg\|<table' "$page"
-  ! grep -E '(src|href)="?https?:' "$page" || fail 'the page needs the network'
+  run ! grep -E '(src|href)="?https?:' "$page"
 }
 
 @test "what the tour says to try next works" {

@@ -58,7 +58,7 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
     if ('TARGET' in definition.settings) await reach(definition, context, onStart);
     if (definition.lock && !line.dryRun) await exclude(name, definition.lock, context);
     interruption.signal.throwIfAborted();
-    await untilInterrupted(definition.run(context), interruption.signal);
+    await untilInterrupted(definition.run(context), interruption.signal, definition.graceMs ?? GRACE_MS);
   } catch (thrown) {
     error = interruption.signal.aborted ? interruption.signal.reason : thrown;
   }
@@ -102,9 +102,9 @@ function makeContext(
   };
 }
 
-async function untilInterrupted(running: Promise<void>, signal: AbortSignal): Promise<void> {
+async function untilInterrupted(running: Promise<void>, signal: AbortSignal, graceMs: number): Promise<void> {
   const interrupted = new Promise<never>((_, reject) => {
-    const late = () => setTimeout(() => reject(signal.reason), GRACE_MS).unref();
+    const late = () => setTimeout(() => reject(signal.reason), graceMs).unref();
     if (signal.aborted) late();
     else signal.addEventListener('abort', late, { once: true });
   });

@@ -55,6 +55,8 @@ export interface Definition<S extends Settings, F extends Flags> {
   asks?: boolean;
   /** Runs with the same lock exclude each other on a host. */
   lock?: string;
+  /** After a signal it has this long to undo what it did, in milliseconds; half a minute unless told. */
+  graceMs?: number;
   /** What TARGET may name, where the settings have it: one host unless told. */
   reaches?: 'host' | 'hosts' | 'hosts or service';
   run(context: Context<S, F>): Promise<void>;

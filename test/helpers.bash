@@ -66,13 +66,20 @@ end_started() {
   done
 }
 
-# Waits until a command succeeds, 20 s at most.
+# Waits until a command succeeds, a minute at most: what takes a moment takes longer on a busy machine.
 wait_for() {
-  local deadline=$((SECONDS + 20))
+  local deadline=$((SECONDS + 60))
   until "$@"; do
     ((SECONDS < deadline)) || { echo "waited in vain for: $*" >&2; return 1; }
     sleep 0.05
   done
+}
+
+# As wait_for, ten minutes at most: for what installs or undoes much.
+wait_for_minutes() {
+  local i
+  for i in {1..9}; do ! wait_for "$@" 2>/dev/null || return 0; done
+  wait_for "$@"
 }
 
 # Whether a process is gone; a zombie is.

@@ -13,6 +13,8 @@ await script(import.meta, {
   changes: true,
   reports: true,
   reaches: 'hosts or service',
+  // A version that was switched to is taken back first, on each host of a fleet.
+  graceMs: 600_000,
   asks: true,
   async run(context) {
     const { settings, flags, report, confirm, json } = context;

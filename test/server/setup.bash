@@ -88,11 +88,4 @@ bring_node() {
     printf "[safe]\n\tdirectory = *\n" >/etc/gitconfig'
 }
 
-# As wait_for, ten minutes at most: what is installed meanwhile takes its time on a busy machine.
-wait_for_minutes() {
-  local i
-  for i in {1..29}; do ! wait_for "$@" 2>/dev/null || return 0; done
-  wait_for "$@"
-}
-
 assert_unchanged() { assert_output --regexp '[0-9]+ items: [0-9]+ unchanged, 0 created, 0 changed'; }

@@ -75,7 +75,7 @@ versions() {
   local node nodes
   IFS=, read -ra nodes <<<"$SANDBOX_FLEET_CONTAINERS"
   for node in "${nodes[@]}"; do
-    on "$node" curl -fsS --max-time 3 http://127.0.0.1:8000/ | sed -n 's/.*"version":"\([^"]*\)".*/\1/p'
+    on "$node" curl -fsS --max-time 3 --write-out '\n' http://127.0.0.1:8000/ | sed -n 's/.*"version":"\([^"]*\)".*/\1/p'
   done | xargs
 }
 

@@ -33,7 +33,7 @@ teardown() { end_started; }
 runs_beside() { [[ $(running) == *:2.0.0* ]]; }
 
 @test "a connection that is lost while the new version proves itself: the old one is brought back over a new one" {
-  HEALTHY_FOR=300 DOCKER_HOST='' "$NODE" --import "$TSX" "$REPO/scripts/deploy/update-deployment.ts" 2.0.0 \
+  HEALTHY_FOR=45 DOCKER_HOST='' "$NODE" --import "$TSX" "$REPO/scripts/deploy/update-deployment.ts" 2.0.0 \
     >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
   PID=$!
   STARTED+=("$PID")

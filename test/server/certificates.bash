@@ -12,6 +12,7 @@ ACME=https://pebble.sandbox:14000/dir
 certificates_up() {
   [ -n "${SANDBOX_SITE_CONTAINER-}" ] || eval "$(npm --prefix "$REPO" run --silent sandbox -- up certificates)"
   in_pebble cat /etc/acme/ca.pem | on_site tee /usr/local/share/ca-certificates/acme.crt >/dev/null
+  wait_for on_site curl -fsSko /dev/null https://pebble.sandbox:15000/roots/0
   on_site sh -c "curl -fsSk https://pebble.sandbox:15000/roots/0 >/usr/local/share/ca-certificates/pebble.crt
     update-ca-certificates >/dev/null 2>&1
     grep -q $DOMAIN /etc/hosts || echo \"\$(hostname -i) $DOMAIN www.$DOMAIN\" >>/etc/hosts"

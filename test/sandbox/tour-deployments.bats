@@ -6,7 +6,7 @@ load ../helpers
 
 # Its app stays up for whoever plays with it; the tests of deployments want its port.
 teardown_file() {
-  docker compose --project-name shop down --volumes --timeout 0 >/dev/null 2>&1 || true
+  env --unset=COMPOSE_FILE docker compose --project-name shop down --volumes --timeout 0 >/dev/null 2>&1 || true
   docker image ls --quiet shop/web | sort -u | xargs -r docker rmi --force >/dev/null 2>&1 || true
   rm -rf "${APP_DIR%/*}/shop"
 }

@@ -37,8 +37,7 @@ interface Change {
   proven?: string;
 }
 
-async function underLoad(tour: Tour): Promise<string> {
-  const load = await startLoad(tour.app.env['VERSION_URL'] ?? '', PER_SECOND);
+async function underLoad(tour: Tour, load: Load): Promise<string> {
   const script = 'deploy/update-deployment';
   tell(
     '2. Version 2.0.0. Its container starts beside the old one; when it is healthy nginx is told of it, the old\n' +
@@ -81,7 +80,10 @@ export async function deployments(): Promise<void> {
   await change(tour, undefined, { title: 'first deployment', ...first });
 
   tell(`From now on ${PER_SECOND} requests a second come in through nginx, and each that fails is counted.`);
-  await step('all three, under load', () => underLoad(tour));
+  await step('all three, under load', async () => {
+    const load = await startLoad(tour.app.env['VERSION_URL'] ?? '', PER_SECOND);
+    return underLoad(tour, load).finally(load.stop);
+  });
 
   tell('5. What happened is on record, on the host: who, when, from what, and whether it was seen to work.');
   await step('list', async () => {

@@ -55,7 +55,8 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
     const onStart = line.verbose ? (command: Command) => report.info(`$ ${show(command)}`) : undefined;
     const host = localHost({ signal: interruption.signal, onStart });
     const context = makeContext(definition, line, settings, report, interruption.signal, releases, host);
-    if ('TARGET' in definition.settings) await reach(definition, context, onStart);
+    if ('TARGET' in definition.settings && !line[definition.hostless ?? ''])
+      await reach(definition, context, onStart);
     if (definition.lock && !line.dryRun) await exclude(name, definition.lock, context);
     interruption.signal.throwIfAborted();
     await untilInterrupted(definition.run(context), interruption.signal, definition.graceMs ?? GRACE_MS);

@@ -57,6 +57,8 @@ export interface Definition<S extends Settings, F extends Flags> {
   lock?: string;
   /** After a signal it has this long to undo what it did, in milliseconds; half a minute unless told. */
   graceMs?: number;
+  /** The flag with which no host is asked, whatever TARGET names. */
+  hostless?: string;
   /** What TARGET may name, where the settings have it: one host unless told. */
   reaches?: 'host' | 'hosts' | 'hosts or service';
   run(context: Context<S, F>): Promise<void>;

@@ -8,6 +8,7 @@ await script(import.meta, {
   example: 'npx tsx scripts/server/setup-droplet.ts --target ssh://root@chitram.example.org --dry-run',
   settings: setupSettings,
   flags: { userData: userDataFlag },
+  hostless: 'userData',
   changes: true,
   reports: true,
   async run(context) {

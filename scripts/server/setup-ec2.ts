@@ -8,6 +8,7 @@ await script(import.meta, {
   example: 'npx tsx scripts/server/setup-ec2.ts --target ssm://i-0123456789abcdef0 --dry-run',
   settings: setupSettings,
   flags: { userData: userDataFlag },
+  hostless: 'userData',
   changes: true,
   reports: true,
   async run(context) {

@@ -4,6 +4,8 @@ import type { Host } from '../../host.ts';
 import { mask } from '../../secret.ts';
 
 const LINE_END = 0x0a;
+/** Compose clears the terminal's line before the first of a log, also where there is no terminal (2.26). */
+const CLEARED = '\x1b[2K';
 
 /** Hears each line that a host wrote, with its end if it has one. */
 type HearLine = (host: Host, stream: 'out' | 'err', line: Buffer) => void;
@@ -12,9 +14,13 @@ type HearLine = (host: Host, stream: 'out' | 'err', line: Buffer) => void;
  * Makes lines of what hosts write, so that theirs do not mix; those that match, where only such are wanted.
  * @returns what hears it, and what is to be called at the end, for a last line without an end
  */
-export function lines(grep: RegExp | undefined, hearLine: HearLine): { hear: Hear; end: () => void } {
+export function lines(
+  { grep, ofLogs }: { grep: RegExp | undefined; ofLogs: boolean },
+  hearLine: HearLine,
+): { hear: Hear; end: () => void } {
   const held = new Map<string, { host: Host; stream: 'out' | 'err'; rest: Buffer }>();
-  const tell: HearLine = (host, stream, line) => {
+  const tell: HearLine = (host, stream, whole) => {
+    const line = ofLogs && whole.indexOf(CLEARED) === 0 ? whole.subarray(CLEARED.length) : whole;
     if (!grep || stream === 'err' || grep.test(line.toString())) hearLine(host, stream, line);
   };
   const hear: Hear = (host, stream, chunk) => {

@@ -83,7 +83,10 @@ async function run(
     if (of) of[stream] += line.toString();
   };
   const prefix = ({ name }: Host) => (several ? `${name} | ` : '');
-  const { hear, end } = lines(flags.grep, json ? collect : writeLine(prefix));
+  const { hear, end } = lines(
+    { grep: flags.grep, ofLogs: context.operands[0] === 'logs' },
+    json ? collect : writeLine(prefix),
+  );
   // A single host shows what it writes at once; of many, SSM delivers all by one command, when they are done.
   const options: FanOut = { signal, live: flags.follow === true || !several, hear };
   if (input !== undefined) options.input = new Secret(`${input}\n`);

@@ -53,13 +53,20 @@ export async function readHostFile(host: Host, path: string): Promise<string | u
 
 /**
  * Writes a file of a host whole or not at all: 0600 from its first byte, the owner that it had or else its folder's.
- * The old file stays as it was whatever goes wrong, and a symbolic link is refused.
+ * The old file stays as it was whatever goes wrong, and a symbolic link is refused. Over SSM nobody sees what it holds.
  * @throws Failure that says why it was not written
  */
-export async function writeHostFile(host: Host, path: string, text: string): Promise<void> {
+export const writeHostFile = (host: Host, path: string, text: string): Promise<void> =>
+  write(host, path, text, new Secret(text));
+
+/** The same for a file without secrets, which over SSM goes by the command itself: kept in its history, and sooner. */
+export const writeOpenHostFile = (host: Host, path: string, text: string): Promise<void> =>
+  write(host, path, text, text);
+
+async function write(host: Host, path: string, text: string, input: string | Secret): Promise<void> {
   const length = Buffer.byteLength(text);
   try {
-    await host.run({ argv: ['sh', '-c', WRITE, 'write', path, String(length)] }, new Secret(text));
+    await host.run({ argv: ['sh', '-c', WRITE, 'write', path, String(length)] }, input);
   } catch (error) {
     throw unusable(error, `${path} was not written`, 'nothing was changed: remove the cause, run it again');
   }

@@ -1,6 +1,6 @@
 import type { Command } from '../../command.ts';
 import type { Host } from '../../host.ts';
-import { writeHostFile } from '../../host-files.ts';
+import { writeOpenHostFile } from '../../host-files.ts';
 import { stateFileOn } from '../../state.ts';
 
 /** Files of the state folder; `next.yml` becomes `deployed.yml` when its containers are trusted. */
@@ -24,7 +24,7 @@ export function stateFiles(host: Host, appDir: string) {
     read: (name: StateFile): Promise<string> => host.run({ argv: ['sh', '-c', READ, 'read', path(name)] }),
     async write(name: StateFile, text: string): Promise<void> {
       await stateFileOn(host, appDir, 'deployments.jsonl');
-      await writeHostFile(host, path(name), text);
+      await writeOpenHostFile(host, path(name), text);
     },
     async append(name: StateFile, line: string): Promise<void> {
       const file = await stateFileOn(host, appDir, name);

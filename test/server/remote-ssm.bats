@@ -190,6 +190,17 @@ parameters() {
   assert_output --partial 'does not answer SSM (ConnectionLost'
 }
 
+@test "an instance that is stopped halfway is told of, not waited for until the command expires" {
+  start_remote shell sleep 88
+  runs() { on "$SANDBOX_INSTANCE_CONTAINER" pgrep -fx 'sleep 88' >/dev/null; }
+  wait_for runs
+  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} pause "$SANDBOX_INSTANCE_CONTAINER"
+  assert_ends 1 || { docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} unpause "$SANDBOX_INSTANCE_CONTAINER"; false; }
+  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} unpause "$SANDBOX_INSTANCE_CONTAINER"
+  grep -F "$SANDBOX_INSTANCE_ID was lost while the command ran" "$ERR"
+  on "$SANDBOX_INSTANCE_CONTAINER" pkill -fx 'sleep 88'
+}
+
 @test "a throttled API is asked again" {
   fault '{"throttle":3}'
   run -0 remote shell echo through

@@ -70,14 +70,20 @@ async function settleAll(
 ): Promise<void> {
   const settled: Array<Promise<void>> = [];
   try {
-    for await (const instance of invocationsEnded(client, sent, instances, signal))
-      settled.push(result(client, sent, instance, id).then((found) => hear(instance, found)));
+    for await (const { instance, lost } of invocationsEnded(client, sent, instances, signal))
+      if (lost) hear(instance, lostOn(instance, sent));
+      else settled.push(result(client, sent, instance, id).then((found) => hear(instance, found)));
   } catch (error) {
     if (signal?.aborted) await cancel(client, sent);
     throw error;
   }
   await Promise.all(settled);
 }
+
+const lostOn = (instance: string, sent: string) =>
+  new Failure(`${instance} was lost while the command ran: SSM does not reach it any more`, {
+    next: `see that it runs; whether the command ended: aws ssm list-command-invocations --command-id ${sent}`,
+  });
 
 /** What an instance answered; by further commands where one answer does not hold it. */
 async function result(

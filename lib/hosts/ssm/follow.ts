@@ -12,10 +12,20 @@ export function* intervals(): Generator<number> {
   for (let ms = FIRST_POLL_MS; ; ms = Math.min(ms * SLOWER, SLOWEST_POLL_MS)) yield ms;
 }
 
+/** How often it is asked whether those that have not ended can still be reached. */
+const REACHED_MS = 20_000;
+
 const ENDED = new Set(['Success', 'Cancelled', 'TimedOut', 'Failed']);
 
+/** An instance whose command changes no more: it ended, or the instance was lost on the way. */
+interface Settled {
+  instance: string;
+  lost: boolean;
+}
+
 /**
- * The instances of a command as each of them ends. One call asks for all: SSM throttles those who ask for each.
+ * The instances of a command as each of them ends. One call asks for all: SSM throttles those who ask for each. A
+ * command on an instance that went away stays in progress for two days: it is given up when SSM says so.
  * @throws what `signal` was aborted with
  */
 export async function* invocationsEnded(
@@ -23,15 +33,44 @@ export async function* invocationsEnded(
   command: string,
   instances: readonly string[],
   signal: AbortSignal | undefined,
-): AsyncGenerator<string> {
+): AsyncGenerator<Settled> {
   const open = new Set(instances);
+  const leave = (ids: readonly string[], lost: boolean): Settled[] =>
+    ids.filter((id) => open.delete(id)).map((instance) => ({ instance, lost }));
+  let asked = Date.now();
   for (const ms of intervals()) {
-    await sleep(ms, undefined, { ...(signal ? { signal } : {}) }).catch((error: unknown) => {
-      throw signal?.aborted ? signal.reason : error;
-    });
-    for (const { InstanceId = '', Status = '' } of await invocations(client, command))
-      if (ENDED.has(Status) && open.delete(InstanceId)) yield InstanceId;
+    await pause(ms, signal);
+    yield* leave(await ended(client, command), false);
     if (open.size === 0) return;
+    if (Date.now() - asked < REACHED_MS) continue;
+    asked = Date.now();
+    yield* leave(await unreachable(client, [...open]), true);
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await sleep(ms, undefined, { ...(signal ? { signal } : {}) }).catch((error: unknown) => {
+    throw signal?.aborted ? signal.reason : error;
+  });
+}
+
+/** Those whose invocation changes no more. */
+async function ended(client: SSMClient, command: string): Promise<string[]> {
+  const found = await invocations(client, command);
+  return found.filter(({ Status = '' }) => ENDED.has(Status)).map(({ InstanceId = '' }) => InstanceId);
+}
+
+async function unreachable(client: SSMClient, instances: string[]): Promise<string[]> {
+  const { DescribeInstanceInformationCommand } = await import('@aws-sdk/client-ssm');
+  const ask = new DescribeInstanceInformationCommand({
+    Filters: [{ Key: 'InstanceIds', Values: instances }],
+  });
+  try {
+    const { InstanceInformationList = [] } = await client.send(ask);
+    const reached = InstanceInformationList.filter(({ PingStatus }) => PingStatus === 'Online');
+    return instances.filter((id) => !reached.some(({ InstanceId }) => InstanceId === id));
+  } catch (error) {
+    throw awsFailure(error, 'ssm:DescribeInstanceInformation', instances.join(', '));
   }
 }
 

@@ -1,3 +1,4 @@
+import { giveBack } from '../exclude.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { duration } from '../format.ts';
 import type { Host } from '../host.ts';
@@ -57,7 +58,7 @@ export async function lockDeployment(context: DeployContext, what: string): Prom
 
 async function lockOn(host: Host, { settings, defer, report }: DeployContext, what: string): Promise<void> {
   const held = await acquire(host, await stateFileOn(host, settings.APP_DIR, 'deploy.lock'), what);
-  defer(() => held.release());
+  defer(() => giveBack(held, report));
   if (!held.inherited) return;
   const { script, pid, started } = held.inherited;
   const ago = duration(Date.now() - Date.parse(started));

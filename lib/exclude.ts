@@ -1,5 +1,6 @@
 import { messageOf } from './failure.ts';
 import { duration } from './format.ts';
+import { localHost } from './hosts/local.ts';
 import { acquire, type Lock } from './lock.ts';
 import type { Context } from './script.ts';
 import { stateFileOn } from './state.ts';
@@ -10,7 +11,8 @@ export async function exclude(
   lock: string,
   { settings, report, host, defer }: Context,
 ): Promise<void> {
-  const keeper = host.uninterrupted;
+  // Here it is no command that --verbose has to tell of; elsewhere it goes by the connection that there is.
+  const keeper = host.target === 'local' ? localHost() : host.uninterrupted;
   const held = await acquire(keeper, await stateFileOn(keeper, settings.APP_DIR, `${lock}.lock`), name);
   defer(() => giveBack(held, report));
   if (!held.inherited) return;

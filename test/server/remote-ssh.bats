@@ -151,7 +151,7 @@ teardown() { end_started; }
 }
 
 @test "every command of docs/remote.md runs as it stands" {
-  export REMOTE_CREATE_INVITE='echo invited' REMOTE_CREATE_USER='cat' MIGRATE_COMMAND='echo migrated'
+  export REMOTE_CREATE_INVITE='echo invited' REMOTE_CREATE_USER='cat > /dev/null; echo made' MIGRATE_COMMAND='echo migrated'
   sed -n '/^```sh$/,/^```$/{/^```/!p}' "$REPO/docs/remote.md" >"$BATS_TEST_TMPDIR/commands"
   assert_equal "$(grep -c 'scripts/server/remote.ts' "$BATS_TEST_TMPDIR/commands")" 10
   cd "$REPO"

@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * A steady load of requests until SIGTERM: `load.ts URL PER_SECOND [FILE]`. Each is sent at its time whether the ones
- * before it were answered or not, as those of many users are. As browsers do (RFC 9110, 9.2.2), it sends a request once
- * again whose connection was closed before any answer: a proxy that is reloaded closes those that are idle. What fails is written to FILE at once; at the end one
- * line of JSON says how many there were, what came back, and how long the slowest took.
+ * before it were answered or not, as those of many users are. As browsers do (RFC 9112, 9.3.1), it sends a request again,
+ * on a new connection, if that which it had used before was closed without an answer: a proxy that is reloaded closes
+ * those that are idle. What fails is written to FILE at once; at the end one line of JSON says how many there were, what
+ * came back, and how long the slowest took.
  */
 const [url = '', rate = '100', file] = process.argv.slice(2);
 const agent = new Agent({ keepAlive: true, maxSockets: 256 });
@@ -29,7 +30,7 @@ function ask(started = performance.now(), isFirst = true): Promise<void> {
       if (what !== undefined) fail(what);
       resolve();
     };
-    const asked = request(url, { agent, timeout: TIMEOUT_MS }, (response) => {
+    const asked = request(url, { agent: isFirst && agent, timeout: TIMEOUT_MS }, (response) => {
       let text = '';
       response.on('data', (chunk) => {
         text += chunk;
@@ -43,7 +44,7 @@ function ask(started = performance.now(), isFirst = true): Promise<void> {
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)));
     asked.on('error', (error: NodeJS.ErrnoException) => {
-      if (!isFirst || error.code !== 'ECONNRESET') return end(error.message);
+      if (!asked.reusedSocket || error.code !== 'ECONNRESET') return end(error.message);
       again += 1;
       ask(started, false).then(resolve);
     });

@@ -59,10 +59,10 @@ async function runFile(file: string, { env, exports }: Lane): Promise<string[]> 
   const failed = lines.filter((line) => line.startsWith('not ok '));
   const passed = lines.filter((line) => line.startsWith('ok ')).length;
   const took = duration(performance.now() - started);
-  process.stdout.write(
-    `\n${file}: ${passed} passed, ${failed.length} failed (${took})\n${stdout}\n${stderr}`,
-  );
-  if (failed.length === 0 && (exitCode !== 0 || passed === 0))
-    return [`${file}: exit ${exitCode}, ${passed} tests`];
+  const ended = exitCode === 0 && passed > 0 ? '' : `, exit ${exitCode}`;
+  // Of a file that passed, the line says it all.
+  const details = ended === '' && failed.length === 0 ? '' : `${stdout}\n${stderr}\n`;
+  process.stdout.write(`${file}: ${passed} passed, ${failed.length} failed${ended} (${took})\n${details}`);
+  if (failed.length === 0 && ended !== '') return [`${file}${ended}, ${passed} tests`];
   return failed.map((line) => `${file}: ${line}`);
 }

@@ -26,19 +26,25 @@ export class Failure extends Error {
 
 /** Several problems found before anything was changed; they are reported together, a line each. */
 export class Problems extends Failure {
-  constructor(readonly problems: readonly Failure[]) {
+  readonly problems: readonly Failure[];
+
+  constructor(problems: readonly Failure[]) {
     super(`${problems.length} problems`, {
       exit: problems.some((p) => p.exit === EXIT.usage) ? EXIT.usage : EXIT.failed,
     });
     this.name = 'Problems';
+    this.problems = problems;
   }
 }
 
 /** Thrown into whatever runs when a signal arrives; the script exits with 128 + the signal's number. */
 export class Interrupted extends Error {
-  constructor(readonly signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') {
+  readonly signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP';
+
+  constructor(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') {
     super(`interrupted by ${signal}`);
     this.name = 'Interrupted';
+    this.signal = signal;
   }
 }
 

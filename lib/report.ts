@@ -32,11 +32,13 @@ export interface Voice {
 /** Everything that a script says. stderr is talk; stdout gets only what {@link Report.data} is given. */
 export class Report {
   readonly warnings: string[] = [];
+  private readonly voice: Voice;
+  private readonly stdout: (text: string) => void;
 
-  constructor(
-    private readonly voice: Voice,
-    private readonly stdout: (text: string) => void = (text) => process.stdout.write(text),
-  ) {}
+  constructor(voice: Voice, stdout: (text: string) => void = (text) => process.stdout.write(text)) {
+    this.voice = voice;
+    this.stdout = stdout;
+  }
 
   /** Runs `act` as one step: announced, timed, and reported as done or failed. Steps do not overlap. */
   async step<T>(title: string, act: (step: Step) => Promise<T>): Promise<T> {

@@ -1,12 +1,15 @@
 # What the tests of scripts share. A script starts from an environment that holds ENV and nothing else.
 REPO=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
 NODE=$REPO/node_modules/node/bin/node
-TSX=$REPO/node_modules/tsx/dist/loader.mjs
+# Node strips types by itself, in half of tsx's time. What users type goes by tsx: test/script, cron, the tours.
+LOADER=()
+export NODE_COMPILE_CACHE=$REPO/node_modules/.cache/compiled
 load "$REPO/node_modules/bats-support/load"
 load "$REPO/node_modules/bats-assert/load"
 
 # A closed port in the place of AWS: what a test does not mean to reach, it does not reach.
-ENV=(PATH="$REPO/node_modules/.bin:/usr/bin:/bin" HOME="$BATS_TEST_TMPDIR" AWS_ENDPOINT_URL=http://127.0.0.1:9)
+ENV=(PATH="$REPO/node_modules/.bin:/usr/bin:/bin" HOME="$BATS_TEST_TMPDIR" AWS_ENDPOINT_URL=http://127.0.0.1:9
+  NODE_COMPILE_CACHE="$NODE_COMPILE_CACHE")
 
 # Sets COMMAND to what runs a script, which is named as area/script or by its file; in WORK_DIR, or else in the test's
 # own directory.
@@ -14,7 +17,7 @@ command_of() {
   local file=$1
   shift
   [ -f "$file" ] || file=$REPO/scripts/$file.ts
-  COMMAND=(env -i --chdir "${WORK_DIR:-$BATS_TEST_TMPDIR}" "${ENV[@]}" "$NODE" --import "$TSX" "$file" "$@")
+  COMMAND=(env -i --chdir "${WORK_DIR:-$BATS_TEST_TMPDIR}" "${ENV[@]}" "$NODE" "${LOADER[@]}" "$file" "$@")
 }
 
 # Runs a script.

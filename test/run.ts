@@ -46,7 +46,7 @@ await stage('dead code', () => run('knip', []));
 await stage('test/lib', async () => {
   const files = await sorted('test/lib/**/*.test.ts');
   if (files.length === 0) throw new Error('no tests found');
-  await run('node', ['--import', 'tsx', '--test', '--test-reporter=dot', ...files]);
+  await run('node', ['--test', '--test-reporter=dot', ...files]);
 });
 await stage('scripts, in sandboxes', scripts);
 

@@ -158,7 +158,7 @@ assert_nothing_stored() {
 # A backup from the sandbox's host, which has PostgreSQL's clients and reaches the server by its address.
 direct_backup() {
   on_host env APP="$APP" APP_DIR=/tmp BACKUP_STORE="file:///tmp/$APP" BACKUP_DATABASES="$1" "${@:2}" \
-    "$NODE" --import "$TSX" "$REPO/scripts/backup/backup.ts"
+    "$NODE" "$REPO/scripts/backup/backup.ts"
 }
 
 server_ip() {

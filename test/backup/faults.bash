@@ -11,7 +11,7 @@ start() {
   local step=$1
   shift
   RUN_OUT=$BATS_TEST_TMPDIR/out RUN_ERR=$BATS_TEST_TMPDIR/err
-  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" --import "$TSX" "$REPO/scripts/backup/$step.ts" "$@") \
+  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" "$REPO/scripts/backup/$step.ts" "$@") \
     >"$RUN_OUT" 2>"$RUN_ERR" 3>&- &
   RUN=$!
 }

@@ -138,7 +138,7 @@ age() {
   chmod 600 "$UPLOADS/one" && chmod 700 "$UPLOADS/closed"
   mkdir -m 777 "$BATS_TEST_TMPDIR/store"
   run -1 --separate-stderr setpriv --reuid=nobody --regid=nogroup --clear-groups \
-    "$NODE" --import "$TSX" "$REPO/scripts/backup/backup.ts"
+    "$NODE" "$REPO/scripts/backup/backup.ts"
   assert_error 'uploads: 2 of its files and directories may not be read by user [0-9]+: (one, closed|closed, one)\. Next'
   assert_equal "$(objects)" ""
 }

@@ -10,7 +10,7 @@ later() {
 
 # Changes an object of the test's app as tamper.ts says, behind everybody's back.
 tamper() {
-  as_admin "$NODE" --import "$TSX" "$REPO/test/backup/tamper.ts" "$APP/$1" "$2"
+  as_admin "$NODE" "$REPO/test/backup/tamper.ts" "$APP/$1" "$2"
 }
 
 # A directory as a part beside the database: files in folders, one empty folder, odd names, a symlink.
@@ -70,7 +70,7 @@ is_held() {
 # A store that gives only the first bytes of some objects, as s3-stall.ts says; sets AWS_ENDPOINT_URL. Ended by
 # `end_all`, or by `mend`.
 stall() {
-  coproc FAULT { exec "$NODE" --import "$TSX" "$REPO/test/backup/s3-stall.ts" "$@" 3>&-; }
+  coproc FAULT { exec "$NODE" "$REPO/test/backup/s3-stall.ts" "$@" 3>&-; }
   read -r AWS_ENDPOINT_URL <&"${FAULT[0]}"
   export AWS_ENDPOINT_URL
 }

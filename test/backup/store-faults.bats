@@ -223,7 +223,7 @@ as_nobody() {
 }
 
 backup_as_nobody() {
-  as_nobody "$NODE" --import "$TSX" "$REPO/scripts/backup/backup.ts"
+  as_nobody "$NODE" "$REPO/scripts/backup/backup.ts"
 }
 
 @test "row 4: a store that this user may not write to is refused before anything is read" {
@@ -281,7 +281,7 @@ ENV
   on_host sh -c "umask 077; cat >/tmp/$APP.env" <"$BATS_TEST_TMPDIR/env"
   local key=$AWS_SECRET_ACCESS_KEY
   # on_host itself would show it.
-  AWS_ACCESS_KEY_ID='' AWS_SECRET_ACCESS_KEY='' on_host env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY "$NODE" --import "$TSX" \
+  AWS_ACCESS_KEY_ID='' AWS_SECRET_ACCESS_KEY='' on_host env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY "$NODE" \
     "$REPO/scripts/backup/backup.ts" --verbose --env-file "/tmp/$APP.env" \
     >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
   RUN=$! RUN_OUT=$BATS_TEST_TMPDIR/out RUN_ERR=$BATS_TEST_TMPDIR/err

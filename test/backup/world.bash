@@ -9,7 +9,7 @@ load ../helpers
 opsbook() {
   local step=$1
   shift
-  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" --import "$TSX" "$REPO/scripts/backup/$step.ts" "$@")
+  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" "$REPO/scripts/backup/$step.ts" "$@")
 }
 
 world() {
@@ -72,7 +72,7 @@ on_host() {
 
 # A store that misbehaves as s3-fault.ts says; sets AWS_ENDPOINT_URL. Ended by teardown through `end_fault`.
 fault() {
-  coproc FAULT { exec "$NODE" --import "$TSX" "$REPO/test/backup/s3-fault.ts" "$@" 3>&-; }
+  coproc FAULT { exec "$NODE" "$REPO/test/backup/s3-fault.ts" "$@" 3>&-; }
   read -r AWS_ENDPOINT_URL <&"${FAULT[0]}"
   export AWS_ENDPOINT_URL
 }

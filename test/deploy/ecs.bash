@@ -24,7 +24,7 @@ network() {
     { read -r vpc first; read -r _ second; echo "$vpc $first $second"; }
 }
 
-service() { "$NODE" --import "$TSX" "$REPO/test/deploy/ecs/service.ts" "$@"; }
+service() { "$NODE" "$REPO/test/deploy/ecs/service.ts" "$@"; }
 
 # An image of the app in ECR: `image TAG [MODE [ANSWERS]]`.
 image() {
@@ -83,7 +83,7 @@ assert_runs() {
 # A steady load of requests through the load balancer; `assert_none_dropped VERSION…` ends it.
 start_load() {
   LOAD=$BATS_TEST_TMPDIR/load
-  "$NODE" --import "$TSX" "$REPO/test/deploy/load.ts" "$APP_URL/api/version" "$1" "$LOAD.failed" >"$LOAD" 2>&1 3>&- &
+  "$NODE" "$REPO/test/deploy/load.ts" "$APP_URL/api/version" "$1" "$LOAD.failed" >"$LOAD" 2>&1 3>&- &
   LOAD_PID=$!
   STARTED+=("$LOAD_PID")
 }

@@ -7,7 +7,7 @@ load ecs
 opsbook() {
   local step=$1
   shift
-  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" --import "$TSX" "$REPO/scripts/deploy/$step.ts" "$@")
+  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" "$REPO/scripts/deploy/$step.ts" "$@")
 }
 
 fleet_up() {
@@ -30,7 +30,7 @@ fleet_up() {
   done
   wait "${starting[@]}"
   # shellcheck disable=SC2046
-  eval "$("$NODE" --import "$TSX" "$REPO/test/deploy/fleet/fleet.ts" "$APP" $(network) ${SANDBOX_FLEET_IDS//,/ })"
+  eval "$("$NODE" "$REPO/test/deploy/fleet/fleet.ts" "$APP" $(network) ${SANDBOX_FLEET_IDS//,/ })"
   export TARGET_GROUP_ARN HEALTH_URL="$APP_URL/health" VERSION_URL="$APP_URL/" HEALTH_TIMEOUT=30 HEALTHY_FOR=1
   wait_for all_healthy
 }

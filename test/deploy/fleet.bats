@@ -85,7 +85,7 @@ fleet_at() {
 @test "killed while a host is out: the next run says so, and puts it back" {
   fleet_at 1.0.0
   image 1.6.0
-  "$NODE" --import "$TSX" "$REPO/scripts/deploy/update-deployment.ts" 1.6.0 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+  "$NODE" "$REPO/scripts/deploy/update-deployment.ts" 1.6.0 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
   PID=$!
   STARTED+=("$PID")
   out() { grep -q 'node2 is taken out' "$BATS_TEST_TMPDIR/out"; }
@@ -111,7 +111,7 @@ break_locks() {
 @test "interrupted while a host is out: it is put back, and all run the old version" {
   fleet_at 1.0.0
   image 1.7.0
-  "$NODE" --import "$TSX" "$REPO/scripts/deploy/update-deployment.ts" 1.7.0 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+  "$NODE" "$REPO/scripts/deploy/update-deployment.ts" 1.7.0 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
   PID=$!
   STARTED+=("$PID")
   out() { grep -q 'node1 is taken out' "$BATS_TEST_TMPDIR/out"; }

@@ -31,7 +31,7 @@ migration_runs() { [ -n "$(migrations)" ]; }
 # Runs a migration in the background; PID is the script's own.
 start_migration() {
   ERR=$BATS_TEST_TMPDIR/err
-  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" --import "$TSX" "$REPO/scripts/deploy/migrate.ts" "$@") >/dev/null 2>"$ERR" 3>&- &
+  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" "$REPO/scripts/deploy/migrate.ts" "$@") >/dev/null 2>"$ERR" 3>&- &
   PID=$!
   STARTED+=("$PID")
 }

@@ -350,7 +350,7 @@ assert_taken_back() {
 github() {
   GITHUB=$BATS_TEST_TMPDIR/github.log
   touch "$GITHUB"
-  coproc FAKE { exec "$NODE" --import "$TSX" "$BATS_TEST_DIRNAME/fake-github.ts" --repository example/drawing \
+  coproc FAKE { exec "$NODE" "$BATS_TEST_DIRNAME/fake-github.ts" --repository example/drawing \
     --git "$REMOTE" --token ghp_of-the-tests --log "$GITHUB" "$@" 3>&-; }
   STARTED+=("$FAKE_PID")
   local url

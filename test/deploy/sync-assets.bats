@@ -36,7 +36,7 @@ sync() { opsbook deploy/sync-assets "$@"; }
 # What is in the test's folder of the bucket, or beside it: keys, headers KEY…, get KEY, put KEY TEXT.
 s3_of() {
   AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY \
-    "$NODE" --import "$TSX" "$BATS_TEST_DIRNAME/s3.ts" "$BUCKET" "$@"
+    "$NODE" "$BATS_TEST_DIRNAME/s3.ts" "$BUCKET" "$@"
 }
 
 s3() { s3_of "$FOLDER/" "$@"; }
@@ -88,7 +88,7 @@ version.txt: text/plain; charset=utf-8; no-cache
 
 # The requests of a run that write, in their order: put and delete, by what a proxy in front of S3 saw.
 watched() {
-  coproc PROXY { exec "$NODE" --import "$TSX" "$BATS_TEST_DIRNAME/s3-witness.ts" "$AWS_ENDPOINT_URL" "$BATS_TEST_TMPDIR/seen" "$@" 3>&-; }
+  coproc PROXY { exec "$NODE" "$BATS_TEST_DIRNAME/s3-witness.ts" "$AWS_ENDPOINT_URL" "$BATS_TEST_TMPDIR/seen" "$@" 3>&-; }
   STARTED+=("$PROXY_PID")
   local url
   read -r url <&"${PROXY[0]}"

@@ -27,7 +27,7 @@ SH
 # Starts an update to 2.0.0 and waits until it asks Docker for $1.
 update_until() {
   slow_docker "$1"
-  PATH="$BATS_TEST_TMPDIR/bin:$PATH" "$NODE" --import "$TSX" "$REPO/scripts/deploy/update-deployment.ts" 2.0.0 \
+  PATH="$BATS_TEST_TMPDIR/bin:$PATH" "$NODE" "$REPO/scripts/deploy/update-deployment.ts" 2.0.0 \
     >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
   PID=$!
   STARTED+=("$PID")

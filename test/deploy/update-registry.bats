@@ -10,7 +10,7 @@ opsbook() {
   local step=$1
   shift
   (cd "$BATS_TEST_TMPDIR" && AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY \
-    exec "$NODE" --import "$TSX" "$REPO/scripts/deploy/$step.ts" "$@")
+    exec "$NODE" "$REPO/scripts/deploy/$step.ts" "$@")
 }
 
 setup_file() {
@@ -60,6 +60,6 @@ digest_of() { aws_cli ecr describe-images --repository-name "$NAME" --image-ids 
 }
 
 @test "without the right to ask ECR for a token it is told that the registry wants a login" {
-  run -1 --separate-stderr "$NODE" --import "$TSX" "$REPO/scripts/deploy/update-deployment.ts" 9.9.9
+  run -1 --separate-stderr "$NODE" "$REPO/scripts/deploy/update-deployment.ts" 9.9.9
   [[ $stderr == *"$IMAGE:9.9.9 may not be read: the host is not logged in to its registry"* ]] || fail "$stderr"
 }

@@ -6,7 +6,7 @@ load ../helpers
 opsbook() {
   local step=$1
   shift
-  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" --import "$TSX" "$REPO/scripts/deploy/$step.ts" "$@")
+  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" "$REPO/scripts/deploy/$step.ts" "$@")
 }
 
 # Brings the app up at version 1.0.0, once a file. Its directory has the same path on the host.
@@ -109,7 +109,7 @@ records() {
 # A steady load of requests until `end_load`, through the proxy.
 start_load() {
   LOAD=$BATS_TEST_TMPDIR/load
-  "$NODE" --import "$TSX" "$REPO/test/deploy/load.ts" "$VERSION_URL" "${1:-150}" "$LOAD.failed" >"$LOAD" 2>&1 3>&- &
+  "$NODE" "$REPO/test/deploy/load.ts" "$VERSION_URL" "${1:-150}" "$LOAD.failed" >"$LOAD" 2>&1 3>&- &
   LOAD_PID=$!
   STARTED+=("$LOAD_PID")
 }

@@ -21,8 +21,7 @@ teardown() {
 
 # Calls AWS; ANSWER is the answer.
 aws_call() {
-  ANSWER=$("$REPO/node_modules/node/bin/node" --import "$REPO/node_modules/tsx/dist/loader.mjs" \
-    "$REPO/test/sandbox/cloud/call.ts" "$@")
+  ANSWER=$("$REPO/node_modules/node/bin/node" "$REPO/test/sandbox/cloud/call.ts" "$@")
 }
 
 # Runs a script on the one instance by SSM; more of SendCommand's parameters may follow, as JSON.

@@ -3,6 +3,7 @@
 bats_require_minimum_version 1.5.0
 
 load ../helpers
+LOADER=(--import "$REPO/node_modules/tsx/dist/loader.mjs")
 
 SCRIPTS=("$REPO"/scripts/*/*.ts)
 

@@ -83,7 +83,7 @@ opsbook() {
   shift
   on_site runuser -u "${RUN_AS-root}" -- env -i --chdir "$SITE" PATH="$REPO/node_modules/.bin:$SITE_PATH" HOME=/root \
     NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt "${MORE[@]}" \
-    "$NODE" --import "$TSX" "$REPO/scripts/server/$step.ts" --env-file "$SITE/.env" "$@" </dev/null
+    "$NODE" "$REPO/scripts/server/$step.ts" --env-file "$SITE/.env" "$@" </dev/null
 }
 
 # The serial numbers of the certificate in the file, and of the one that is served.
@@ -126,7 +126,7 @@ end_pebbles() { in_pebble sh -c 'for file in /run/pebble-14[1-9]*.pid; do [ ! -e
 start_front() {
   in_pebble cat /etc/acme/cert.pem /etc/acme/key.pem | on_site sh -c 'umask 077; cat >/run/acme-front.pem'
   on_machine exec --detach --env NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt "$SANDBOX_SITE_CONTAINER" \
-    "$NODE" --import "$TSX" "$REPO/test/server/acme-front.ts" /run/acme-front.pem "$1"
+    "$NODE" "$REPO/test/server/acme-front.ts" /run/acme-front.pem "$1"
   wait_for on_site curl -fso /dev/null https://localhost:14443/dir
 }
 

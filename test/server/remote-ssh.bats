@@ -53,7 +53,7 @@ teardown() { end_started; }
 
 @test "logs --follow goes on until it is interrupted, and leaves nothing running on the host" {
   OUT=$(mktemp "$BATS_TEST_TMPDIR/out.XXXX")
-  "$NODE" --import "$TSX" "$REPO/scripts/server/remote.ts" logs web --follow --tail 0 >"$OUT" 2>&1 3>&- &
+  "$NODE" "$REPO/scripts/server/remote.ts" logs web --follow --tail 0 >"$OUT" 2>&1 3>&- &
   PID=$!
   STARTED+=("$PID")
   tick() { on_host docker exec bloaty-web-1 sh -c 'echo tick > /proc/1/fd/1' && grep -q tick "$OUT"; }
@@ -183,7 +183,7 @@ teardown() { end_started; }
 }
 
 @test "a connection that is lost while a command runs is told as that" {
-  "$NODE" --import "$TSX" "$REPO/scripts/server/remote.ts" shell sleep 79 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+  "$NODE" "$REPO/scripts/server/remote.ts" shell sleep 79 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
   PID=$!
   STARTED+=("$PID")
   runs() { on_host pgrep -fx 'sleep 79' >/dev/null; }

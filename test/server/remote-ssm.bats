@@ -9,7 +9,7 @@ setup_file() {
   app_on "$SANDBOX_INSTANCE_DOCKER_HOST" "$SANDBOX_INSTANCE_CONTAINER"
   # Row 23, started now so that nothing waits for it.
   over_ssm
-  (cd "$BATS_FILE_TMPDIR" && "$NODE" --import "$TSX" "$REPO/scripts/server/remote.ts" exec 'sleep 31; echo invited' >slow.out 2>slow.err 3>&-; echo $? >slow.code) 3>&- &
+  (cd "$BATS_FILE_TMPDIR" && "$NODE" "$REPO/scripts/server/remote.ts" exec 'sleep 31; echo invited' >slow.out 2>slow.err 3>&-; echo $? >slow.code) 3>&- &
 }
 
 teardown_file() {
@@ -60,7 +60,7 @@ fault() { curl -fsS -d "$1" "$AWS_ENDPOINT_URL/sandbox/ssm" >/dev/null; }
 # All that SSM keeps of commands: their parameters, in plain text.
 history() {
   AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY \
-    "$NODE" --import "$TSX" -e "
+    "$NODE" -e "
       import { SSMClient, paginateListCommands } from '@aws-sdk/client-ssm';
       for await (const page of paginateListCommands({ client: new SSMClient({}) }, {}))
         for (const c of page.Commands) console.log(JSON.stringify(c), c.Parameters.commands.join('\n').replaceAll(/[A-Za-z0-9+\/=]{16,}/g, (b) => b + ' ' + Buffer.from(b, 'base64')));
@@ -105,7 +105,7 @@ history() {
 
 start_remote() {
   OUT=$(mktemp "$BATS_TEST_TMPDIR/out.XXXX") ERR=$OUT.err
-  "$NODE" --import "$TSX" "$REPO/scripts/server/remote.ts" "$@" >"$OUT" 2>"$ERR" 3>&- &
+  "$NODE" "$REPO/scripts/server/remote.ts" "$@" >"$OUT" 2>"$ERR" 3>&- &
   PID=$!
   STARTED+=("$PID")
 }
@@ -155,7 +155,7 @@ start_remote() {
 }
 
 parameters() {
-  AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY "$NODE" --import "$TSX" -e "
+  AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY "$NODE" -e "
     import { SSMClient, DescribeParametersCommand } from '@aws-sdk/client-ssm';
     console.log(JSON.stringify((await new SSMClient({}).send(new DescribeParametersCommand({}))).Parameters.map((p) => p.Name)));
   " --input-type=module

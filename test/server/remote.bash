@@ -5,7 +5,7 @@ load ../helpers
 opsbook() {
   local step=$1
   shift
-  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" --import "$TSX" "$REPO/scripts/server/$step.ts" "$@")
+  (cd "$BATS_TEST_TMPDIR" && exec "$NODE" "$REPO/scripts/server/$step.ts" "$@")
 }
 
 remote() { opsbook remote "$@"; }

@@ -102,7 +102,7 @@ fetch() { run --separate-stderr opsbook server/fetch-secrets "$@"; }
 
 @test "Parameter Store pages that are empty but continue are read to the end (a stand-in for AWS)" {
   rm "$APP_DIR/docker-compose.yml"
-  coproc PAGES { exec "$NODE" --import "$TSX" "$REPO/test/server/parameter-pages.ts" 3>&-; }
+  coproc PAGES { exec "$NODE" "$REPO/test/server/parameter-pages.ts" 3>&-; }
   local url
   read -r url <&"${PAGES[0]}"
   ENV+=(AWS_ENDPOINT_URL="$url" SECRETS_FROM=ssm:/spotter-app/)

@@ -5,7 +5,7 @@ load secrets
 setup() { secrets_world; }
 
 @test "row 12, ✗ values written unquoted: odd characters in a password: 35 of 35, and 150 random values, are right in every reader, and log in" {
-  round_trip() { "$NODE" --import "$TSX" "$REPO/test/server/round-trip.ts" "$1" "$APP_DIR"; }
+  round_trip() { "$NODE" "$REPO/test/server/round-trip.ts" "$1" "$APP_DIR"; }
   round_trip make
   aws_admin secretsmanager create-secret --name "$SECRET" --secret-string file:///dev/stdin <"$APP_DIR/secret.json" >/dev/null
   run -0 --separate-stderr opsbook server/fetch-secrets
@@ -70,7 +70,7 @@ G6=${A1:-x}}
 ENV
   printf 'services: { p: { image: sandbox/redis:8, entrypoint: [env, "-0"], env_file: odd.env, network_mode: none } }\n' >"$APP_DIR/docker-compose.yml"
   env -u COMPOSE_FILE docker compose --project-directory "$APP_DIR" --project-name "odd-$RANDOM" run --rm -T p >"$APP_DIR/had" 2>/dev/null
-  run -0 "$NODE" --import "$TSX" --input-type=module -e "
+  run -0 "$NODE" --input-type=module -e "
     import { readFileSync } from 'node:fs';
     import { parseEnv } from '$REPO/lib/env-file.ts';
     const had = new Set(readFileSync('$APP_DIR/had', 'utf8').split('\0'));

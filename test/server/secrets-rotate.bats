@@ -55,7 +55,7 @@ project() { env -u COMPOSE_FILE docker compose --project-name "$PROJECT" --proje
 
 # The file's secrets as the store has them.
 as_json() {
-  "$NODE" --import "$TSX" --input-type=module -e "
+  "$NODE" --input-type=module -e "
     import { readFileSync } from 'node:fs';
     import { parseEnv } from '$REPO/lib/env-file.ts';
     const { DATABASE_URL, ...secrets } = parseEnv(readFileSync('$PROJECT_DIR/.env', 'utf8'));
@@ -102,7 +102,7 @@ remember() { FILE_BEFORE=$(md5sum <"$APP_DIR/.env"); }
 }
 
 @test "the server keeps a SCRAM verifier that PostgreSQL itself would have made" {
-  run -0 "$NODE" --import "$TSX" --input-type=module -e "
+  run -0 "$NODE" --input-type=module -e "
     import { scramVerifier } from '$REPO/lib/server/secrets/rotate/scram.ts';
     import { Secret } from '$REPO/lib/secret.ts';
     console.log(scramVerifier(new Secret('pencil-1')).reveal())"

@@ -34,7 +34,7 @@ assert_old_file() {
     'while :; do cat "$1"/.env* 2>/dev/null; done' reader "$folder" >"$BATS_TEST_TMPDIR/read" 3>&- &
   STARTED+=($!)
   wait_for [ -s "$BATS_TEST_TMPDIR/read" ]
-  "$NODE" --import "$TSX" --input-type=module -e "
+  "$NODE" --input-type=module -e "
     import { rmSync } from 'node:fs';
     import { writeHostFile } from '$REPO/lib/host-files.ts';
     import { localHost } from '$REPO/lib/hosts/local.ts';

@@ -10,7 +10,7 @@ inside() {
   local settings=()
   while [[ ${1-} == [A-Z]*=* ]]; do settings+=("$1") && shift; done
   on_host_as "${AS:-root}" env -i --chdir /tmp PATH=/usr/bin:/bin HOME=/tmp APP=sick "APP_DIR=$SICK" "${settings[@]}" \
-    "$NODE" --import "$TSX" "$REPO/scripts/server/verify.ts" "$@" </dev/null
+    "$NODE" "$REPO/scripts/server/verify.ts" "$@" </dev/null
 }
 
 on_host_as() {

@@ -174,7 +174,7 @@ sick() { rows "$1" <"$BATS_FILE_TMPDIR/sick.json"; }
 }
 
 @test "a clock that is a day off is found" {
-  CHECKS=clock CLOCK_DAYS=1 NODE_OPTIONS="--import $TSX --import $REPO/test/backup/clock.ts" run -3 --separate-stderr verify
+  CHECKS=clock CLOCK_DAYS=1 NODE_OPTIONS="--import $REPO/test/backup/clock.ts" run -3 --separate-stderr verify
   assert_line --regexp '^✗ clock +86(399|40[0-9])\.[0-9] s behind'
 }
 

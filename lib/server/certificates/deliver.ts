@@ -9,13 +9,12 @@ import type { Site } from './site.ts';
 
 /** A certificate that is in its file and not on the wire; `nothing` when port 443 does not speak TLS at all. */
 export class Undelivered extends Failure {
-  constructor(
-    message: string,
-    readonly nothing: boolean,
-    options: { next: string; cause?: unknown },
-  ) {
+  readonly nothing: boolean;
+
+  constructor(message: string, nothing: boolean, options: { next: string; cause?: unknown }) {
     super(message, options);
     this.name = 'Undelivered';
+    this.nothing = nothing;
   }
 }
 

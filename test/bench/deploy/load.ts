@@ -22,13 +22,8 @@ export async function underLoad<T>(
   rate: number,
   act: () => Promise<T>,
 ): Promise<{ result: T; seen: Seen }> {
-  // tsx itself would keep the signal that ends the load.
-  const argv = [
-    '--import',
-    join(checkout, 'node_modules/tsx/dist/loader.mjs'),
-    join(checkout, 'test/deploy/load.ts'),
-  ];
-  const child = spawn(process.execPath, [...argv, url, String(rate)], {
+  const argv = [join(checkout, 'test/deploy/load.ts'), url, String(rate)];
+  const child = spawn(process.execPath, argv, {
     stdio: ['ignore', 'pipe', 'inherit'],
     signal: interrupted,
   });

@@ -28,7 +28,7 @@ export interface Load {
 export async function startLoad(url: string, perSecond: number): Promise<Load> {
   const dir = await mkdtemp(join(tmpdir(), 'opsbook-tour-'));
   const failures = join(dir, 'failed');
-  const argv = ['--import', 'tsx', 'test/deploy/load.ts', url, String(perSecond), failures];
+  const argv = ['test/deploy/load.ts', url, String(perSecond), failures];
   const running = execa(process.execPath, argv, { cwd: checkout, cleanup: true });
   const unbroken = async () => {
     const failed = (await readFile(failures, 'utf8').catch(() => '')).split('\n').filter(Boolean);

@@ -36,28 +36,31 @@ interface Inspected {
 
 const LABEL = 'com.docker.compose';
 
+/** One that is gone makes inspect fail, and it prints the others all the same. */
+const INSPECT = 'docker inspect --type container "$@" 2>/dev/null || true';
+const INSPECT_ALL = `ids=$(docker ps --all --quiet --no-trunc "$@") || exit
+[ -n "$ids" ] || exit 0
+set -- $ids; ${INSPECT}`;
+
 /** The containers of some services, those of one-off commands left out, oldest first. */
 export async function containersOf(
   app: ComposeApp,
   project: string,
   services: readonly string[],
 ): Promise<Container[]> {
-  const filters = [`label=${LABEL}.project=${project}`, `label=${LABEL}.oneoff=False`];
-  const text = await app.host.run({
-    argv: ['docker', 'ps', '--all', '--quiet', '--no-trunc', ...filters.flatMap((one) => ['--filter', one])],
-  });
-  const all = await inspect(app.host, text.split('\n').filter(Boolean));
+  const labels = [`label=${LABEL}.project=${project}`, `label=${LABEL}.oneoff=False`];
+  const filters = labels.flatMap((one) => ['--filter', one]);
+  const all = await told(app.host, INSPECT_ALL, filters);
   return all.filter(({ service }) => services.includes(service)).reverse();
 }
 
 /** Those of the containers that still are there. */
-export async function inspect(host: Host, ids: readonly string[]): Promise<Container[]> {
-  if (ids.length === 0) return [];
-  // One that is gone makes inspect fail, and it prints the others all the same.
-  const text = await host.run({
-    argv: ['sh', '-c', 'docker inspect "$@" 2>/dev/null || true', 'inspect', '--type', 'container', ...ids],
-  });
-  return (JSON.parse(text) as Inspected[]).map(container);
+export const inspect = async (host: Host, ids: readonly string[]): Promise<Container[]> =>
+  ids.length === 0 ? [] : told(host, INSPECT, ids);
+
+async function told(host: Host, script: string, args: readonly string[]): Promise<Container[]> {
+  const text = await host.run({ argv: ['sh', '-c', script, 'containers', ...args] });
+  return text === '' ? [] : (JSON.parse(text) as Inspected[]).map(container);
 }
 
 function container({ Id, Name, Image, RestartCount, State, Config, HostConfig }: Inspected): Container {

@@ -49,7 +49,7 @@ export async function switchTo(app: ComposeApp, release: Release, manner: Manner
     hash === hashes.get(service) && imageId === release.images[service]?.id;
   const proxies = await proxiesOf(app, model, rollout);
   const started = await inTurn(rollout, (service) => startBeside(app, model, service, isNew, patience));
-  await app.host.run(app.files.move('next.yml', 'deployed.yml'));
+  await app.files.become('next.yml', 'deployed.yml');
   if (started) await reload(app, proxies, patience.signal);
   const retired = await inTurn(rollout, (service) => retire(app, model, service, isNew, manner.drain));
   if (retired) await reload(app, proxies, patience.signal);

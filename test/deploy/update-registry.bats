@@ -23,6 +23,7 @@ setup_file() {
 
 teardown_file() { app_down; }
 setup() { app_reset; }
+teardown() { [ -z "${SOCKET:-}" ] || end_small_engine; }
 
 # An image that is in the registry, and not on the host any more.
 push() {
@@ -61,5 +62,29 @@ digest_of() { aws_cli ecr describe-images --repository-name "$NAME" --image-ids 
 
 @test "without the right to ask ECR for a token it is told that the registry wants a login" {
   run -1 --separate-stderr "$NODE" "$REPO/scripts/deploy/update-deployment.ts" 9.9.9
-  [[ $stderr == *"$IMAGE:9.9.9 may not be read: the host is not logged in to its registry"* ]] || fail "$stderr"
+  # Which of its two words for it the CLI has depends on which address of the registry it tried last.
+  [[ $stderr == *"$IMAGE:9.9.9 "*"may not be read"*"log in on the host: docker login"* ]] || fail "$stderr"
+}
+
+# Another engine on the host, with a disk of its own that holds 64 MB: SOCKET is its address.
+small_engine() {
+  SOCKET=unix://$APP_DIR/small.sock
+  docker --host "$SANDBOX_DOCKER_HOST" exec "$SANDBOX_HOST_CONTAINER" sh -c 'mkdir -p /small; mount -t tmpfs -o size=64m small /small
+    exec dockerd --data-root /small/data --exec-root /small/run --pidfile /small/pid --host "$1" --bridge none --iptables=false --ip6tables=false' \
+    sh "$SOCKET" >"$BATS_TEST_TMPDIR/engine" 2>&1 3>&- &
+  wait_long docker --host "$SOCKET" version >/dev/null 2>&1
+}
+
+end_small_engine() {
+  docker --host "$SANDBOX_DOCKER_HOST" exec "$SANDBOX_HOST_CONTAINER" sh -c '[ ! -e /small/pid ] || kill "$(cat /small/pid)"'
+  wait
+  docker --host "$SANDBOX_DOCKER_HOST" exec "$SANDBOX_HOST_CONTAINER" umount /small
+}
+
+@test "a disk that fills up during the pull: it says so, and nothing runs that did not" {
+  small_engine
+  DOCKER_HOST=$SOCKET run -1 --separate-stderr opsbook update-deployment 2.0.0
+  [[ $stderr == *"$IMAGE:2.0.0@sha256:"*" does not fit on the disk of the host. Next: make room"* ]] || fail "$stderr"
+  assert_equal "$(docker --host "$SOCKET" ps --all --quiet)" ""
+  assert_runs 1.0.0
 }

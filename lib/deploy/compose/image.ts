@@ -4,6 +4,7 @@ import type { Host } from '../../host.ts';
 import { type ImageReference, imageText, parseImage } from '../image-reference.ts';
 import type { Pin } from '../strategy.ts';
 import { asReader, type Caller } from './login.ts';
+import { manifestsOf, registryFailure } from './registry.ts';
 
 /** An image that was found, before it is fetched. */
 export interface Found {
@@ -24,12 +25,6 @@ export interface Engine {
   platform: string;
   insecure: readonly string[];
   root: string;
-}
-
-interface Manifest {
-  Descriptor: { digest: string; platform?: { os: string; architecture: string } };
-  SchemaV2Manifest?: { layers?: Array<{ size: number }> };
-  OCIManifest?: { layers?: Array<{ size: number }> };
 }
 
 export async function engineOf(host: Host): Promise<Engine> {
@@ -77,6 +72,10 @@ export async function findImage(
   return { reference, id: local.id, bytes: 0 };
 }
 
+/** The engine trusts its own machine without being told; the command line has to be. */
+const isInsecure = (registry: string, { insecure }: Engine) =>
+  insecure.includes(registry) || /^(127\.|localhost(:|$))/.test(registry);
+
 async function inRegistry(host: Host, engine: Engine, image: ImageReference, env: Env): Promise<Found> {
   const reference = imageText(image);
   const insecure = image.registry !== undefined && isInsecure(image.registry, engine);
@@ -95,46 +94,6 @@ async function inRegistry(host: Host, engine: Engine, image: ImageReference, env
     ...(local ? { id: local.id } : {}),
     bytes: local ? 0 : layers.reduce((sum, { size }) => sum + size, 0),
   };
-}
-
-/** The engine trusts its own machine without being told; the command line has to be. */
-const isInsecure = (registry: string, { insecure }: Engine) =>
-  insecure.includes(registry) || /^(127\.|localhost(:|$))/.test(registry);
-
-async function manifestsOf(host: Host, reference: string, insecure: boolean, env: Env): Promise<Manifest[]> {
-  const flags = insecure ? ['--insecure'] : [];
-  try {
-    const text = await host.run({
-      argv: ['docker', 'manifest', 'inspect', '--verbose', ...flags, reference],
-      env,
-    });
-    const manifests = JSON.parse(text) as Manifest | Manifest[];
-    return Array.isArray(manifests) ? manifests : [manifests];
-  } catch (error) {
-    throw error instanceof CommandFailure ? registryFailure(error, reference) : error;
-  }
-}
-
-/** What a registry's refusal is, and what to do about it. */
-function registryFailure(error: CommandFailure, reference: string): Failure {
-  const failure = (what: string, next: string) => new Failure(`${reference} ${what}`, { next, cause: error });
-  if (/no space left/i.test(error.stderr))
-    return failure(
-      'does not fit on the disk of the host',
-      'make room, or take a larger disk; then run it again',
-    );
-  // The CLI says the same of a registry that wants a login.
-  if (/no such manifest|manifest unknown|not found/i.test(error.stderr))
-    return failure(
-      'is not in its registry, or may not be read there',
-      'push it, or log in on the host: docker login',
-    );
-  if (/unauthorized|denied|no basic auth|authentication required|forbidden/i.test(error.stderr))
-    return failure(
-      'may not be read: the host is not logged in to its registry',
-      'log in on the host: docker login',
-    );
-  return failure(`cannot be looked up: ${error.words}`, 'see whether the host reaches the registry');
 }
 
 function refusePlatform(reference: string, platforms: readonly string[], { platform }: Engine): void {

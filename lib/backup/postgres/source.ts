@@ -1,15 +1,14 @@
 import type { Compose } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
 import { bytes, count } from '../../format.ts';
-import type { Step } from '../../report.ts';
-import { outputOf, saveFlow, zstd } from '../flow.ts';
+import { outputOf, saveFlow } from '../flow.ts';
 import type { PostgresPart, Stored } from '../manifest.ts';
 import type { Prepared, Source, Work } from '../part.ts';
-import type { Flow } from '../seal.ts';
 import type { PostgresAddress } from './address.ts';
+import { dumpCommand, dumpWithCounts, type Job } from './dump.ts';
 import { clientVersion, type Facts, factsOf } from './facts.ts';
-import { connect, endSessions, explained, type Server } from './server.ts';
-import { exportSnapshot, LOCK_WAIT, readableTables } from './snapshot.ts';
+import { connect, explained, type Server } from './server.ts';
+import { readableTables } from './snapshot.ts';
 
 /** From this version on pg_dump compresses with zstd itself. */
 const ZSTD_SINCE = 16;
@@ -71,49 +70,6 @@ async function prepare(
 
 const rows = (tables: PostgresPart['tables']) =>
   tables.reduce((sum, t) => sum + t.rows, 0).toLocaleString('en-US');
-
-function dumpCommand(server: Server, compression: 'none' | 'zstd', snapshot: string) {
-  return server.command(
-    ...(['pg_dump', '--format', 'custom', '--compress', compression === 'none' ? 'zstd:1' : '0'] as const),
-    ...['--lock-wait-timeout', LOCK_WAIT, '--snapshot', snapshot, '--dbname', server.address.database],
-  );
-}
-
-interface Job {
-  server: Server;
-  facts: Facts;
-  work: Work;
-  key: string;
-  compression: 'none' | 'zstd';
-  step: Step;
-}
-
-/** Dumps, and counts the rows in the dump's own snapshot meanwhile. */
-async function dumpWithCounts({ server, facts, work, key, compression, step }: Job) {
-  const snapshot = await exportSnapshot(server, facts.database);
-  // The two run side by side; where one fails the other must not outlive it.
-  const counting = snapshot.count();
-  counting.catch(() => {});
-  try {
-    const running = server.host.start(dumpCommand(server, compression, snapshot.id));
-    running.stdin.end();
-    const dumped: Flow = outputOf(running);
-    const stored = await saveFlow(
-      compression === 'zstd' ? zstd(dumped) : dumped,
-      key,
-      facts.bytes * 2,
-      work,
-      (done) => step.progress({ done, unit: 'bytes' }),
-    );
-    return { stored, tables: await counting };
-  } catch (error) {
-    // Where the server is what failed, there is nothing to end.
-    await endSessions(server).catch(() => {});
-    throw error;
-  } finally {
-    await snapshot.close().catch(() => {});
-  }
-}
 
 async function saveGlobals({ server, work }: Job, command: ReturnType<Server['command']>): Promise<Stored> {
   const key = `backups/${work.id}/${server.address.database}.globals.sql${work.sealer.suffix}`;

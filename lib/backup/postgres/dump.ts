@@ -1,0 +1,59 @@
+import type { Step } from '../../report.ts';
+import { outputOf, saveFlow, zstd } from '../flow.ts';
+import type { Work } from '../part.ts';
+import type { Flow } from '../seal.ts';
+import type { Facts } from './facts.ts';
+import { endSessions, type Server } from './server.ts';
+import { exportSnapshot, LOCK_WAIT } from './snapshot.ts';
+
+/**
+ * pg_dump writes 4 KiB at a time, and each write would pass through Docker by itself; so it is gathered first, in the
+ * container. Ends as what it runs ended, or as dd did if that could not write.
+ */
+const GATHER = `exec 4>&1
+code=$({ { "$@" 3>&- 4>&-; echo $? >&3; } | dd ibs=64k obs=256k status=none >&4; } 3>&1) || exit
+exit "$code"`;
+
+export function dumpCommand({ address, command }: Server, compression: 'none' | 'zstd', snapshot: string) {
+  const gathered = address.via === 'compose' ? (['sh', '-c', GATHER, 'gather'] as const) : [];
+  const [program, ...args] = [...gathered, 'pg_dump', '--format', 'custom'] as [string, ...string[]];
+  const how = ['--compress', compression === 'none' ? 'zstd:1' : '0', '--lock-wait-timeout', LOCK_WAIT];
+  return command(program, ...args, ...how, '--snapshot', snapshot, '--dbname', address.database);
+}
+
+/** What a dump has to work with. */
+export interface Job {
+  server: Server;
+  facts: Facts;
+  work: Work;
+  key: string;
+  compression: 'none' | 'zstd';
+  step: Step;
+}
+
+/** Dumps, and counts the rows in the dump's own snapshot meanwhile. */
+export async function dumpWithCounts({ server, facts, work, key, compression, step }: Job) {
+  const snapshot = await exportSnapshot(server, facts.database);
+  // The two run side by side; where one fails the other must not outlive it.
+  const counting = snapshot.count();
+  counting.catch(() => {});
+  try {
+    const running = server.host.start(dumpCommand(server, compression, snapshot.id));
+    running.stdin.end();
+    const dumped: Flow = outputOf(running);
+    const stored = await saveFlow(
+      compression === 'zstd' ? zstd(dumped) : dumped,
+      key,
+      facts.bytes * 2,
+      work,
+      (done) => step.progress({ done, unit: 'bytes' }),
+    );
+    return { stored, tables: await counting };
+  } catch (error) {
+    // Where the server is what failed, there is nothing to end.
+    await endSessions(server).catch(() => {});
+    throw error;
+  } finally {
+    await snapshot.close().catch(() => {});
+  }
+}

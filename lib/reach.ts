@@ -16,12 +16,13 @@ export async function reach(
   const settings = context.settings as Context['settings'] & Values<typeof targetSettings>;
   if (reaches === 'hosts or service' && settings.TARGET[0]?.kind === 'ecs') return;
   const { openHosts } = await import('./hosts/open.ts');
-  const { hosts, close } = await openHosts(settings, { signal: context.signal, onStart });
+  const options = { signal: context.signal, onStart };
+  const { hosts, unreached, close } = await openHosts(settings, options, reaches === 'hosts that answer');
   context.defer(close);
   if (reaches === 'host' && hosts.length > 1)
     throw new Failure(`TARGET names ${hosts.length} hosts: ${hosts.map(({ target }) => target).join(', ')}`, {
       exit: EXIT.usage,
       next: 'this works on one at a time: name it with --target',
     });
-  Object.assign(context, { host: hosts[0], hosts });
+  Object.assign(context, { host: hosts[0], hosts, unreached });
 }

@@ -89,6 +89,7 @@ function makeContext(
     report,
     host,
     hosts: [host],
+    unreached: [],
     signal,
     dryRun,
     json: line.json === true,

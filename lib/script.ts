@@ -5,6 +5,7 @@ import type { Command } from './command.ts';
 import { commandLine } from './command-line.ts';
 import { EXIT } from './failure.ts';
 import type { Host } from './host.ts';
+import type { Unreached } from './hosts/open.ts';
 import type { Report, Step } from './report.ts';
 import type { Settings, Values } from './settings.ts';
 
@@ -60,7 +61,7 @@ export interface Definition<S extends Settings, F extends Flags> {
   /** The flag with which no host is asked, whatever TARGET names. */
   hostless?: string;
   /** What TARGET may name, where the settings have it: one host unless told. */
-  reaches?: 'host' | 'hosts' | 'hosts or service';
+  reaches?: 'host' | 'hosts' | 'hosts that answer' | 'hosts or service';
   run(context: Context<S, F>): Promise<void>;
 }
 
@@ -76,6 +77,8 @@ export interface Context<S extends Settings = Settings, F extends Flags = Flags>
   host: Host;
   /** All hosts of TARGET, for a script that reaches several. */
   hosts: readonly Host[];
+  /** Those that do not answer, for a script that does without them. */
+  unreached: readonly Unreached[];
   /** Aborted when the run is interrupted; pass it to everything that waits. */
   signal: AbortSignal;
   dryRun: boolean;

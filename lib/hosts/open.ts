@@ -4,13 +4,22 @@ import type { Values } from '../settings.ts';
 import type { Target, targetSettings } from '../target.ts';
 import { localHost } from './local.ts';
 
+/** A host of TARGET that does not answer, and why. */
+export interface Unreached {
+  name: string;
+  failure: Failure;
+}
+
 interface Opened {
   hosts: Host[];
+  /** Those that do not answer; empty unless the caller can do without them. */
+  unreached: Unreached[];
   close(): Promise<void>;
 }
 
 /**
  * The hosts of TARGET, each seen to answer.
+ * @param without whether the caller wants those that answer, when others do not
  * @throws Problems that name each host that does not; Failure when a tag matches nothing
  */
 export async function openHosts(
@@ -21,14 +30,22 @@ export async function openHosts(
     AWS_REGION,
   }: Values<typeof targetSettings> & { AWS_REGION?: string | undefined },
   options: HostOptions,
+  without = false,
 ): Promise<Opened> {
+  const unreached: Unreached[] = [];
+  const absent = (name: string, failure: unknown): never[] => {
+    if (!without || !(failure instanceof Failure) || failure.exit === EXIT.usage) throw failure;
+    unreached.push({ name, failure });
+    return [];
+  };
   const closes: Array<() => Promise<void>> = [];
   const access = { identityFile: SSH_IDENTITY_FILE, knownHosts: SSH_KNOWN_HOSTS };
   const open = async (target: Target): Promise<Host[]> => {
     if (target.kind === 'local') return [localHost(options)];
     if (target.kind === 'ssm') {
       const { openSsm } = await import('./ssm/open.ts');
-      return openSsm(target, AWS_REGION, options);
+      const name = 'tag' in target ? `${target.tag}=${target.value}` : target.instance;
+      return openSsm(target, AWS_REGION, options, absent).catch((error) => absent(name, error));
     }
     if (target.kind === 'ecs')
       throw new Failure(`ecs://${target.cluster}/${target.service} has no host to run this on`, {
@@ -38,14 +55,18 @@ export async function openHosts(
     const { sshHost } = await import('./ssh.ts');
     const host = sshHost(target, { ...options, ...access });
     closes.push(() => host.close());
-    await host.run({ argv: ['true'] });
+    try {
+      await host.run({ argv: ['true'] });
+    } catch (error) {
+      return absent(host.name, error);
+    }
     return [host];
   };
   const close = async () => void (await Promise.all(closes.map((act) => act())));
   try {
     const opening = TARGET.map(open);
     await checkAll(opening.map((opened) => () => opened));
-    return { hosts: (await Promise.all(opening)).flat(), close };
+    return { hosts: (await Promise.all(opening)).flat(), unreached, close };
   } catch (error) {
     await close();
     throw error;

@@ -11,7 +11,7 @@ await script(import.meta, {
     html: option<string>('--html <file>', 'write the report as one page that a browser shows'),
   },
   reports: true,
-  reaches: 'hosts',
+  reaches: 'hosts that answer',
   async run(context) {
     const { flags, report, json } = context;
     const { verify } = await import('../../lib/server/verify/verify.ts');

@@ -8,12 +8,14 @@ import { type SsmHost, ssmHost } from './host.ts';
 
 /**
  * The instances of a target, each of which SSM says it can reach.
+ * @param absent is given those that it cannot; what it throws is thrown
  * @throws Failure when there is none; Problems that name each that cannot be reached
  */
 export async function openSsm(
   target: Extract<Target, { kind: 'ssm' }>,
   region: string | undefined,
   options: HostOptions,
+  absent: (name: string, failure: Failure) => unknown,
 ): Promise<SsmHost[]> {
   const client = await ssmClient(region);
   const [Key, value] =
@@ -24,15 +26,21 @@ export async function openSsm(
     throw new Failure(`${uri} matches no instance that is registered with SSM`, {
       next: 'see that it runs, that its role has AmazonSSMManagedInstanceCore, and that AWS_REGION is right',
     });
-  await checkAll(found.map((instance) => () => refuseUnreachable(instance)));
-  return found
-    .map(({ InstanceId = '', ComputerName }) =>
-      ssmHost(InstanceId, nameOf(InstanceId, ComputerName), client, options),
-    )
+  const online: InstanceInformation[] = [];
+  await checkAll(
+    found.map((instance) => () => {
+      const failure = absence(instance);
+      if (failure) absent(nameOf(instance), failure);
+      else online.push(instance);
+    }),
+  );
+  return online
+    .map((instance) => ssmHost(instance.InstanceId ?? '', nameOf(instance), client, options))
     .sort((a, b) => a.name.localeCompare(b.name));
 }
 
-const nameOf = (id: string, computer: string | undefined) => computer?.split('.')[0] || id;
+const nameOf = ({ InstanceId = '', ComputerName }: InstanceInformation) =>
+  ComputerName?.split('.')[0] || InstanceId;
 
 async function instances(
   client: SSMClient,
@@ -50,10 +58,10 @@ async function instances(
   return found;
 }
 
-function refuseUnreachable({ InstanceId, PingStatus, LastPingDateTime }: InstanceInformation): void {
-  if (PingStatus === 'Online') return;
+function absence({ InstanceId, PingStatus, LastPingDateTime }: InstanceInformation): Failure | undefined {
+  if (PingStatus === 'Online') return undefined;
   const since = LastPingDateTime ? ` since ${LastPingDateTime.toISOString()}` : '';
-  throw new Failure(`${InstanceId} does not answer SSM (${PingStatus}${since})`, {
+  return new Failure(`${InstanceId} does not answer SSM (${PingStatus}${since})`, {
     next: 'see that it runs and that its agent does, or name the others with --target',
   });
 }

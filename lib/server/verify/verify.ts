@@ -1,4 +1,5 @@
 import type { Host } from '../../host.ts';
+import type { Unreached } from '../../hosts/open.ts';
 import { forEach } from '../../pool.ts';
 import type { Context } from '../../script.ts';
 import { insideRows } from './inside/rows.ts';
@@ -6,10 +7,10 @@ import { secretRows } from './inside/secrets.ts';
 import { healthRow, lastVerified, versionRow } from './outside/app.ts';
 import { type Backup, backupRows, type History } from './outside/backup.ts';
 import { dnsRow, redirectRow, tlsRow } from './outside/names.ts';
-import { CHECKS, type Row, unset } from './row.ts';
+import { CHECKS, problem, type Row, unset } from './row.ts';
 import { selects, type VerifySettings } from './settings.ts';
 
-export type VerifyContext = Pick<Context, 'hosts' | 'signal' | 'envFiles'> & {
+export type VerifyContext = Pick<Context, 'hosts' | 'unreached' | 'signal' | 'envFiles'> & {
   settings: VerifySettings & Context['settings'];
 };
 
@@ -31,7 +32,7 @@ const SCRIPT_WEIGHT = 16e6;
 
 /** Looks at the app from outside and at its hosts from inside, all at once; only reads. */
 export async function verify(context: VerifyContext): Promise<Verification> {
-  const { settings, hosts, signal } = context;
+  const { settings, hosts, unreached, signal } = context;
   const looks = onHosts(context, 0, (host) => insideRows(host, settings, signal));
   const records = looks.then((all) => all.map(({ deployments = '' }) => deployments).join('\n'));
   const [outside, history, inside, secrets] = await Promise.all([
@@ -46,11 +47,16 @@ export async function verify(context: VerifyContext): Promise<Verification> {
   return {
     app: settings.APP,
     at: new Date().toISOString(),
-    hosts: hosts.map(({ name }) => name),
-    rows: [...[...outside, ...history.rows].sort(byCheck), ...rows],
+    hosts: [...hosts, ...unreached].map(({ name }) => name),
+    rows: [...[...outside, ...history.rows].sort(byCheck), ...rows, ...unreached.map(absenceRow)],
     ...(history.backups ? { backups: history.backups } : {}),
   };
 }
+
+const absenceRow = ({ name, failure: { message, next = '' } }: Unreached): Row => ({
+  ...problem('answers', message, 'answers', next),
+  host: name,
+});
 
 const byCheck = (a: Row, b: Row) => CHECKS.indexOf(a.check) - CHECKS.indexOf(b.check);
 

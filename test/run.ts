@@ -10,8 +10,10 @@ import { runInLanes } from './runner/lanes.ts';
  * whole. The sandboxes that the tests use are their own: one that is open to play in stays as it is.
  */
 const name = `${process.env['OPSBOOK_SANDBOX'] ?? 'opsbook'}-test`;
-/** Tests wait more than they work; but more of them than there are cores wait for each other. */
-const LANES = Math.min(3, availableParallelism());
+/** Tests wait for a third of their time; more lanes than this wait for each other. */
+const LANES = Math.min(4, availableParallelism() + 1);
+/** They take minutes each: begun last, they would leave all lanes but one without work. */
+const LONG = ['deploy/fleet', 'deploy/ecs-faults', 'server/setup-droplet', 'sandbox/tour-servers'];
 
 const sorted = async (pattern: string) => (await Array.fromAsync(glob(pattern))).sort();
 const outcomes: Array<{ name: string; ok: boolean; ms: number }> = [];
@@ -37,7 +39,8 @@ async function scripts(): Promise<void> {
   const files = await sorted('test/{script,backup,server,deploy,sandbox}/*.bats');
   // A filter that matches nothing exits 0.
   if (files.length === 0) throw new Error('no tests found');
-  await runInLanes(files, LANES, name);
+  const long = LONG.map((file) => `test/${file}.bats`);
+  await runInLanes([...long, ...files.filter((file) => !long.includes(file))], LANES, name);
 }
 
 await stage('lint', () => run('biome', ['check', '--error-on-warnings', '.']));

@@ -12,17 +12,27 @@ export type StateFile =
   | 'deploying.json'
   | 'deployments.jsonl';
 
-/** Before the first deployment there is no folder either. */
-const READ = '[ ! -e "$1" ] || cat "$1"';
+/** Those that are read, a line each; before the first deployment there is no folder either. */
+const REMEMBERED = ['deployed.yml', 'deployed.env', 'deploying.json', 'deployments.jsonl'] as const;
+const READ = `for file in "$@"; do
+  if [ -e "$file" ]; then text=$(base64 < "$file") || exit; printf %s "$text" | tr -d '\\n'; fi
+  echo
+done`;
 
 /**
- * The files by which deployments of an app remember, in its state folder on its host. Each is read once: the lock of
- * the deployment keeps others from changing them, and over SSM every command takes a second.
+ * The files by which deployments of an app remember, in its state folder on its host. They are read at once, and once:
+ * the lock of the deployment keeps others from changing them, and over SSM every command takes a second.
  */
 export function stateFiles(host: Host, appDir: string) {
   const path = (name: StateFile) => `${appDir}/.opsbook/${name}`;
   const move = (from: StateFile, to: StateFile): Command => ({ argv: ['mv', '-f', path(from), path(to)] });
   const known = new Map<StateFile, string>();
+  const load = async (names: readonly StateFile[]): Promise<void> => {
+    const text = await host.run({ argv: ['sh', '-c', READ, 'read', ...names.map(path)] });
+    const lines = text.split('\n');
+    for (const [i, name] of names.entries())
+      known.set(name, Buffer.from(lines[i] ?? '', 'base64').toString('utf8'));
+  };
   let folder: Promise<string> | undefined;
 
   /** The folder and the file that lines are added to. */
@@ -39,10 +49,10 @@ export function stateFiles(host: Host, appDir: string) {
     path,
     move,
     /** Empty when it is not there. */
-    async read(name: StateFile): Promise<string> {
-      const text = known.get(name) ?? (await host.run({ argv: ['sh', '-c', READ, 'read', path(name)] }));
-      known.set(name, text);
-      return text;
+    async read(name: (typeof REMEMBERED)[number]): Promise<string> {
+      const unknown = REMEMBERED.filter((one) => !known.has(one));
+      if (!known.has(name)) await load(unknown);
+      return known.get(name) ?? '';
     },
     async write(name: StateFile, text: string): Promise<void> {
       await made();

@@ -9,17 +9,18 @@ import type { Engine, Found } from './image.ts';
 /** Layers take about so many times their compressed size on the disk. */
 const UNPACKED = 3;
 
+const VERSIONS = 'docker compose version --short && docker version --format "{{.Server.Version}}"';
+
 /** @throws Failure that says why Docker or its compose plugin cannot be used on the host */
 export async function refuseNoDocker(host: Host): Promise<void> {
   try {
-    await host.run({ argv: ['docker', 'compose', 'version', '--short'] });
-    await host.run({ argv: ['docker', 'version', '--format', '{{.Server.Version}}'] });
+    await host.run({ argv: ['sh', '-c', VERSIONS] });
   } catch (error) {
     if (!(error instanceof CommandFailure)) throw error;
     const { words, stderr, code } = error;
     const failure = (message: string, next: string) =>
       new Failure(`${host.name}: ${message}`, { next, cause: error });
-    if (/command not found/.test(words)) throw failure(words, 'install Docker, or put it on PATH');
+    if (code === 127) throw failure('docker: command not found', 'install Docker, or put it on PATH');
     if (/permission denied/i.test(stderr))
       throw failure('this user may not speak to Docker', 'use root or a user of the group docker');
     if (/cannot connect|is the docker daemon running/i.test(stderr))

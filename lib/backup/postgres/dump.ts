@@ -6,19 +6,11 @@ import type { Facts } from './facts.ts';
 import { endSessions, type Server } from './server.ts';
 import { exportSnapshot, LOCK_WAIT } from './snapshot.ts';
 
-/**
- * pg_dump writes 4 KiB at a time, and each write would pass through Docker by itself; so it is gathered first, in the
- * container. Ends as what it runs ended, or as dd did if that could not write.
- */
-const GATHER = `exec 4>&1
-code=$({ { "$@" 3>&- 4>&-; echo $? >&3; } | dd ibs=64k obs=256k status=none >&4; } 3>&1) || exit
-exit "$code"`;
-
 export function dumpCommand({ address, command }: Server, compression: 'none' | 'zstd', snapshot: string) {
-  const gathered = address.via === 'compose' ? (['sh', '-c', GATHER, 'gather'] as const) : [];
-  const [program, ...args] = [...gathered, 'pg_dump', '--format', 'custom'] as [string, ...string[]];
-  const how = ['--compress', compression === 'none' ? 'zstd:1' : '0', '--lock-wait-timeout', LOCK_WAIT];
-  return command(program, ...args, ...how, '--snapshot', snapshot, '--dbname', address.database);
+  return command(
+    ...(['pg_dump', '--format', 'custom', '--compress', compression === 'none' ? 'zstd:1' : '0'] as const),
+    ...['--lock-wait-timeout', LOCK_WAIT, '--snapshot', snapshot, '--dbname', address.database],
+  );
 }
 
 /** What a dump has to work with. */

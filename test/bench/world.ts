@@ -6,7 +6,8 @@ import { dockerConfig, ensureCompose } from '../sandbox/machine/compose.ts';
 import { docker, isRunning, ourLabel, removeContainer } from '../sandbox/machine/docker.ts';
 import { type Engine, engineEnv, findEngine } from '../sandbox/machine/engine.ts';
 import { checkout, containerName, directory, prefix, stateDir } from '../sandbox/names.ts';
-import { down, up, type World } from '../sandbox/world.ts';
+import { down } from '../sandbox/removal.ts';
+import { up, type World } from '../sandbox/world.ts';
 import { atEnd } from './cleanup.ts';
 import { say } from './say.ts';
 

@@ -37,11 +37,9 @@ setup() {
 
 teardown() {
   end_started
-  local kind all
-  for kind in container network volume; do
-    all=$(docker "$kind" ls ${kind/#container/--all} --quiet --filter "name=$APP" 2>/dev/null || docker "$kind" ls --quiet --filter "name=$APP")
-    [ -z "$all" ] || docker "$kind" rm --force $all >/dev/null
-  done
+  docker ps --all --quiet --filter "name=$APP" | xargs -r docker rm --force --volumes >/dev/null
+  docker network ls --quiet --filter "name=$APP" | xargs -r docker network rm >/dev/null
+  docker volume ls --quiet --filter "name=$APP" | xargs -r docker volume rm --force >/dev/null
   docker rmi --force "$APP-validate-web" >/dev/null 2>&1 || true
 }
 

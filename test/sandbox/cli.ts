@@ -2,8 +2,9 @@ import { type AppName, buckets } from './cloud/seed.ts';
 import { exportLines, exports } from './env.ts';
 import { prefix, SandboxError } from './names.ts';
 import { say } from './progress.ts';
+import { down } from './removal.ts';
 import { purge, status } from './status.ts';
-import { down, type Part, parts, up, world } from './world.ts';
+import { type Part, parts, up, world } from './world.ts';
 
 const usage = `npm run sandbox                 bring it up; prints export lines:  eval "$(npm run --silent sandbox)"
 npm run sandbox -- up [PART…]   the same with other parts in it: ${parts.join(', ')}

@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import { bloaty } from './apps/bloaty.ts';
 import { chitram } from './apps/chitram.ts';
 import { type AppWorld, type ComposeApp, describeApp, ensureApp } from './apps/compose-app.ts';
@@ -16,18 +15,15 @@ import { ensureStore } from './hosts/store.ts';
 import { ensureImages, type ImageName } from './images/catalogue.ts';
 import { dockerConfig, ensureCompose } from './machine/compose.ts';
 import { isRunning } from './machine/docker.ts';
-import { type Engine, ensureEngine, findEngine, stopIfUnused } from './machine/engine.ts';
+import { type Engine, ensureEngine, findEngine } from './machine/engine.ts';
 import { withLock } from './machine/lock.ts';
-import { containerName, prefix, SandboxError, stateDir } from './names.ts';
+import { containerName, prefix, SandboxError } from './names.ts';
 import { ensureNetwork } from './network.ts';
-import { step } from './progress.ts';
-import { removeAll } from './removal.ts';
 import {
   type CertificatesWorld,
   certificateImages,
   describeCertificates,
   ensureCertificates,
-  site,
 } from './services/certificates.ts';
 import {
   describePostgres,
@@ -148,17 +144,4 @@ export async function world(): Promise<World> {
     throw new SandboxError(`no sandbox "${prefix}" runs: start it with npm run sandbox`);
   }
   return describe(engine);
-}
-
-/** Removes all that `up` made, except the cache of images. */
-export async function down(): Promise<void> {
-  await withLock('engine', async () => {
-    const engine = await findEngine();
-    if (engine) {
-      const hosts = [...apps.map(({ host }) => host.name), site.name];
-      await step(`removing the sandbox "${prefix}"`, () => removeAll(engine, hosts));
-      await stopIfUnused(engine);
-    }
-    await rm(stateDir, { recursive: true, force: true });
-  });
 }

@@ -11,7 +11,10 @@ export function describeDeployments(
   if (records.length === 0)
     return `no deployment was recorded here${running ? `; ${running.version} runs` : ''}`;
   const newest =
-    running && records.findLast((one) => one.returnedTo === undefined && sameImages(one, running));
+    running &&
+    records.findLast(
+      (one) => one.did !== 'migrate' && one.returnedTo === undefined && sameImages(one, running),
+    );
   const rows = records
     .toReversed()
     .map((one) => [
@@ -28,7 +31,9 @@ export function describeDeployments(
   return `${table([head, ...rows])}\n* runs now${newest ? '' : `: ${running?.version ?? 'nothing that is whole'}, which no deployment recorded`}`;
 }
 
-function outcome({ verified, failed, returnedTo, ms }: DeploymentRecord): string {
-  if (verified) return `verified${ms > 0 ? ` after ${duration(ms)}` : ''}`;
+function outcome({ did, verified, failed, returnedTo, ms }: DeploymentRecord): string {
+  const after = ms > 0 ? ` after ${duration(ms)}` : '';
+  if (verified) return `verified${after}`;
+  if (did === 'migrate' && failed === undefined) return `done${after}`;
   return `failed: ${failed}${returnedTo === undefined ? '' : `; back to ${returnedTo}`}`;
 }

@@ -48,7 +48,8 @@ export async function look(
   ]);
   if (answers.warning) report.warn(answers.warning);
   const running = await strategy.running();
-  const adoptable = running !== undefined && !answers.warning && (await strategy.records()).length === 0;
+  const undeployed = (await strategy.records()).every(({ did }) => did === 'migrate');
+  const adoptable = running !== undefined && !answers.warning && undeployed;
   const before =
     running && adoptable && answers.version !== undefined
       ? { ...running, version: answers.version }

@@ -1,6 +1,7 @@
-import { EXIT, Failure } from '../failure.ts';
+import { EXIT, Failure, messageOf } from '../failure.ts';
 import type { DeployContext } from './look.ts';
 import type { Prospect, Strategy } from './strategy.ts';
+import { ended, who } from './take-back.ts';
 import { type Named, wantedOf } from './wanted.ts';
 
 /** What a migration was run with. */
@@ -34,7 +35,10 @@ export async function lookAtMigration(
   });
 }
 
-/** Runs the migration once, however many hosts there are; its every line is told. Nothing is switched to. */
+/**
+ * Runs the migration once, however many hosts there are; its every line is told. Nothing is switched to. A rollback has
+ * to know of it, and of one that failed, which may have done a part of its work: it leaves a record.
+ */
 export async function migrateOnce(
   strategy: Strategy,
   prospect: Prospect,
@@ -47,7 +51,14 @@ export async function migrateOnce(
   const what = [...migrate, `${command} in a container of ${service}`];
   return change(`migrate with ${prospect.version}`, what, async () => {
     if (!release) return undefined;
-    await strategy.migrate(release, command, (line) => report.info(line));
+    const record = { ...release, did: 'migrate', who: who(), migrated: true, verified: false } as const;
+    try {
+      await strategy.migrate(release, command, (line) => report.info(line));
+    } catch (error) {
+      await strategy.record({ ...record, failed: messageOf(error), ...ended(started) });
+      throw error;
+    }
+    await strategy.record({ ...record, ...ended(started) });
     const image = release.images[service]?.reference ?? '';
     return { version: release.version, image, ms: Date.now() - started };
   });

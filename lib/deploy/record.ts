@@ -1,11 +1,11 @@
 import { Failure } from '../failure.ts';
 import type { Release } from './strategy.ts';
 
-/** One deployment, as one line of JSON: written when it ended, well or not. */
+/** One deployment, or a migration by itself, as one line of JSON: written when it ended, well or not. */
 export interface DeploymentRecord extends Release {
   /** ISO 8601, UTC: when it ended. */
   readonly at: string;
-  readonly did: 'update' | 'rollback' | 'found';
+  readonly did: 'update' | 'rollback' | 'migrate' | 'found';
   readonly who: string;
   /** The version that ran before. */
   readonly from?: string | undefined;

@@ -13,7 +13,7 @@ teardown_file() { app_down; }
 
 setup() {
   export MIGRATE_COMMAND='echo from version $APP_VERSION; echo to stderr >&2'
-  rm -rf "$APP_DIR/.opsbook"
+  app_reset
 }
 
 teardown() {
@@ -68,6 +68,20 @@ assert_left_alone() {
   assert_output ""
   assert_regex "$stderr" 'error: the migration .* exited with 7: relation users does not exist'
   assert_left_alone
+}
+
+@test "a migration by itself is remembered: going back over it is told, and is possible" {
+  run -0 migrate 2.0.0
+  MIGRATE_COMMAND='' run -0 opsbook update-deployment 2.0.0
+  run -0 migrate
+  MIGRATE_COMMAND='exit 7' run -1 migrate
+  run -0 opsbook list-deployments
+  assert_line --regexp '^ +2\.0\.0 .* migrate +failed: .*exited with 7'
+  assert_line --regexp '^ +2\.0\.0 .* migrate +done after .* yes'
+  assert_line --regexp '^\* +2\.0\.0 .* update +verified'
+  run -0 --separate-stderr opsbook rollback --yes
+  assert_regex "$stderr" '2\.0\.0 migrated the database since: .* no backup was taken before it'
+  assert_runs 1.0.0
 }
 
 @test "a migration that hangs is ended after MIGRATE_TIMEOUT, and its container removed" {

@@ -92,7 +92,8 @@ export async function composeStrategy(
     async record(record) {
       const commit = record.commit ?? (record.did === 'found' ? await headOf(host, app.dir) : undefined);
       await files.append('deployments.jsonl', JSON.stringify({ ...record, commit }));
-      await files.remove('deploying.json', 'next.yml');
+      // A change that was cut off is still to be told of after a migration by itself.
+      if (record.did !== 'migrate') await files.remove('deploying.json', 'next.yml');
     },
     prune: async (keep) => prune(host, await records(), keep),
   };

@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { locate } from './files/address.ts';
-import { bucketCopier, bucketRestorer } from './files/restore-bucket.ts';
+import { bucketCopier } from './files/copy-bucket.ts';
+import { bucketRestorer } from './files/restore-bucket.ts';
 import { type Copier, directoryCopier, directoryRestorer } from './files/restore-directory.ts';
 import type {
   BucketPart,

@@ -23,9 +23,26 @@ export async function objectsOfPart(part: BucketPart, { store, opener }: Access)
 
 /**
  * Puts objects of a backup into a bucket, with their headers. Each one's SHA-256 is checked before it is there.
+ * @param clean done when it fails; the failure to report is the first
  * @throws Failure naming part, object and key when a content is missing or not what it was
  */
 export async function fillBucket(
+  part: BucketPart,
+  objects: readonly ObjectEntry[],
+  bucket: Bucket,
+  access: Access,
+  step: Step,
+  clean: () => Promise<void>,
+): Promise<void> {
+  try {
+    await fill(part, objects, bucket, access, step);
+  } catch (error) {
+    await clean().catch(() => {});
+    throw error;
+  }
+}
+
+async function fill(
   part: BucketPart,
   objects: readonly ObjectEntry[],
   bucket: Bucket,

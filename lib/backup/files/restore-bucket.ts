@@ -1,13 +1,10 @@
-import { EXIT, Failure } from '../../failure.ts';
 import { bytes, count } from '../../format.ts';
-import type { Step } from '../../report.ts';
 import type { BucketPart } from '../manifest.ts';
 import type { Recovery, Restored, Restorer } from '../part.ts';
 import type { BucketAddress } from './address.ts';
 import { type Bucket, freeSibling, siblingName } from './bucket.ts';
 import { bringIn, readJournal, settleBucket, takeBack, undoRestore } from './bucket-journal.ts';
 import { fillBucket, objectsOfPart, unlike } from './fill-bucket.ts';
-import type { Copier } from './restore-directory.ts';
 import { type BucketAccess, openBucket } from './s3-bucket.ts';
 import type { ObjectEntry } from './tree.ts';
 
@@ -41,7 +38,7 @@ export function bucketRestorer(
       if (await side.exists()) await side.drop();
       const { missing, strangers } = await differing(part, live, recovery);
       await side.create();
-      await orElse(side.drop, () => fillBucket(part, missing, side, recovery, step));
+      await fillBucket(part, missing, side, recovery, step, side.drop);
       step.note(
         `${count(missing.length, 'object')} that differed; ${strangers} not in the backup left alone`,
       );
@@ -55,16 +52,6 @@ export function bucketRestorer(
       };
     },
   };
-}
-
-/** Does `act`, and `clean` if that fails; the failure to report is that of `act`. */
-async function orElse(clean: () => Promise<void>, act: () => Promise<void>): Promise<void> {
-  try {
-    await act();
-  } catch (error) {
-    await clean().catch(() => {});
-    throw error;
-  }
 }
 
 function bringing(
@@ -114,49 +101,6 @@ async function differing(
   const known = new Set(objects.map(({ key }) => key));
   const strangers = [...there.keys()].filter((key) => !known.has(key)).length;
   return { missing, strangers };
-}
-
-/** Brings a bucket back to another one of its server, which must be empty or absent. */
-export function bucketCopier(
-  part: BucketPart,
-  target: string,
-  address: BucketAddress,
-  access: BucketAccess,
-  recovery: Omit<Recovery, 'appDir' | 'stateDir'>,
-  open: typeof openBucket = openBucket,
-): Copier {
-  const opened = async () => (await open(address, access)).sibling(target);
-  return {
-    part,
-    plan: [`restore ${count(part.files, 'object')} (${bytes(part.bytesIn)}) to bucket ${target}`],
-    async prepare() {
-      const bucket = await opened();
-      if (!(await bucket.exists())) return;
-      for await (const { key } of bucket.list()) {
-        throw new Failure(
-          `${part.name}: the ${bucket.address()} is not empty: it has ${JSON.stringify(key)}`,
-          {
-            exit: EXIT.usage,
-            next: 'name a bucket that is not there; what a cut-off restore left there can be removed',
-          },
-        );
-      }
-    },
-    async restore(step: Step) {
-      const bucket = await opened();
-      const objects = await objectsOfPart(part, recovery);
-      const created = !(await bucket.exists());
-      if (created) await bucket.create();
-      const discard = created ? bucket.drop : bucket.clear;
-      await orElse(discard, () => fillBucket(part, objects, bucket, recovery, step));
-      step.note(`${count(objects.length, 'object')}, ${bytes(part.bytesIn)}`);
-      return {
-        place: bucket.address(),
-        compare: () => unlike(bucket, objects),
-        discard,
-      };
-    },
-  };
 }
 
 /** {@link undoRestore} of the bucket that an item of BACKUP_BUCKETS names. */

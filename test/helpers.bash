@@ -70,11 +70,16 @@ end_started() {
 }
 
 # Waits until a command succeeds, a minute at most: what takes a moment takes longer on a busy machine.
-wait_for() {
-  local deadline=$((SECONDS + 60))
+wait_for() { wait_seconds 60 "$@"; }
+
+# The same for so many seconds. What takes long is asked for less and less often: a machine that asks does nothing else.
+wait_seconds() {
+  local deadline=$((SECONDS + $1)) pause=5
+  shift
   until "$@"; do
     ((SECONDS < deadline)) || { echo "waited in vain for: $*" >&2; return 1; }
-    sleep 0.05
+    sleep "0.$(printf %02d "$pause")"
+    ((pause += pause < 25))
   done
 }
 

@@ -77,13 +77,7 @@ answered() {
 answers_version() { [ "$(answered 2>/dev/null)" = "$1" ]; }
 
 # Waits as `wait_for` does, for what comes late in a deployment: 120 s, since a busy machine takes its time.
-wait_long() {
-  local deadline=$((SECONDS + 120))
-  until "$@"; do
-    ((SECONDS < deadline)) || { echo "waited in vain for: $*" >&2; return 1; }
-    sleep 0.05
-  done
-}
+wait_long() { wait_seconds 120 "$@"; }
 
 # The images that the services run, as `service image`, sorted.
 running() {

@@ -7,6 +7,11 @@ import { type Container, inspect } from './containers.ts';
 /** So often may a container crash while it starts, as one does that waits for its database by failing. */
 const CRASHES = 3;
 const POLL_MS = 200;
+const SLOWEST_POLL_MS = 1000;
+
+/** The longer it takes, the less it matters to see it at once; each look is work for the host that starts the app. */
+const pause = (since: number, signal: AbortSignal): Promise<void> =>
+  sleep(Math.min(POLL_MS + (Date.now() - since) / 20, SLOWEST_POLL_MS), undefined, { signal });
 
 export interface Patience {
   /** How long they may take until all are healthy, in milliseconds. */
@@ -63,14 +68,14 @@ export async function awaitHealthy(
   ids: readonly string[],
   { timeoutMs, healthyForMs, signal }: Patience,
 ): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
+  const started = Date.now();
   for (;;) {
     const { state, restarts } = await look(host, ids);
     if (state.is === 'broken') throw new Failure(state.what);
     if (state.is === 'healthy') return stayHealthy(host, ids, restarts, { healthyForMs, signal });
-    if (Date.now() > deadline)
+    if (Date.now() > started + timeoutMs)
       throw new Failure(`after ${duration(timeoutMs)} (HEALTH_TIMEOUT) ${state.what}`);
-    await sleep(POLL_MS, undefined, { signal });
+    await pause(started, signal);
   }
 }
 
@@ -82,7 +87,7 @@ async function stayHealthy(
 ): Promise<void> {
   const since = Date.now();
   while (Date.now() - since < healthyForMs) {
-    await sleep(POLL_MS, undefined, { signal });
+    await pause(since, signal);
     const { state, restarts } = await look(host, ids);
     const what = restarts > restartsBefore ? 'a new container crashed' : state.is !== 'healthy' && state.what;
     if (what) throw new Failure(`${what}, after it had been healthy for ${duration(Date.now() - since)}`);

@@ -10,8 +10,8 @@ import { runInLanes } from './runner/lanes.ts';
  * whole. The sandboxes that the tests use are their own: one that is open to play in stays as it is.
  */
 const name = `${process.env['OPSBOOK_SANDBOX'] ?? 'opsbook'}-test`;
-/** Tests wait for a third of their time; more lanes than this wait for each other. */
-const LANES = Math.min(4, availableParallelism() + 1);
+/** Tests keep a core each busy: more lanes than cores made all of them slower. */
+const LANES = Math.min(3, availableParallelism());
 /** They take minutes each: begun last, they would leave all lanes but one without work. */
 const LONG = ['deploy/fleet', 'deploy/ecs-faults', 'server/setup-droplet', 'sandbox/tour-servers'];
 

@@ -8,7 +8,7 @@ export interface Seen {
   written: Map<string, number>;
 }
 
-const EVERY_MS = 50;
+const EVERY_MS = 250;
 const ACCESS_MODE = 0o3;
 
 /**

@@ -72,6 +72,7 @@ const at = (share: number) => Math.round(sorted[Math.floor((sorted.length - 1) *
 const summary = {
   requests: times.length,
   failed: failures.length,
+  ...(failures.length > 0 ? { first: failures.slice(0, 3) } : {}),
   again,
   versions,
   p99: at(0.99),

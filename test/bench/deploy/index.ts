@@ -68,7 +68,9 @@ async function measured(one: Subject, version: string, argv: [string, ...string[
   const act = () => timed(argv, { ...one.env, APP_VERSION: version });
   const { result, seen } = await underLoad(`${one.url}/api/version`, RATE, act);
   const own = await startUp(one);
-  say(`${one.name}, ${version}: ${result.seconds.toFixed(1)} s, ${seen.failed} of ${seen.requests} failed`);
+  say(
+    `${one.name}, ${version}: ${result.seconds.toFixed(1)} s, ${seen.failed} of ${seen.requests} failed ${seen.first?.[0] ?? ''}`,
+  );
   return { seconds: result.seconds, own, seen };
 }
 

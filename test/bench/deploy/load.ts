@@ -11,6 +11,8 @@ export interface Seen {
   again: number;
   p99: number;
   slowest: number;
+  /** What went wrong first. */
+  first?: string[];
 }
 
 /** So long before and after what is measured the load goes on by itself. */

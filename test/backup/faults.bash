@@ -11,6 +11,8 @@ start() {
   local step=$1
   shift
   RUN_OUT=$BATS_TEST_TMPDIR/out RUN_ERR=$BATS_TEST_TMPDIR/err
+  # A run before it may have sent more than the request that was waited for.
+  rm -f "$FAULT_LOG"
   (cd "$BATS_TEST_TMPDIR" && exec "$NODE" "$REPO/scripts/backup/$step.ts" "$@") \
     >"$RUN_OUT" 2>"$RUN_ERR" 3>&- &
   RUN=$!

@@ -51,6 +51,9 @@ export async function thisCommit(): Promise<string> {
   return dir;
 }
 
+/** A time of day at which this tour does not run any more, on a droplet whose clock is UTC. */
+const ELSEWHEN = `0 ${(new Date().getUTCHours() + 12) % 24} * * *`;
+
 /** Settings with which the scripts operate the app on the droplet. */
 export function siteSettings(world: World, { ports, ssh }: Droplet, root: string): Record<string, string> {
   return {
@@ -59,6 +62,8 @@ export function siteSettings(world: World, { ports, ssh }: Droplet, root: string
     ...{ SSH_KNOWN_HOSTS: knownHosts, AWS_ENDPOINT_URL: world.aws.url, AWS_REGION: region },
     ...{ APP_REPOSITORY: `file://${REPOSITORY}`, OPSBOOK_REPOSITORY: `file://${checkout}` },
     ...{ SECRETS_FROM: `secretsmanager:${SECRET}`, IMAGE: imageOf(world), ROLLOUT_SERVICES: 'web' },
+    // At its own time cron would run what needs the name on the droplet, where nobody knows it.
+    ...{ RENEW_SCHEDULE: ELSEWHEN, VERIFY_SCHEDULE: ELSEWHEN },
     ...{ DOMAIN, ACME_EMAIL, ACME_SERVER, EXPECTED_ADDRESS: PUBLIC_ADDRESS, HEALTHY_FOR: '2' },
     ...{ HEALTH_URL: `https://${DOMAIN}/health`, VERSION_URL: `https://${DOMAIN}/api/version` },
     REMOTE_CREATE_USER: 'create-user',

@@ -1,7 +1,7 @@
 import { EXIT, Failure, messageOf } from '../failure.ts';
 import type { DeployContext } from './look.ts';
 import type { Prospect, Strategy } from './strategy.ts';
-import { ended, who } from './take-back.ts';
+import { type Attempt, ended, who } from './take-back.ts';
 import { type Named, wantedOf } from './wanted.ts';
 
 /** What a migration was run with. */
@@ -36,8 +36,28 @@ export async function lookAtMigration(
 }
 
 /**
- * Runs the migration once, however many hosts there are; its every line is told. Nothing is switched to. A rollback has
- * to know of it, and of one that failed, which may have done a part of its work: it leaves a record.
+ * Runs the migration. One that failed may have done a part of its work, and whoever goes back later has to know: it
+ * leaves a record.
+ * @param say gets each line that it writes
+ */
+export async function migrateOrTell(
+  strategy: Strategy,
+  attempt: Attempt,
+  command: string,
+  started: number,
+  say: (line: string) => void,
+): Promise<void> {
+  try {
+    await strategy.migrate(attempt, command, say);
+  } catch (error) {
+    await strategy.record({ ...attempt, verified: false, failed: messageOf(error), ...ended(started) });
+    throw error;
+  }
+}
+
+/**
+ * Runs the migration once, however many hosts there are; its every line is told. Nothing is switched to. It leaves a
+ * record, as a rollback has to know of it.
  */
 export async function migrateOnce(
   strategy: Strategy,
@@ -52,12 +72,7 @@ export async function migrateOnce(
   return change(`migrate with ${prospect.version}`, what, async () => {
     if (!release) return undefined;
     const record = { ...release, did: 'migrate', who: who(), migrated: true, verified: false } as const;
-    try {
-      await strategy.migrate(release, command, (line) => report.info(line));
-    } catch (error) {
-      await strategy.record({ ...record, failed: messageOf(error), ...ended(started) });
-      throw error;
-    }
+    await migrateOrTell(strategy, record, command, started, (line) => report.info(line));
     await strategy.record({ ...record, ...ended(started) });
     const image = release.images[service]?.reference ?? '';
     return { version: release.version, image, ms: Date.now() - started };

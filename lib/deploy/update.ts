@@ -1,9 +1,10 @@
 import { messageOf } from '../failure.ts';
 import { awaitAnswers } from './health.ts';
 import type { DeployContext } from './look.ts';
+import { migrateOrTell } from './migrate.ts';
 import { type DeploymentRecord, verifiedReleases } from './record.ts';
 import { type Prospect, type Release, type Strategy, Superseded } from './strategy.ts';
-import { type Attempt, type Deployment, ended, takeBack, who } from './take-back.ts';
+import { type Deployment, ended, takeBack, who } from './take-back.ts';
 
 /** Releases that stay on the host, so that one can go back to them. */
 const KEPT = 5;
@@ -40,7 +41,9 @@ export async function carryOut(
   const facts = { ...base, migrated: migration !== undefined };
   if (migration)
     await change('migrate', [...prospect.plan.migrate, migration], () =>
-      migrateOrTell(strategy, { ...(release as Release), ...facts }, migration, report, started),
+      migrateOrTell(strategy, { ...(release as Release), ...facts }, migration, started, (line) =>
+        report.info(`  ${line}`),
+      ),
     );
   try {
     await change(`switch to ${prospect.version}`, prospect.plan.switch, (step) =>
@@ -58,22 +61,6 @@ export async function carryOut(
   await strategy.record(record);
   await prune(strategy, report);
   return record;
-}
-
-/** A migration that failed may have done a part of its work: whoever goes back later has to know. */
-async function migrateOrTell(
-  strategy: Strategy,
-  attempt: Attempt,
-  command: string,
-  report: DeployContext['report'],
-  started: number,
-): Promise<void> {
-  try {
-    await strategy.migrate(attempt, command, (line) => report.info(`  ${line}`));
-  } catch (error) {
-    await strategy.record({ ...attempt, verified: false, failed: messageOf(error), ...ended(started) });
-    throw error;
-  }
 }
 
 async function verify({ settings, change, signal }: DeployContext, wanted: Prospect): Promise<void> {

@@ -1,9 +1,5 @@
-import { giveBack } from '../exclude.ts';
+import { excludeOn } from '../exclude.ts';
 import { EXIT, Failure } from '../failure.ts';
-import { duration } from '../format.ts';
-import type { Host } from '../host.ts';
-import { acquire } from '../lock.ts';
-import { stateFileOn } from '../state.ts';
 import { composeStrategy } from './compose/strategy.ts';
 import type { DeployContext } from './look.ts';
 import type { Strategy } from './strategy.ts';
@@ -53,16 +49,5 @@ export async function lockDeployment(context: DeployContext, what: string): Prom
   // A second deployment of a service of ECS is refused by what ECS says of the first.
   if (context.dryRun || context.settings.TARGET[0]?.kind === 'ecs') return;
   // One after the other, and in one order: two that start at the same moment do not each hold a part.
-  for (const host of context.hosts) await lockOn(host.uninterrupted, context, what);
-}
-
-async function lockOn(host: Host, { settings, defer, report }: DeployContext, what: string): Promise<void> {
-  const held = await acquire(host, await stateFileOn(host, settings.APP_DIR, 'deploy.lock'), what);
-  defer(() => giveBack(held, report));
-  if (!held.inherited) return;
-  const { script, pid, started } = held.inherited;
-  const ago = duration(Date.now() - Date.parse(started));
-  report.warn(
-    `${script} (process ${pid}, started ${ago} ago) died without finishing; its lock was taken over`,
-  );
+  for (const host of context.hosts) await excludeOn(host.uninterrupted, 'deploy', what, context);
 }

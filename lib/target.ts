@@ -30,6 +30,10 @@ export function parseTarget(raw: string): Target {
   );
 }
 
+/** What an ssm:// target selects, as it is written after the scheme. */
+export const selectedBySsm = (target: Extract<Target, { kind: 'ssm' }>) =>
+  'tag' in target ? `tag:${target.tag}=${target.value}` : target.instance;
+
 /** Where a script's commands run. */
 export const targetSettings = {
   TARGET: setting('TARGET', {

@@ -1,7 +1,7 @@
 import { checkAll, EXIT, Failure } from '../failure.ts';
 import type { Host, HostOptions } from '../host.ts';
 import type { Values } from '../settings.ts';
-import type { Target, targetSettings } from '../target.ts';
+import { selectedBySsm, type Target, type targetSettings } from '../target.ts';
 import { localHost } from './local.ts';
 
 /** A host of TARGET that does not answer, and why. */
@@ -44,8 +44,9 @@ export async function openHosts(
     if (target.kind === 'local') return [localHost(options)];
     if (target.kind === 'ssm') {
       const { openSsm } = await import('./ssm/open.ts');
-      const name = 'tag' in target ? `${target.tag}=${target.value}` : target.instance;
-      return openSsm(target, AWS_REGION, options, absent).catch((error) => absent(name, error));
+      return openSsm(target, AWS_REGION, options, absent).catch((error) =>
+        absent(selectedBySsm(target), error),
+      );
     }
     if (target.kind === 'ecs')
       throw new Failure(`ecs://${target.cluster}/${target.service} has no host to run this on`, {

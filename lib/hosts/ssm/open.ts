@@ -3,7 +3,7 @@ import { ssmClient } from '../../aws.ts';
 import { awsFailure } from '../../aws-failure.ts';
 import { checkAll, Failure } from '../../failure.ts';
 import type { HostOptions } from '../../host.ts';
-import type { Target } from '../../target.ts';
+import { selectedBySsm, type Target } from '../../target.ts';
 import { type SsmHost, ssmHost } from './host.ts';
 
 /**
@@ -20,7 +20,7 @@ export async function openSsm(
   const client = await ssmClient(region);
   const [Key, value] =
     'tag' in target ? [`tag:${target.tag}`, target.value] : ['InstanceIds', target.instance];
-  const uri = 'tag' in target ? `ssm://tag:${target.tag}=${value}` : `ssm://${value}`;
+  const uri = `ssm://${selectedBySsm(target)}`;
   const found = await instances(client, { Key, Values: [value] }, uri);
   if (found.length === 0)
     throw new Failure(`${uri} matches no instance that is registered with SSM`, {

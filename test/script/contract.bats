@@ -2,8 +2,7 @@
 # What every script promises, because lib/script.ts does: a new script is tested as soon as it is there.
 bats_require_minimum_version 1.5.0
 
-load ../helpers
-LOADER=(--import "$REPO/node_modules/tsx/dist/loader.mjs")
+load typed
 
 SCRIPTS=("$REPO"/scripts/*/*.ts)
 

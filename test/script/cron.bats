@@ -2,8 +2,7 @@
 # The environments that scripts are started from: cron's, and npx's.
 bats_require_minimum_version 1.5.0
 
-load ../helpers
-LOADER=(--import "$REPO/node_modules/tsx/dist/loader.mjs")
+load typed
 
 BIN=$REPO/node_modules/.bin
 

@@ -2,8 +2,7 @@
 # What lib/script.ts does around a run: signals, the lock, dry runs, answers, questions, secrets.
 bats_require_minimum_version 1.5.0
 
-load ../helpers
-LOADER=(--import "$REPO/node_modules/tsx/dist/loader.mjs")
+load typed
 
 REHEARSE=$BATS_TEST_DIRNAME/fixture/rehearse.ts
 

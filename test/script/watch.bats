@@ -2,8 +2,7 @@
 # Those who watch from afar: the heartbeat, the webhook, and GitHub Actions.
 bats_require_minimum_version 1.5.0
 
-load ../helpers
-LOADER=(--import "$REPO/node_modules/tsx/dist/loader.mjs")
+load typed
 
 REHEARSE=$BATS_TEST_DIRNAME/fixture/rehearse.ts
 

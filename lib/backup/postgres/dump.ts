@@ -6,6 +6,10 @@ import type { Facts } from './facts.ts';
 import { endSessions, type Server } from './server.ts';
 import { exportSnapshot, LOCK_WAIT } from './snapshot.ts';
 
+/**
+ * pg_dump of a database as it is in a snapshot, in the custom format, to standard output. It compresses by itself where
+ * the server's own can (zstd:1); where not, the caller does.
+ */
 export function dumpCommand({ address, command }: Server, compression: 'none' | 'zstd', snapshot: string) {
   return command(
     ...(['pg_dump', '--format', 'custom', '--compress', compression === 'none' ? 'zstd:1' : '0'] as const),

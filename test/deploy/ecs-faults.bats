@@ -41,7 +41,7 @@ in_progress() { [ "$(of_service 'deployments[0].rolloutState')" = IN_PROGRESS ];
 @test "row 29: ✗ a script that ends well when its time is over (G5): a switch that takes longer than it may is a failure, and the old version runs again" {
   image 5.0.0 sick
   update 1 5.0.0 --wait-timeout 3
-  said "is not complete after "
+  [[ $stderr =~ "is not complete after "[0-9.]+" s: " ]] || fail "$stderr"
   said "5.0.0 failed and 1.0.0 runs again"
   assert_runs 1.0.0
 }

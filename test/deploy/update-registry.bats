@@ -63,7 +63,9 @@ digest_of() { aws_cli ecr describe-images --repository-name "$NAME" --image-ids 
 @test "without the right to ask ECR for a token it is told that the registry wants a login" {
   run -1 --separate-stderr "$NODE" "$REPO/scripts/deploy/update-deployment.ts" 9.9.9
   # Which of its two words for it the CLI has depends on which address of the registry it tried last.
-  [[ $stderr == *"$IMAGE:9.9.9 "*"may not be read"*"log in on the host: docker login"* ]] || fail "$stderr"
+  local one="$IMAGE:9.9.9 is not in its registry, or may not be read there. Next: push it, or log in on the host: docker login"
+  local other="$IMAGE:9.9.9 may not be read: the host is not logged in to its registry. Next: log in on the host: docker login"
+  [[ $stderr == *"$one"* || $stderr == *"$other"* ]] || fail "$stderr"
 }
 
 # Another engine on the host, with a disk of its own that holds 64 MB: SOCKET is its address.

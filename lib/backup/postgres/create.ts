@@ -24,10 +24,10 @@ export async function createDatabase(
       `made the roles ${roles.join(', ')}: they have no password yet (ALTER ROLE … PASSWORD)`,
     );
   }
-  await drop(server, name);
   const icu = part.icuLocale === null ? '' : ` LOCALE_PROVIDER icu ICU_LOCALE ${literal(part.icuLocale)}`;
   await server.execute(
     MAINTENANCE,
+    dropStatement(name),
     `CREATE DATABASE ${ident(name)} OWNER ${ident(part.owner)} TEMPLATE template0 ENCODING ${literal(part.encoding)} ` +
       `LC_COLLATE ${literal(part.collate)} LC_CTYPE ${literal(part.ctype)}${icu}`,
     ...about,
@@ -51,4 +51,6 @@ function statementsOf(
 
 /** Drops a database, whoever is connected to it, also after an interruption. */
 export const drop = (server: Server, name: string) =>
-  uninterrupted(server).execute(MAINTENANCE, `DROP DATABASE IF EXISTS ${ident(name)} WITH (FORCE)`);
+  uninterrupted(server).execute(MAINTENANCE, dropStatement(name));
+
+const dropStatement = (name: string) => `DROP DATABASE IF EXISTS ${ident(name)} WITH (FORCE)`;

@@ -7,7 +7,7 @@ import { differences } from '../rows.ts';
 import type { PostgresAddress } from './address.ts';
 import { createDatabase, drop } from './create.ts';
 import { countRows } from './rows.ts';
-import { connect, explained, ident, MAINTENANCE, type Server, uninterrupted } from './server.ts';
+import { connect, connectIfUp, explained, ident, MAINTENANCE, type Server, uninterrupted } from './server.ts';
 import { clearStaged, enoughServerSpace, stageCommand, stageDump, stagedDump } from './stage.ts';
 import { besideName, clearBeside, databases, shortEnough, swap } from './swap.ts';
 
@@ -47,7 +47,11 @@ export function postgresRestorer(part: PostgresPart, target: Target, recovery: R
     async prepare() {
       server = await explain(() => prepare(part, target, recovery));
     },
-    restoreBeside: (step) => explain(() => restoreBeside(part, target, recovery, step)),
+    restoreBeside: (step) =>
+      explain(async () => {
+        server ??= await startServer(part, target, recovery);
+        return restoreBeside(server, part, target, recovery, step);
+      }),
   };
 }
 
@@ -67,11 +71,25 @@ async function prepare(part: PostgresPart, target: Target, recovery: Recovery): 
   const { address, compose, beside } = target;
   shortEnough(beside);
   if (target.for === 'live') besideName(address.database, 'before', recovery.id, []);
-  if (!(await running(address, compose))) return undefined;
+  const server = await connectIfUp(recovery.host, compose, address);
+  if (server) await refuseUnfit(server, part, target);
+  return server;
+}
+
+/** Starts the service that was found down; what could not be looked at before is looked at now. */
+async function startServer(part: PostgresPart, target: Target, recovery: Recovery): Promise<Server> {
+  const { address, compose } = target;
+  await recovery.host.run(startCommand(target));
+  if (address.via === 'compose')
+    recovery.report.info(`started the service ${address.service}, which was down`);
   const server = await connect(recovery.host, compose, address);
+  await refuseUnfit(server, part, target);
+  return server;
+}
+
+async function refuseUnfit(server: Server, part: PostgresPart, target: Target): Promise<void> {
   await refuseTaken(server, target);
   await enoughServerSpace(server, part);
-  return server;
 }
 
 /** @throws Failure when the name that an operator gave is taken: only what a run of ours left may be cleared away */
@@ -83,30 +101,19 @@ async function refuseTaken(server: Server, { beside, ...target }: Target): Promi
   });
 }
 
-const running = async (address: PostgresAddress, compose: Compose) =>
-  address.via === 'direct' || (await compose.container(address.service)) !== undefined;
-
 const restoreCommand = (server: Server, database: string, file: string, jobs: string) =>
   server.command('pg_restore', '--exit-on-error', '--jobs', jobs, '--dbname', database, file);
 
 async function restoreBeside(
+  server: Server,
   part: PostgresPart,
-  target: Target,
+  { address, beside }: Target,
   recovery: Recovery,
   step: Step,
 ): Promise<Restored> {
   const { host } = recovery;
-  const { address, compose, beside } = target;
-  if (address.via === 'compose' && !(await running(address, compose))) {
-    await host.run(startCommand(target));
-    recovery.report.info(`started the service ${address.service}, which was down`);
-  }
-  const server = await connect(host, compose, address);
-  // Again, and before anything is dropped: a service that was down has not been looked at.
-  await refuseTaken(server, target);
   await clearBeside(server, address.database);
   await clearStaged(server, recovery);
-  await enoughServerSpace(server, part);
   const file = stagedDump(address, recovery);
   try {
     await stageDump(server, part, file, recovery, (done) =>

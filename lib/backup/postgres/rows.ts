@@ -10,16 +10,12 @@ export async function countRows(
 ): Promise<TableRows[]> {
   const tables = await readableTables(server, database);
   const exact = new Set(expected.filter((t) => t.exact).map((t) => t.table));
-  const counted: TableRows[] = [];
-  for (const { schema, name } of tables) {
-    const table = `${schema}.${name}`;
-    if (!exact.has(table)) {
-      counted.push({ table, rows: 0, exact: false });
-      continue;
-    }
-    const sql = `SELECT to_json(count(*)) FROM ${ident(schema)}.${ident(name)}`;
-    const [rows = 0] = await server.rows<number>(database, sql);
-    counted.push({ table, rows, exact: true });
-  }
-  return counted;
+  const named = tables.map(({ schema, name }) => ({ schema, name, table: `${schema}.${name}` }));
+  const counts = named
+    .filter(({ table }) => exact.has(table))
+    .map(({ schema, name }) => `SELECT to_json(count(*)) FROM ${ident(schema)}.${ident(name)}`);
+  const rows = counts.length > 0 ? await server.rows<number>(database, counts.join(';\n')) : [];
+  return named.map(({ table }) =>
+    exact.has(table) ? { table, rows: rows.shift() ?? 0, exact: true } : { table, rows: 0, exact: false },
+  );
 }

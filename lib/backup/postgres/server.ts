@@ -41,7 +41,22 @@ export async function endSessions(server: Server): Promise<void> {
  * @throws Failure when the service does not run or the server does not answer
  */
 export async function connect(host: Host, compose: Compose, address: PostgresAddress): Promise<Server> {
-  return serverOn(host, address, await commandFor(host, compose, address));
+  const server = await connectIfUp(host, compose, address);
+  if (server) return server;
+  const service = address.via === 'compose' ? address.service : '';
+  throw new Failure(`${address.uri}: the service ${service} does not run`, {
+    next: `docker compose up --detach ${service}`,
+  });
+}
+
+/** The same, or undefined where the service does not run. */
+export async function connectIfUp(
+  host: Host,
+  compose: Compose,
+  address: PostgresAddress,
+): Promise<Server | undefined> {
+  const command = await commandFor(host, compose, address);
+  return command && serverOn(host, address, command);
 }
 
 /** The same server, spoken to by commands that an interruption does not end. */
@@ -69,17 +84,13 @@ async function commandFor(
   host: Host,
   compose: Compose,
   address: PostgresAddress,
-): Promise<Server['command']> {
+): Promise<Server['command'] | undefined> {
   if (address.via === 'direct') {
     const env = { PGCONNECT_TIMEOUT: '10', PGAPPNAME: SESSIONS, ...address.env };
     return (program, ...args) => ({ argv: [program, ...args], env });
   }
   const container = await compose.container(address.service);
-  if (!container) {
-    throw new Failure(`${address.uri}: the service ${address.service} does not run`, {
-      next: `docker compose up --detach ${address.service}`,
-    });
-  }
+  if (!container) return undefined;
   const user = address.user ?? (await superuser(host, container));
   const env = ['--env', `PGUSER=${user}`, '--env', `PGAPPNAME=${SESSIONS}`];
   return (program, ...args) => ({

@@ -52,12 +52,10 @@ export async function enoughServerSpace(server: Server, part: PostgresPart): Pro
     "SELECT to_json(current_setting('data_directory'))",
   );
   if (server.address.via === 'direct') return;
-  for (const [where, needed] of [
-    [directory, part.bytesIn],
-    ['/tmp', part.dump.bytes],
-  ] as const) {
-    const listing = await server.host.run(server.command('df', '-Pk', where));
-    const free = Number(listing.trim().split('\n').at(-1)?.split(/\s+/)[3]) * 1024;
-    refuseIfShort(free, needed, `${where} of ${server.address.uri}`, `restoring ${part.name}`);
-  }
+  const listing = await server.host.run(server.command('df', '-Pk', directory, '/tmp'));
+  const [, data, staged] = listing.split('\n').map((line) => Number(line.split(/\s+/)[3]) * 1024);
+  const refuse = (free: number | undefined, needed: number, where: string) =>
+    refuseIfShort(free ?? Number.NaN, needed, `${where} of ${server.address.uri}`, `restoring ${part.name}`);
+  refuse(data, part.bytesIn, directory);
+  refuse(staged, part.dump.bytes, '/tmp');
 }

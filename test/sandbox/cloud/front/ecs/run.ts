@@ -74,7 +74,11 @@ async function observe(task: Task, state: State, ids: Ids): Promise<void> {
     if (!id || task.order) continue;
     const seen = await look(id);
     if (definition.healthCheck) note(task, name, seen);
-    if (!seen.State.Running && definition.essential !== false)
+    if (seen.State.Running) continue;
+    // ECS tells of a container's end at once, while its task is still being taken down.
+    const container = task.json.containers!.find((one) => one.name === name)!;
+    Object.assign(container, { exitCode: seen.State.ExitCode, lastStatus: 'STOPPED' });
+    if (definition.essential !== false)
       order(task, { reason: 'Essential container in task exited', code: 'EssentialContainerExited' });
   }
   task.json.healthStatus = healthOf(task);

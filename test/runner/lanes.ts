@@ -35,7 +35,8 @@ export async function runInLanes(files: readonly string[], count: number, name: 
     interrupted = true;
     waiting.splice(0);
   };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt);
+  // It has to stay: with no listener left, what watches over child processes ends this one at once.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, interrupt);
   try {
     // One after the other: the first may have images to build.
     for (let n = 1; n <= count; n += 1) {

@@ -2,6 +2,10 @@ import {
   CreateListenerCommand,
   CreateLoadBalancerCommand,
   CreateTargetGroupCommand,
+  DeleteLoadBalancerCommand,
+  DeleteTargetGroupCommand,
+  DescribeLoadBalancersCommand,
+  DescribeTargetGroupsCommand,
   DescribeTargetHealthCommand,
   ElasticLoadBalancingV2Client,
   ModifyTargetGroupAttributesCommand,
@@ -16,6 +20,13 @@ export interface Balancer {
   url: string;
 }
 
+const client = async () => {
+  const { aws } = await world();
+  return new ElasticLoadBalancingV2Client({
+    ...{ endpoint: aws.url, region: 'eu-north-1', credentials: aws.users.admin! },
+  });
+};
+
 /** Balances over a target group of its own, whose health check and draining make up their minds quickly. */
 export async function balancer(
   name: string,
@@ -24,9 +35,7 @@ export async function balancer(
   subnets: string[],
 ): Promise<Balancer> {
   const { aws, engine } = await world();
-  const elb = new ElasticLoadBalancingV2Client({
-    ...{ endpoint: aws.url, region: 'eu-north-1', credentials: aws.users.admin! },
-  });
+  const elb = await client();
   const health = { HealthCheckPath: '/health', HealthCheckIntervalSeconds: 5, UnhealthyThresholdCount: 2 };
   const { TargetGroups } = await elb.send(
     new CreateTargetGroupCommand({
@@ -48,4 +57,15 @@ export async function balancer(
   const { ports } = (await answer.json()) as { ports: Record<string, number> };
   const port = await publishedPort(engine, containerName('aws'), ports[arn]!);
   return { arn, url: `http://127.0.0.1:${port}` };
+}
+
+/** Removes it with its target group: the targets of what nobody uses would be asked for their health for ever. */
+export async function removeBalancer(name: string): Promise<void> {
+  const elb = await client();
+  const { LoadBalancers = [] } = await elb.send(new DescribeLoadBalancersCommand({ Names: [name] }));
+  for (const { LoadBalancerArn } of LoadBalancers)
+    await elb.send(new DeleteLoadBalancerCommand({ LoadBalancerArn }));
+  const { TargetGroups = [] } = await elb.send(new DescribeTargetGroupsCommand({ Names: [name] }));
+  for (const { TargetGroupArn } of TargetGroups)
+    await elb.send(new DeleteTargetGroupCommand({ TargetGroupArn }));
 }

@@ -18,6 +18,7 @@ fleet_up() {
   export APP="hermes-$RANDOM" APP_DIR=/opt/hermes TARGET=ssm://tag:Name=hermes
   export IMAGE="$SANDBOX_REGISTRY/$APP"
   faults elasticloadbalancing "$ELB_FASTER"
+  faults ssm '{"deliveryMs":20,"invisibleMs":10}'
   aws_cli ecr create-repository --repository-name "$APP" >/dev/null
   aws_cli ecr get-login-password | engine login --username AWS --password-stdin "$SANDBOX_REGISTRY" 2>/dev/null
   image 1.0.0
@@ -30,7 +31,7 @@ fleet_up() {
   done
   wait "${starting[@]}"
   # shellcheck disable=SC2046
-  eval "$("$NODE" "$REPO/test/deploy/fleet/fleet.ts" "$APP" $(network) ${SANDBOX_FLEET_IDS//,/ })"
+  eval "$("$NODE" "$REPO/test/deploy/fleet/fleet.ts" up "$APP" $(network) ${SANDBOX_FLEET_IDS//,/ })"
   export TARGET_GROUP_ARN HEALTH_URL="$APP_URL/health" VERSION_URL="$APP_URL/" HEALTH_TIMEOUT=30 HEALTHY_FOR=1
   wait_for all_healthy
 }
@@ -46,6 +47,8 @@ start_app() {
 }
 
 fleet_down() {
+  curl -fsS -X DELETE "$AWS_ENDPOINT_URL/sandbox/ssm" >/dev/null || true
+  [ -z "${TARGET_GROUP_ARN:-}" ] || "$NODE" "$REPO/test/deploy/fleet/fleet.ts" down "$APP" || true
   local node nodes
   IFS=, read -ra nodes <<<"${SANDBOX_FLEET_CONTAINERS:-}"
   for node in "${nodes[@]}"; do

@@ -12,55 +12,15 @@ import {
   RegisterTaskDefinitionCommand,
   UpdateServiceCommand,
 } from '@aws-sdk/client-ecs';
-import {
-  CreateListenerCommand,
-  CreateLoadBalancerCommand,
-  CreateTargetGroupCommand,
-  DescribeTargetHealthCommand,
-  ElasticLoadBalancingV2Client,
-  ModifyTargetGroupAttributesCommand,
-} from '@aws-sdk/client-elastic-load-balancing-v2';
 import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
-import { publishedPort } from '../../sandbox/machine/docker.ts';
-import { containerName } from '../../sandbox/names.ts';
 import { waitFor } from '../../sandbox/wait.ts';
 import { world } from '../../sandbox/world.ts';
+import { balancer, removeBalancer } from '../balancer.ts';
 
-const { aws, engine } = await world();
+const { aws } = await world();
 const config = { endpoint: aws.url, region: 'eu-north-1', credentials: aws.users.admin! };
 const ecs = new ECSClient(config);
-const elb = new ElasticLoadBalancingV2Client(config);
 const [action, name = 'shop', image = '', vpc = '', ...subnets] = process.argv.slice(2);
-
-/** Balances over a target group, on a port of this machine. */
-async function balancer(): Promise<{ arn: string; url: string }> {
-  const health = { HealthCheckPath: '/health', HealthCheckIntervalSeconds: 5, UnhealthyThresholdCount: 2 };
-  const { TargetGroups } = await elb.send(
-    new CreateTargetGroupCommand({
-      ...{ Name: name, Protocol: 'HTTP', Port: 8000, TargetType: 'ip', VpcId: vpc, ...health },
-    }),
-  );
-  const arn = TargetGroups![0]!.TargetGroupArn!;
-  await elb.send(
-    new ModifyTargetGroupAttributesCommand({
-      TargetGroupArn: arn,
-      Attributes: [{ Key: 'deregistration_delay.timeout_seconds', Value: '10' }],
-    }),
-  );
-  const { LoadBalancers } = await elb.send(new CreateLoadBalancerCommand({ Name: name, Subnets: subnets }));
-  await elb.send(
-    new CreateListenerCommand({
-      ...{ LoadBalancerArn: LoadBalancers![0]!.LoadBalancerArn, Protocol: 'HTTP', Port: 80 },
-      DefaultActions: [{ Type: 'forward', TargetGroupArn: arn }],
-    }),
-  );
-  await elb.send(new DescribeTargetHealthCommand({ TargetGroupArn: arn }));
-  const { ports } = (await (await fetch(`${aws.url}/sandbox/elasticloadbalancing`)).json()) as {
-    ports: Record<string, number>;
-  };
-  const port = await publishedPort(engine, containerName('aws'), ports[arn]!);
-  return { arn, url: `http://127.0.0.1:${port}` };
-}
 
 /** The first revision, as someone wrote it by hand: the image by its tag. */
 async function register(): Promise<string> {
@@ -103,7 +63,7 @@ async function register(): Promise<string> {
 }
 
 async function up(): Promise<void> {
-  const { arn: targetGroupArn, url } = await balancer();
+  const { arn: targetGroupArn, url } = await balancer(name, 'ip', vpc, subnets);
   const taskDefinition = await register();
   await ecs.send(new CreateClusterCommand({ clusterName: 'shops' }));
   await ecs.send(
@@ -152,6 +112,7 @@ async function reset(): Promise<void> {
 
 async function down(): Promise<void> {
   await ecs.send(new DeleteServiceCommand({ cluster: 'shops', service: name, force: true }));
+  await removeBalancer(name);
 }
 
 if (action === 'up') await up();

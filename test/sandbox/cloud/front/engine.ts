@@ -8,15 +8,14 @@ const version = 'v1.41';
 export function engine(
   method: string,
   path: string,
-  body?: object | Buffer,
+  body?: object,
   registryAuth?: string,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const isTar = Buffer.isBuffer(body);
-    const payload = isTar ? body : body && Buffer.from(JSON.stringify(body));
+    const payload = body && Buffer.from(JSON.stringify(body));
     const headers = {
       ...(payload && {
-        'Content-Type': isTar ? 'application/x-tar' : 'application/json',
+        'Content-Type': 'application/json',
         'Content-Length': payload.length,
       }),
       ...(registryAuth && { 'X-Registry-Auth': registryAuth }),
@@ -29,7 +28,7 @@ export function engine(
 }
 
 /** The same for an answer in JSON. @throws Error with what the engine says, above status 399 */
-export async function engineJson<T>(method: string, path: string, body?: object | Buffer): Promise<T> {
+export async function engineJson<T>(method: string, path: string, body?: object): Promise<T> {
   const answer = await engine(method, path, body);
   const text = Buffer.concat(await answer.toArray()).toString();
   if ((answer.statusCode ?? 500) >= 400) throw new Error(`engine: ${method} ${path}: ${text.trim()}`);

@@ -6,9 +6,10 @@ import type { Group, Target } from './state.ts';
 
 const TICK_MS = 50;
 
-/** Where a target is; undefined for an instance that does not run. */
-async function addressOf({ config }: Group, { id }: Target): Promise<string | undefined> {
+/** Where a target is; undefined for an instance that does not run. One that answered is where it was. */
+async function addressOf({ config }: Group, { id, address, passed }: Target): Promise<string | undefined> {
   if (config.type !== 'instance') return id;
+  if (passed > 0) return address;
   const instance = (await instances()).find((one) => one.id === id);
   return instance?.running ? instance.privateIp : undefined;
 }

@@ -1,7 +1,6 @@
 import type { Readable } from 'node:stream';
 import { engine, engineJson } from '../engine.ts';
 import type { Instance } from '../instances.ts';
-import { tar } from './tar.ts';
 
 export interface Script {
   commandId: string;
@@ -39,6 +38,13 @@ const environment = (instance: Instance, { commandId, region }: Script): string[
 ];
 
 /**
+ * The script comes as an argument: a copy into the container would cost the engine more than all the rest. Nothing of
+ * it is left in the process list once it runs.
+ */
+const LAUNCH = `(umask 077; mkdir -p "$1" && printf %s "$3" > "$1/_script.sh" && chmod 700 "$1/_script.sh") || exit 1
+echo $$ > "$1/pid"; cd "$2" || exit 1; exec sh -c "$1/_script.sh"`;
+
+/**
  * Puts the script where the agent does, and runs it as the agent does: `sh -c .../_script.sh` as root, as the leader of
  * a process group of its own, with no terminal and in the working directory of the agent's unit file. (amazon-ssm-agent:
  * executers.go, runshellscript.go, packaging/linux.)
@@ -46,9 +52,7 @@ const environment = (instance: Instance, { commandId, region }: Script): string[
 export async function runScript(instance: Instance, script: Script): Promise<Ran> {
   const dir = directory(instance, script);
   const text = `${script.commands.join('\n')}\n`;
-  await engineJson('PUT', `/containers/${instance.container}/archive?path=/`, tar(`${dir}/_script.sh`, text));
-  const launch = 'echo $$ >"$1/pid"; cd "$2" || exit 1; exec sh -c "$1/_script.sh"';
-  const argv = ['sh', '-c', launch, 'agent', dir, script.workingDirectory || '/usr/bin'];
+  const argv = ['sh', '-c', LAUNCH, 'agent', dir, script.workingDirectory || '/usr/bin', text];
   const id = await createExec(instance, ['env', '-i', ...environment(instance, script), ...argv], true);
   const stream = await engine('POST', `/exec/${id}/start`, { Detach: false, Tty: false });
   const [stdout, stderr] = await demultiplex(stream);

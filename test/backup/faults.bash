@@ -97,7 +97,7 @@ services:
     image: sandbox/postgres:17
     command: postgres -c fsync=off -c full_page_writes=off
     environment: { POSTGRES_USER: postgres, POSTGRES_PASSWORD: of-the-tests }
-    healthcheck: { test: [CMD, pg_isready, -h, 127.0.0.1], interval: 5s, start_interval: 100ms, start_period: 30s }
+    healthcheck: { test: [CMD, pg_isready, -h, 127.0.0.1], interval: 30s, start_interval: 300ms, start_period: 30s }
 YAML
   docker compose up --detach --wait --quiet-pull >/dev/null 2>&1
   export DB_CONTAINER="$COMPOSE_PROJECT_NAME-db-1"

@@ -33,7 +33,7 @@ teardown() { end_started; }
 runs_beside() { [[ $(running) == *:2.0.0* ]]; }
 
 @test "a connection that is lost on the way: the host ends in one version or the other, over a new one, and it says which" {
-  HEALTHY_FOR=45 DOCKER_HOST='' "$NODE" "$REPO/scripts/deploy/update-deployment.ts" 2.0.0 \
+  HEALTHY_FOR=15 DOCKER_HOST='' "$NODE" "$REPO/scripts/deploy/update-deployment.ts" 2.0.0 \
     >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
   PID=$!
   STARTED+=("$PID")

@@ -16,12 +16,14 @@ name_of() {
 # Words in the place of the operands that a script cannot do without.
 operands_of() { grep -oE "'<[a-z]+>':" "$1" | sed 's/.*/word/'; }
 
-help_tells_all() {
+# With a hook that names on stderr each package that is loaded.
+help_tells_all_and_loads_little() {
   local source=$1 name flag
   name=$(name_of "$1")
+  ENV+=(NODE_OPTIONS="--import=$BATS_TEST_DIRNAME/fixture/loaded.mjs")
   run -0 --separate-stderr opsbook "$source" --help
+  assert_equal "$(sort -u <<<"$stderr" | tr '\n' ' ')" "loaded commander loaded esbuild loaded tsx "
   assert_output --partial "Usage: $name "
-  assert_equal "$stderr" ""
   local does step
   does=$(sed -n "s/^  does: '\(.*\)',/\1/p" "$source")
   step=$(sed -n "s/^  step: '\(.*\)',/\1/p" "$source")
@@ -39,13 +41,11 @@ flags_of() {
   printf '%s\n' --env-file --verbose --help
 }
 
-help_loads_little() {
-  ENV+=(NODE_OPTIONS="--import=$BATS_TEST_DIRNAME/fixture/loaded.mjs")
-  run -0 --separate-stderr opsbook "$1" --help
-  assert_equal "$(sort -u <<<"$stderr" | tr '\n' ' ')" "loaded commander loaded esbuild loaded tsx "
-}
+# What has nothing to do with how a script is started is tested the fast way.
+fast() { LOADER=(); }
 
 refuses_an_unknown_flag() {
+  fast
   local name
   name=$(name_of "$1")
   run -2 --separate-stderr opsbook "$1" --verbos
@@ -55,6 +55,7 @@ refuses_an_unknown_flag() {
 }
 
 names_all_missing_settings() {
+  fast
   local name setting
   name=$(name_of "$1")
   # shellcheck disable=SC2046
@@ -80,6 +81,7 @@ refuses_an_absent_env_file() {
 }
 
 reads_settings_from_env_files() {
+  fast
   echo "APP=Not-An-App" >"$BATS_TEST_TMPDIR/one.env"
   echo "APP_DIR=not/absolute" >"$BATS_TEST_TMPDIR/two.env"
   # shellcheck disable=SC2046
@@ -102,8 +104,8 @@ says_that_node_is_too_old() {
 
 for script in "${SCRIPTS[@]}"; do
   short=${script#"$REPO"/scripts/}
-  bats_test_function --description "$short --help tells what it does, its step, an example and every flag" -- help_tells_all "$script"
-  bats_test_function --description "$short --help loads commander and nothing else" -- help_loads_little "$script"
+  bats_test_function --description "$short --help tells what it does, its step, an example and every flag, and loads commander and nothing else" \
+    -- help_tells_all_and_loads_little "$script"
   bats_test_function --description "$short refuses an unknown flag in one line" -- refuses_an_unknown_flag "$script"
   bats_test_function --description "$short names all settings that are missing, together" -- names_all_missing_settings "$script"
   bats_test_function --description "$short tells what is wrong in its env files, together" -- reads_settings_from_env_files "$script"

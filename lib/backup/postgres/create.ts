@@ -2,7 +2,7 @@ import type { PostgresPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
 import { openStored, usingStored } from '../stored.ts';
 import { createMissingRoles, grantStatements, setStatements } from './roles.ts';
-import { ident, literal, MAINTENANCE, type Server, uninterrupted } from './server.ts';
+import { ident, literal, type Server, uninterrupted } from './server.ts';
 
 /** Makes the database that the dump `file` is restored into, as the one was that it is of; missing roles come first. */
 export async function createDatabase(
@@ -26,7 +26,7 @@ export async function createDatabase(
   }
   const icu = part.icuLocale === null ? '' : ` LOCALE_PROVIDER icu ICU_LOCALE ${literal(part.icuLocale)}`;
   await server.execute(
-    MAINTENANCE,
+    server.maintenance,
     dropStatement(name),
     `CREATE DATABASE ${ident(name)} OWNER ${ident(part.owner)} TEMPLATE template0 ENCODING ${literal(part.encoding)} ` +
       `LC_COLLATE ${literal(part.collate)} LC_CTYPE ${literal(part.ctype)}${icu}`,
@@ -51,6 +51,6 @@ function statementsOf(
 
 /** Drops a database, whoever is connected to it, also after an interruption. */
 export const drop = (server: Server, name: string) =>
-  uninterrupted(server).execute(MAINTENANCE, dropStatement(name));
+  uninterrupted(server).execute(server.maintenance, dropStatement(name));
 
 const dropStatement = (name: string) => `DROP DATABASE IF EXISTS ${ident(name)} WITH (FORCE)`;

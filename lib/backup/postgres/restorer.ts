@@ -3,13 +3,13 @@ import { EXIT, Failure } from '../../failure.ts';
 import type { Step } from '../../report.ts';
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery, Restored, Restorer } from '../part.ts';
-import { differences } from '../rows.ts';
 import type { PostgresAddress } from './address.ts';
 import { createDatabase, drop } from './create.ts';
-import { countRows } from './rows.ts';
-import { connect, connectIfUp, explained, ident, MAINTENANCE, type Server, uninterrupted } from './server.ts';
+import { explained } from './explained.ts';
+import { restored } from './restored.ts';
+import { connect, connectIfUp, ident, type Server } from './server.ts';
 import { clearStaged, enoughServerSpace, stageCommand, stageDump, stagedDump } from './stage.ts';
-import { besideName, clearBeside, databases, shortEnough, swap } from './swap.ts';
+import { besideName, clearBeside, databases, shortEnough } from './swap.ts';
 
 interface Target {
   address: PostgresAddress;
@@ -130,27 +130,4 @@ async function restoreBeside(
     await host.uninterrupted.run(server.command('rm', '-f', file)).catch(() => {});
   }
   return restored(server, part, beside, recovery.id);
-}
-
-function restored(server: Server, part: PostgresPart, beside: string, id: string): Restored {
-  const live = part.database;
-  let kept = '';
-  return {
-    place: `database ${beside}`,
-    compare: async () => differences(part.tables, await countRows(server, beside, part.tables)),
-    async swapIn() {
-      const taken = await databases(server);
-      kept = taken.includes(live) ? besideName(live, 'before', id, taken) : '';
-      await server.execute(beside, 'ANALYZE');
-      // A signal that came between the renaming and our knowing of it would leave a swap that nobody remembers.
-      await swap(uninterrupted(server), live, kept, beside);
-      return kept;
-    },
-    async swapBack() {
-      const calm = uninterrupted(server);
-      if (kept) await swap(calm, live, beside, kept);
-      else await calm.execute(MAINTENANCE, `ALTER DATABASE ${ident(live)} RENAME TO ${ident(beside)}`);
-    },
-    discard: () => drop(server, beside),
-  };
 }

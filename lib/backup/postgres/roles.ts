@@ -1,5 +1,5 @@
 import type { Access } from '../manifest.ts';
-import { ident, literal, MAINTENANCE, type Server } from './server.ts';
+import { ident, literal, type Server } from './server.ts';
 
 /**
  * Those statements of `pg_dumpall --globals-only` that make the roles which the server does not have and `sql` names:
@@ -33,9 +33,10 @@ const unquoted = (name: string) => (name.startsWith('"') ? name.slice(1, -1).rep
 
 /** Makes the roles that a new server lacks and `sql` names; returns their names. They have no password. */
 export async function createMissingRoles(server: Server, globals: string, sql: string): Promise<string[]> {
-  const present = await server.rows<string>(MAINTENANCE, 'SELECT to_json(rolname) FROM pg_roles');
+  const present = await server.rows<string>(server.maintenance, 'SELECT to_json(rolname) FROM pg_roles');
   const { roles, statements } = missingRoles(globals, present, sql);
-  if (statements.length > 0) await server.execute(MAINTENANCE, ...statements.map((s) => s.slice(0, -1)));
+  if (statements.length > 0)
+    await server.execute(server.maintenance, ...statements.map((s) => s.slice(0, -1)));
   return roles;
 }
 

@@ -1,13 +1,15 @@
 import { hostname } from 'node:os';
-import { type Command, CommandFailure } from '../../command.ts';
+import type { Command } from '../../command.ts';
 import type { Compose } from '../../compose.ts';
-import { EXIT, Failure } from '../../failure.ts';
+import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import type { PostgresAddress } from './address.ts';
 
 /** A PostgreSQL server, and how its client programs are run against it. */
 export interface Server {
   readonly address: PostgresAddress;
+  /** A database that is always there and is not the address's, to speak from about that one and others. */
+  readonly maintenance: string;
   /** A client program with its arguments; for a compose service it runs in the service's container. */
   command(program: string, ...args: string[]): Command;
   /** The rows that `sql` gives in `database`, each a JSON value: the query must have one column of type json. */
@@ -20,8 +22,8 @@ export interface Server {
 /** psql as a program wants it: no rc file, no decoration, an error ends it. */
 export const PSQL = ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set', 'ON_ERROR_STOP=1'];
 
-/** The database that is always there, to speak from about others. */
-export const MAINTENANCE = 'postgres';
+/** The database to speak from about others: nobody who is connected to one may rename or drop it. */
+const maintenanceOf = ({ database }: PostgresAddress) => (database === 'postgres' ? 'template1' : 'postgres');
 
 /** What the sessions of this run are called in pg_stat_activity. */
 const SESSIONS = `opsbook-${hostname()}-${process.pid}`.slice(0, 63);
@@ -33,7 +35,7 @@ const SESSIONS = `opsbook-${hostname()}-${process.pid}`.slice(0, 63);
 export async function endSessions(server: Server): Promise<void> {
   const others = `application_name = ${literal(SESSIONS)} AND pid <> pg_backend_pid()`;
   const end = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`;
-  await uninterrupted(server).execute(MAINTENANCE, end);
+  await uninterrupted(server).execute(server.maintenance, end);
 }
 
 /**
@@ -69,6 +71,7 @@ function serverOn(host: Host, address: PostgresAddress, command: Server['command
   return {
     host,
     address,
+    maintenance: maintenanceOf(address),
     command,
     async rows<T>(database: string, sql: string) {
       const lines = (await psql(database, sql)).split('\n');
@@ -117,38 +120,3 @@ async function superuser(host: Host, container: string): Promise<string> {
 export const ident = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 /** A quoted string. */
 export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
-
-/** Makes of what psql or pg_dump said a failure that names the database and what to do. */
-export function explained(error: unknown, { uri, database, via }: PostgresAddress): unknown {
-  if (!(error instanceof CommandFailure)) return error;
-  // pg_dump quotes the server in a line of its own, behind what it was doing.
-  const quoted = /Error message from server: (.+)/.exec(error.stderr)?.[1];
-  const words = quoted ? `${error.message.replace(/[.]$/, '')}: ${quoted}` : error.message;
-  const known: Array<[RegExp, string]> = [
-    [/database .* does not exist/, 'correct the name in BACKUP_DATABASES'],
-    [/password authentication failed|no password supplied/, 'correct the password in BACKUP_DATABASES'],
-    [/role .* does not exist/, 'correct the user in BACKUP_DATABASES'],
-    [
-      /could not connect|connection .* failed|could not translate|timeout expired/i,
-      'see that the server runs',
-    ],
-    [
-      /terminating connection|server closed the connection|was killed|exited with 137/,
-      'see the log of the database, then run it again',
-    ],
-    [/lock timeout/, 'see who holds a lock (pg_locks): a migration, VACUUM FULL; then run it again'],
-    [/permission denied/, 'grant it: GRANT pg_read_all_data TO the role of the backup'],
-    [
-      /command not found/,
-      via === 'direct' ? "install the server's client: postgresql-client" : 'install Docker',
-    ],
-  ];
-  const match = known.find(([pattern]) => pattern.test(words));
-  if (!match) return new Failure(`${uri}: ${words}`, { next: error.next ?? '', cause: error });
-  const usage = /does not exist|password/.test(words);
-  return new Failure(`${uri}: ${words.replace(/^.*?(error|FATAL): +/i, '')} (database ${database})`, {
-    next: match[1],
-    exit: usage ? EXIT.usage : EXIT.failed,
-    cause: error,
-  });
-}

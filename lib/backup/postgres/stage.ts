@@ -48,7 +48,7 @@ export async function stageDump(
 /** @throws Failure when the server's disk has no room for the dump and the database */
 export async function enoughServerSpace(server: Server, part: PostgresPart): Promise<void> {
   const [directory = ''] = await server.rows<string>(
-    'postgres',
+    server.maintenance,
     "SELECT to_json(current_setting('data_directory'))",
   );
   if (server.address.via === 'direct') return;

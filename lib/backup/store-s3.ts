@@ -1,16 +1,11 @@
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
 import type { S3Client, _Error as S3Error } from '@aws-sdk/client-s3';
 import { interruptible, s3Client } from '../aws.ts';
 import { awsFailure, isRefused } from '../aws-failure.ts';
 import { Failure } from '../failure.ts';
+import { download, upload } from './s3-transfer.ts';
 import { type Listed, Missing, type Store, type StoreAccess, Taken } from './store.ts';
 
-/** S3 refuses more parts than this in one upload, and parts smaller than 5 MiB. */
-const MOST_PARTS = 10_000;
-const PART_BYTES = 5 * 1024 * 1024;
-/** Parts in flight: with parts of 5 MiB the buffers of one stream stay near 20 MiB, however long it is. */
-const PARTS_IN_FLIGHT = 3;
 const DELETED_AT_ONCE = 1000;
 
 /** A store in S3, or in something that speaks its protocol. Writing needs PutObject and ListBucket, no more. */
@@ -79,8 +74,7 @@ export async function s3Store(bucket: string, folder: string, access: StoreAcces
     },
     async get(key) {
       try {
-        const { Body } = await client.send(new s3.GetObjectCommand(at(key)), options);
-        return Body as Readable;
+        return await download(client, at(key), signal);
       } catch (error) {
         if ((error as Error).name === 'NoSuchKey') throw missing(address(key), error);
         throw explained(error, 'GetObject', address(key), signal);
@@ -99,23 +93,6 @@ export async function s3Store(bucket: string, folder: string, access: StoreAcces
     settle: async () => {},
     free: async () => undefined,
   };
-}
-
-async function upload(
-  client: S3Client,
-  at: { Bucket: string; Key: string },
-  body: AsyncIterable<Uint8Array>,
-  most: number,
-): Promise<void> {
-  const { Upload } = await import('@aws-sdk/lib-storage');
-  const upload = new Upload({
-    client,
-    // S3 compares it on arrival; our own SHA-256 of the whole is in the manifest.
-    params: { ...at, Body: Readable.from(body, { objectMode: false }), ChecksumAlgorithm: 'CRC32' },
-    partSize: Math.max(PART_BYTES, Math.ceil(most / (MOST_PARTS - 1))),
-    queueSize: PARTS_IN_FLIGHT,
-  });
-  await upload.done();
 }
 
 async function removeSome(

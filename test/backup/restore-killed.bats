@@ -69,6 +69,16 @@ is_staged() {
   assert_nothing_left
 }
 
+@test "a store that cuts the connection off once: the rest of the dump is asked for" {
+  local before
+  opsbook backup
+  before=$(live)
+  sql "DELETE FROM entries"
+  stall cut-once:5000 "$DB.dump"
+  run -0 --separate-stderr as_reader opsbook restore --yes
+  assert_equal "$(live)" "$before"
+}
+
 @test "a restore that is ended while pg_restore works" {
   directory
   local id

@@ -4,11 +4,12 @@ import { createServer, request } from 'node:http';
  * Stands between a script and the store, and passes only the first bytes of some bodies that are read. Prints its
  * URL when it listens.
  *
- * tsx s3-stall.ts HOW:BYTES PART: of GETs whose URL has PART in it; HOW is `stall`, nothing more comes, or `cut`, the
- * connection is ended.
+ * tsx s3-stall.ts HOW:BYTES PART: of GETs whose URL has PART in it; HOW is `stall`, nothing more comes, `cut`, the
+ * connection is ended, or `cut-once`, that of the first such GET is.
  */
 const [how = '', part = ''] = process.argv.slice(2);
-const [kind, bytes] = how.split(':');
+const [kind = '', bytes] = how.split(':');
+let left = kind.endsWith('-once') ? 1 : Number.POSITIVE_INFINITY;
 const upstream = new URL(process.env['AWS_ENDPOINT_URL'] ?? '');
 
 const server = createServer((incoming, answer) => {
@@ -16,13 +17,14 @@ const server = createServer((incoming, answer) => {
   const { hostname, port } = upstream;
   const outgoing = request({ hostname, port, method, path: url, headers }, (response) => {
     answer.writeHead(response.statusCode ?? 502, response.headers);
-    if (method !== 'GET' || !url.includes(part)) {
+    if (method !== 'GET' || !url.includes(part) || left === 0) {
       response.pipe(answer);
       return;
     }
+    left -= 1;
     response.once('readable', () => {
       answer.write(response.read(Math.min(Number(bytes), response.readableLength)));
-      if (kind === 'cut') setImmediate(() => answer.destroy());
+      if (kind.startsWith('cut')) setImmediate(() => answer.destroy());
     });
   });
   outgoing.on('error', () => answer.destroy());

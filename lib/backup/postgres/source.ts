@@ -6,8 +6,9 @@ import type { PostgresPart, Stored } from '../manifest.ts';
 import type { Prepared, Source, Work } from '../part.ts';
 import type { PostgresAddress } from './address.ts';
 import { dumpCommand, dumpWithCounts, type Job } from './dump.ts';
+import { explained } from './explained.ts';
 import { clientVersion, type Facts, factsOf } from './facts.ts';
-import { connect, explained, type Server } from './server.ts';
+import { connect, type Server } from './server.ts';
 import { readableTables } from './snapshot.ts';
 
 /** From this version on pg_dump compresses with zstd itself. */
@@ -37,7 +38,11 @@ async function prepare(
   work: Work,
 ): Promise<Prepared> {
   const server = await connect(work.host, compose, address);
-  const [facts, client] = await Promise.all([factsOf(server), clientVersion(server)]);
+  const [facts, client] = await Promise.all([
+    factsOf(server),
+    clientVersion(server),
+    readableTables(server, address.database),
+  ]);
   if (client.major < Math.floor(facts.serverNumber / 10_000)) {
     throw new Failure(
       `${address.uri}: pg_dump ${client.text} is older than the server, ${facts.serverVersion}`,
@@ -46,7 +51,6 @@ async function prepare(
       },
     );
   }
-  await readableTables(server, address.database);
   const compression = client.major >= ZSTD_SINCE ? 'none' : 'zstd';
   const key = `backups/${work.id}/${source.name}.dump${compression === 'zstd' ? '.zst' : ''}${work.sealer.suffix}`;
   const globals = server.command('pg_dumpall', '--globals-only', '--no-role-passwords');
@@ -57,8 +61,11 @@ async function prepare(
     async save(step) {
       try {
         const job = { server, facts, work, key, compression, step } as const;
-        const { stored, tables } = await dumpWithCounts(job);
-        const roles = await saveGlobals(job, globals);
+        // While the dump runs; it has ended before a failure of the dump is told, and tidied up after.
+        const saving = saveGlobals(job, globals);
+        const ended = saving.catch(() => {});
+        const { stored, tables } = await dumpWithCounts(job).finally(() => ended);
+        const roles = await saving;
         step.note(`${bytes(stored.bytes)}, ${count(tables.length, 'table')}, ${rows(tables)} rows`);
         return record(source, facts, client.text, compression, stored, roles, tables);
       } catch (error) {

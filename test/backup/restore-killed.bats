@@ -58,11 +58,11 @@ is_staged() {
   assert_goes_on "$id"
 }
 
-@test "a store that cuts the connection off while the dump arrives" {
+@test "a store that cuts the connection off again and again while the dump arrives" {
   local id before
   id=$(opsbook backup)
   before=$(live)
-  stall cut:5000 "$DB.dump"
+  stall cut:500 "$DB.dump"
   run -1 --separate-stderr as_reader opsbook restore "$id" --yes
   assert_error "part $DB: reading .*$DB.dump was cut off"
   assert_equal "$(live)" "$before"

@@ -4,12 +4,15 @@ import { openStored, usingStored } from '../stored.ts';
 import { createMissingRoles, grantStatements, setStatements } from './roles.ts';
 import { ident, literal, type Server, uninterrupted } from './server.ts';
 
-/** Makes the database that the dump `file` is restored into, as the one was that it is of; missing roles come first. */
+/**
+ * Makes the database that a dump is restored into, as the one was that it is of; missing roles come first.
+ * @param schema what the dump says of its tables; asked for only where roles are missing, which it may name
+ */
 export async function createDatabase(
   server: Server,
   part: PostgresPart,
   name: string,
-  file: string,
+  schema: () => Promise<string>,
   recovery: Recovery,
 ): Promise<void> {
   const globals = await usingStored(part.globals, part.name, recovery, async () => {
@@ -17,8 +20,8 @@ export async function createDatabase(
     return Buffer.concat(await Array.fromAsync(flow)).toString();
   });
   const about = statementsOf(part, ident(name));
-  const schema = await server.host.run(server.command('pg_restore', '--schema-only', '--file', '-', file));
-  const roles = await createMissingRoles(server, globals, [ident(part.owner), ...about, schema].join('\n'));
+  const naming = async () => [ident(part.owner), ...about, await schema()].join('\n');
+  const roles = await createMissingRoles(server, globals, naming);
   if (roles.length > 0) {
     recovery.report.warn(
       `made the roles ${roles.join(', ')}: they have no password yet (ALTER ROLE … PASSWORD)`,

@@ -104,6 +104,9 @@ async function refuseTaken(server: Server, { beside, ...target }: Target): Promi
 const restoreCommand = (server: Server, database: string, file: string, jobs: string) =>
   server.command('pg_restore', '--exit-on-error', '--jobs', jobs, '--dbname', database, file);
 
+const schemaOf = (server: Server, file: string) =>
+  server.host.run(server.command('pg_restore', '--schema-only', '--file', '-', file));
+
 async function restoreBeside(
   server: Server,
   part: PostgresPart,
@@ -112,17 +115,20 @@ async function restoreBeside(
   step: Step,
 ): Promise<Restored> {
   const { host } = recovery;
-  await clearBeside(server, address.database);
-  await clearStaged(server, recovery);
+  await Promise.all([clearBeside(server, address.database), clearStaged(server, recovery)]);
   const file = stagedDump(address, recovery);
+  const staging = stageDump(server, part, file, recovery, (done) =>
+    step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
+  );
+  const staged = staging.catch(() => {});
   try {
-    await stageDump(server, part, file, recovery, (done) =>
-      step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
-    );
-    await createDatabase(server, part, beside, file, recovery);
+    // While the dump arrives: mostly nothing of it has to be known for that.
+    await createDatabase(server, part, beside, () => staging.then(() => schemaOf(server, file)), recovery);
     const jobs = (await host.run(server.command('nproc'))).trim();
+    await staging;
     await host.run(restoreCommand(server, beside, file, jobs));
   } catch (error) {
+    await staged;
     // The failure to report is the first one; what is left of it is cleared by the next restore.
     await drop(server, beside).catch(() => {});
     throw error;

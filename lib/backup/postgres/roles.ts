@@ -31,10 +31,19 @@ export function missingRoles(
 
 const unquoted = (name: string) => (name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name);
 
-/** Makes the roles that a new server lacks and `sql` names; returns their names. They have no password. */
-export async function createMissingRoles(server: Server, globals: string, sql: string): Promise<string[]> {
+/**
+ * Makes the roles that a new server lacks and `sql` names; returns their names. They have no password.
+ * @param sql asked for only where a role is missing
+ */
+export async function createMissingRoles(
+  server: Server,
+  globals: string,
+  sql: () => Promise<string>,
+): Promise<string[]> {
   const present = await server.rows<string>(server.maintenance, 'SELECT to_json(rolname) FROM pg_roles');
-  const { roles, statements } = missingRoles(globals, present, sql);
+  // The globals name all of their roles.
+  if (missingRoles(globals, present, globals).roles.length === 0) return [];
+  const { roles, statements } = missingRoles(globals, present, await sql());
   if (statements.length > 0)
     await server.execute(server.maintenance, ...statements.map((s) => s.slice(0, -1)));
   return roles;

@@ -7,6 +7,8 @@ load "$REPO/node_modules/bats-support/load"
 load "$REPO/node_modules/bats-assert/load"
 
 setup_file() {
+  # Other tests may have set the droplet up.
+  "$REPO/node_modules/node/bin/node" --input-type=module --eval "import { bareDroplet } from '$REPO/test/sandbox/tour/droplet.ts'; await bareDroplet()"
   npm --prefix "$REPO" run --silent sandbox -- up fleet instance droplet >"$BATS_FILE_TMPDIR/exports"
 }
 

@@ -20,7 +20,8 @@ export interface Balancer {
   url: string;
 }
 
-const client = async () => {
+/** A client of the sandbox's load balancers, as one who may do all. */
+export const elbClient = async () => {
   const { aws } = await world();
   return new ElasticLoadBalancingV2Client({
     ...{ endpoint: aws.url, region: 'eu-north-1', credentials: aws.users.admin! },
@@ -35,7 +36,7 @@ export async function balancer(
   subnets: string[],
 ): Promise<Balancer> {
   const { aws, engine } = await world();
-  const elb = await client();
+  const elb = await elbClient();
   const health = { HealthCheckPath: '/health', HealthCheckIntervalSeconds: 5, UnhealthyThresholdCount: 2 };
   const { TargetGroups } = await elb.send(
     new CreateTargetGroupCommand({
@@ -61,7 +62,7 @@ export async function balancer(
 
 /** Removes it with its target group: the targets of what nobody uses would be asked for their health for ever. */
 export async function removeBalancer(name: string): Promise<void> {
-  const elb = await client();
+  const elb = await elbClient();
   const { LoadBalancers = [] } = await elb.send(new DescribeLoadBalancersCommand({ Names: [name] }));
   for (const { LoadBalancerArn } of LoadBalancers)
     await elb.send(new DeleteLoadBalancerCommand({ LoadBalancerArn }));

@@ -2,21 +2,14 @@
  * The load balancer of a test's fleet: `fleet.ts up NAME VPC SUBNET SUBNET INSTANCE…`, printing what a test needs to know;
  * `fleet.ts down NAME`.
  */
-import {
-  ElasticLoadBalancingV2Client,
-  RegisterTargetsCommand,
-} from '@aws-sdk/client-elastic-load-balancing-v2';
-import { world } from '../../sandbox/world.ts';
-import { balancer, removeBalancer } from '../balancer.ts';
+import { RegisterTargetsCommand } from '@aws-sdk/client-elastic-load-balancing-v2';
+import { balancer, elbClient, removeBalancer } from '../balancer.ts';
 
 const [action, name = 'hermes', vpc = '', one = '', two = '', ...instances] = process.argv.slice(2);
 
 async function up(): Promise<void> {
   const { arn, url } = await balancer(name, 'instance', vpc, [one, two]);
-  const { aws } = await world();
-  const client = new ElasticLoadBalancingV2Client({
-    ...{ endpoint: aws.url, region: 'eu-north-1', credentials: aws.users.admin! },
-  });
+  const client = await elbClient();
   const Targets = instances.map((Id) => ({ Id, Port: 8000 }));
   await client.send(new RegisterTargetsCommand({ TargetGroupArn: arn, Targets }));
   process.stdout.write(`export APP_URL=${url} TARGET_GROUP_ARN=${arn}\n`);

@@ -76,8 +76,7 @@ async function observe(task: Task, state: State, ids: Ids): Promise<void> {
     if (definition.healthCheck) note(task, name, seen);
     if (seen.State.Running) continue;
     // ECS tells of a container's end at once, while its task is still being taken down.
-    const container = task.json.containers!.find((one) => one.name === name)!;
-    Object.assign(container, { exitCode: seen.State.ExitCode, lastStatus: 'STOPPED' });
+    Object.assign(containerOf(task, name), { exitCode: seen.State.ExitCode, lastStatus: 'STOPPED' });
     if (definition.essential !== false)
       order(task, { reason: 'Essential container in task exited', code: 'EssentialContainerExited' });
   }
@@ -97,10 +96,12 @@ function healthOf(task: Task): 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN' {
   return health.length > 0 && health.every((one) => one === 'HEALTHY') ? 'HEALTHY' : 'UNKNOWN';
 }
 
+const containerOf = (task: Task, name: string) => task.json.containers!.find((one) => one.name === name)!;
+
 function note(task: Task, name: string, { State: { Health } }: Seen): void {
   const healthStatus =
     Health?.Status === 'healthy' ? 'HEALTHY' : Health?.Status === 'unhealthy' ? 'UNHEALTHY' : 'UNKNOWN';
-  task.json.containers!.find((one) => one.name === name)!.healthStatus = healthStatus;
+  containerOf(task, name).healthStatus = healthStatus;
 }
 
 /** Targets are drained before containers hear of the end; what then does not end in its stopTimeout is killed. */

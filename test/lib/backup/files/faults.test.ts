@@ -7,22 +7,17 @@ import {
   existsSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   truncateSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { directorySource } from '../../../../lib/backup/files/directory.ts';
-import { sealer } from '../../../../lib/backup/seal.ts';
 import type { Store } from '../../../../lib/backup/store.ts';
-import { age, backUp, nextId, restoreBeside, uploadsOf, workIn, world, write } from './kit.ts';
-
-const contentPuts = (asked: string[]) => asked.filter((line) => line.startsWith('put content/'));
+import { backUp, contentPuts, nextId, restoreBeside, world, write } from './kit.ts';
 
 /** The store, with `act` done once before the first content is stored. */
 function interfering(store: Store, act: () => void): Store {
@@ -149,103 +144,6 @@ test('files and directories that may not be read are named before anything is st
     stderr,
   );
   assert.match(stdout, /: (closed|secret\d)(, (closed|secret\d)){4} and 3 more\n$/);
-});
-
-test('a file written within two seconds before it was read is read again the next time', async () => {
-  const w = world();
-  write(w.uploads, { old: '1' });
-  const file = join(w.uploads, 'fresh');
-  const justNow = Math.floor(Date.now() / 1000);
-  const writeAt = (text: string) => {
-    writeFileSync(file, text);
-    utimesSync(file, justNow, justNow);
-  };
-  writeAt('aaaa');
-  await backUp(w);
-  writeAt('bbbb');
-  const part = await backUp(w);
-  const restored = await restoreBeside(w, part);
-  assert.equal(readFileSync(join(restored.place, 'fresh'), 'utf8'), 'bbbb');
-});
-
-test('a file is read again when its size, its time or its inode changed', async () => {
-  const w = world();
-  write(w.uploads, { size: 'aa', time: 'aa', inode: 'aa' });
-  await backUp(w);
-  write(w.uploads, { size: 'bbb', other: 'bbi' });
-  writeFileSync(join(w.uploads, 'time'), 'bt');
-  age(join(w.uploads, 'time'), 1800);
-  const { atime, mtime } = statSync(join(w.uploads, 'inode'));
-  writeFileSync(join(w.uploads, 'other'), 'bi');
-  utimesSync(join(w.uploads, 'other'), atime, mtime);
-  renameSync(join(w.uploads, 'other'), join(w.uploads, 'inode'));
-  const restored = await restoreBeside(w, await backUp(w));
-  const read = (name: string) => readFileSync(join(restored.place, name), 'utf8');
-  assert.deepEqual([read('size'), read('time'), read('inode')], ['bbb', 'bt', 'bi']);
-});
-
-test('a backup that failed before its manifest is not remembered', async () => {
-  const w = world();
-  write(w.uploads, { a: '1' });
-  await (await uploadsOf(w).prepare(await workIn(w))).save(w.step);
-  w.asked.length = 0;
-  await backUp(w);
-  assert.ok(w.asked.includes('list content/'), 'the store is asked what it has');
-  assert.deepEqual(contentPuts(w.asked), [], 'and what it has is not stored again');
-});
-
-test('memory of a backup that was pruned is not trusted', async () => {
-  const w = world();
-  write(w.uploads, { a: '1', b: '2' });
-  const id = nextId();
-  const part = await backUp(w, { id });
-  await w.store.remove([
-    `backups/${id}/manifest.json`,
-    part.tree.key,
-    `content/${'6b/6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b'}`,
-  ]);
-  w.asked.length = 0;
-  await backUp(w);
-  assert.equal(contentPuts(w.asked).length, 2, 'the pruned content and the tree');
-});
-
-test('a lost memory costs a listing, and a content of the wrong size is stored again', async () => {
-  const w = world();
-  write(w.uploads, { a: 'one', b: 'two' });
-  const part = await backUp(w);
-  rmSync(join(w.state, 'files'), { recursive: true });
-  const [first] = readdirSync(join(w.stored, 'content')).filter((d) => !part.tree.key.includes(`/${d}/`));
-  const [name] = readdirSync(join(w.stored, 'content', first ?? ''));
-  truncateSync(join(w.stored, 'content', first ?? '', name ?? ''), 1);
-  w.asked.length = 0;
-  await backUp(w);
-  assert.deepEqual(contentPuts(w.asked), [`put content/${first}/${name}`]);
-});
-
-test('a damaged memory is as good as none', async () => {
-  const w = world();
-  write(w.uploads, { a: 'one' });
-  await backUp(w);
-  const folder = join(w.state, 'files');
-  for (const name of readdirSync(folder))
-    writeFileSync(join(folder, name), '{"version":1,"backup":"x"}\n["a');
-  assert.equal((await backUp(w)).files, 1);
-});
-
-test('another store and another recipient get everything', async () => {
-  const w = world();
-  write(w.uploads, { a: 'one' });
-  const recipients = [
-    'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p',
-    'age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg',
-  ];
-  await backUp(w);
-  for (const recipient of recipients) {
-    w.asked.length = 0;
-    await backUp(w, { sealer: await sealer(recipient) });
-    assert.equal(contentPuts(w.asked).length, 2, recipient);
-    assert.ok(contentPuts(w.asked).every((line) => line.endsWith(`.${recipient.slice(-8)}.age`)));
-  }
 });
 
 test('a prune elsewhere, while files are stored, fails the backup', async () => {

@@ -122,6 +122,9 @@ export const age = (path: string | Buffer, seconds = 3_600): void => {
   utimesSync(path, then, then);
 };
 
+/** The calls that stored a content. */
+export const contentPuts = (asked: string[]) => asked.filter((line) => line.startsWith('put content/'));
+
 let serial = 0;
 export const nextId = (): string => `20261001-${String(++serial).padStart(6, '0')}`;
 

@@ -117,18 +117,14 @@ async function restoreBeside(
   const { host } = recovery;
   await Promise.all([clearBeside(server, address.database), clearStaged(server, recovery)]);
   const file = stagedDump(address, recovery);
-  const staging = stageDump(server, part, file, recovery, (done) =>
-    step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
-  );
-  const staged = staging.catch(() => {});
   try {
-    // While the dump arrives: mostly nothing of it has to be known for that.
-    await createDatabase(server, part, beside, () => staging.then(() => schemaOf(server, file)), recovery);
+    await stageDump(server, part, file, recovery, (done) =>
+      step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
+    );
+    await createDatabase(server, part, beside, () => schemaOf(server, file), recovery);
     const jobs = (await host.run(server.command('nproc'))).trim();
-    await staging;
     await host.run(restoreCommand(server, beside, file, jobs));
   } catch (error) {
-    await staged;
     // The failure to report is the first one; what is left of it is cleared by the next restore.
     await drop(server, beside).catch(() => {});
     throw error;

@@ -61,11 +61,8 @@ async function prepare(
     async save(step) {
       try {
         const job = { server, facts, work, key, compression, step } as const;
-        // While the dump runs; it has ended before a failure of the dump is told, and tidied up after.
-        const saving = saveGlobals(job, globals);
-        const ended = saving.catch(() => {});
-        const { stored, tables } = await dumpWithCounts(job).finally(() => ended);
-        const roles = await saving;
+        const { stored, tables } = await dumpWithCounts(job);
+        const roles = await saveGlobals(job, globals);
         step.note(`${bytes(stored.bytes)}, ${count(tables.length, 'table')}, ${rows(tables)} rows`);
         return record(source, facts, client.text, compression, stored, roles, tables);
       } catch (error) {

@@ -62,7 +62,7 @@ ecr() { curl --silent --fail --data "$1" "$AWS_ENDPOINT_URL/sandbox/ecr" >/dev/n
 @test "an image is built and pushed under its version and its commit, and its digest is the answer" {
   run -0 --separate-stderr build "v$VERSION"
   assert_regex "$output" "^$IMAGE:$VERSION@sha256:[0-9a-f]{64}$"
-  assert_equal "$(pushed | grep "$VERSION")" "$VERSION,$SHORT"$'\t'"${output#*@}"
+  assert_equal "$(pushed | grep -F "$VERSION")" "$VERSION,$SHORT"$'\t'"${output#*@}"
   docker rmi --force "$IMAGE:$VERSION" >/dev/null
 }
 
@@ -110,7 +110,7 @@ ecr() { curl --silent --fail --data "$1" "$AWS_ENDPOINT_URL/sandbox/ecr" >/dev/n
   ENV+=(IMAGE="$IMAGE,$IMAGE-ssr" BUILD_CONTEXT=backend,web)
   run -1 --separate-stderr build "$VERSION"
   assert_regex "$stderr" 'error: docker exited with 1'
-  refute [ "$(pushed | grep -c "$VERSION")" != 0 ]
+  refute [ "$(pushed | grep -cF "$VERSION")" != 0 ]
   cp Dockerfile web/Dockerfile
   commit
   run -0 --separate-stderr build "$VERSION"
@@ -195,7 +195,7 @@ ecr() { curl --silent --fail --data "$1" "$AWS_ENDPOINT_URL/sandbox/ecr" >/dev/n
   run -1 --separate-stderr build "$VERSION"
   ecr '{"refusePush":false}'
   assert_regex "$stderr" "error: push of $IMAGE:$SHORT failed: these credentials may not push. Next: allow ecr:InitiateLayerUpload"
-  refute [ "$(pushed | grep -c "$VERSION")" != 0 ]
+  refute [ "$(pushed | grep -cF "$VERSION")" != 0 ]
 }
 
 @test "a token that expires in the middle of the push is asked for once more" {
@@ -230,5 +230,5 @@ ecr() { curl --silent --fail --data "$1" "$AWS_ENDPOINT_URL/sandbox/ecr" >/dev/n
   kill "$PID"
   assert_ends 143
   assert_equal "$(find /tmp -maxdepth 1 -name 'opsbook-docker-*' -newer "$WORK_DIR/Dockerfile")" ""
-  refute [ "$(pushed | grep -c "$VERSION")" != 0 ]
+  refute [ "$(pushed | grep -cF "$VERSION")" != 0 ]
 }

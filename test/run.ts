@@ -49,7 +49,9 @@ await stage('dead code', () => run('knip', []));
 await stage('test/lib', async () => {
   const files = await sorted('test/lib/**/*.test.ts');
   if (files.length === 0) throw new Error('no tests found');
-  await run('node', ['--test', '--test-reporter=dot', ...files]);
+  // Unless told, Node leaves a core to others.
+  const concurrency = `--test-concurrency=${availableParallelism()}`;
+  await run('node', ['--test', '--test-reporter=dot', concurrency, ...files]);
 });
 await stage('scripts, in sandboxes', scripts);
 

@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { composeUp } from '../machine/compose.ts';
-import { isRunning, publishedPort, removeContainer } from '../machine/docker.ts';
+import { docker, isRunning, publishedPort, removeContainer } from '../machine/docker.ts';
 import type { Engine } from '../machine/engine.ts';
 import { containerName, directory, prefix, sandboxDir, stateDir } from '../names.ts';
 import { network } from '../network.ts';
 import { step } from '../progress.ts';
 import { readState, updateState } from '../state.ts';
+import { waitFor } from '../wait.ts';
 
 /** The servers that can be had: 15 is older than pg_dump's own zstd. */
 export const majors = [15, 17] as const;
@@ -22,6 +23,7 @@ export interface PostgresServer {
 
 const project = (major: Major): string => containerName(`postgres${major}`);
 const container = (major: Major): string => `${project(major)}-db-1`;
+const isReady = 'pg_isready -q -h 127.0.0.1 -U postgres -d app'.split(' ');
 const dirOf = (major: Major): string => join(stateDir, 'services', `postgres${major}`);
 
 /** Starts a PostgreSQL server that is reached by its URL, or by Compose on the machine's engine. */
@@ -44,6 +46,10 @@ export async function ensurePostgres(engine: Engine, image: string, major: Major
     const text = Object.entries(settings).map(([name, value]) => `${name}='${value}'\n`);
     await writeFile(join(dir, '.env'), text.join(''), { mode: 0o600 });
     await composeUp(engine, engine, dir);
+    // Asked here and not by a health check: the engine would go on asking for as long as the server runs.
+    await waitFor(`PostgreSQL ${major}`, 60, () =>
+      docker(engine, ['exec', container(major), ...isReady]).then(() => true),
+    );
   });
 }
 

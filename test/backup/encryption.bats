@@ -38,7 +38,7 @@ as_owner() {
 
 @test "everything in the store but manifest and start is encrypted, and holds nothing that is known" {
   local folder=/tmp/$APP
-  as_admin aws_cli s3 cp --quiet --recursive "s3://bloaty-backups-x7/$APP/" "$folder/"
+  as_admin aws_on_host s3 cp --quiet --recursive "s3://bloaty-backups-x7/$APP/" "$folder/"
   run -0 on_host sh -c 'cd "$0" && find . -type f ! -name "*.json" -exec sh -c "head -c 21 \"\$0\" && echo" {} \; | sort | uniq -c' "$folder"
   assert_output --regexp '^ +[0-9]+ age-encryption.org/v1$'
   run -1 on_host grep -rlaE 'a body that is known|a cat, painted|PGDMP|CREATE ROLE' "$folder"

@@ -121,7 +121,7 @@ drop_roles() {
 @test "row 21: another app's backup is refused, and both are named" {
   local id
   id=$(opsbook backup)
-  as_admin aws_cli s3 cp --quiet --recursive "s3://bloaty-backups-x7/$APP/" "s3://bloaty-backups-x7/other-$APP/"
+  aws_cli s3 cp --quiet --recursive "s3://bloaty-backups-x7/$APP/" "s3://bloaty-backups-x7/other-$APP/"
   sql "DELETE FROM entries"
   export APP=other-$APP
   run -2 --separate-stderr as_reader opsbook restore "$id" --yes

@@ -147,7 +147,7 @@ begin_elsewhere() {
   wait_for asked
   begin_elsewhere
   tar -C "$BATS_TEST_TMPDIR/other" -c backups | as_admin on_host sh -c "mkdir /tmp/$APP && tar -C /tmp/$APP -x"
-  as_admin aws_cli s3 cp --quiet --recursive "/tmp/$APP" "s3://bloaty-backups-x7/$APP"
+  as_admin aws_on_host s3 cp --quiet --recursive "/tmp/$APP" "s3://bloaty-backups-x7/$APP"
   on_host rm -r "/tmp/$APP"
   touch "$BATS_TEST_TMPDIR/go"
   finish

@@ -56,10 +56,10 @@ as_pruner() { AWS_ACCESS_KEY_ID=$SANDBOX_PRUNER_ACCESS_KEY_ID AWS_SECRET_ACCESS_
 as_admin() { AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY "$@"; }
 
 # The keys of the test's app in the store.
-keys() { as_admin aws_cli s3api list-objects-v2 --bucket bloaty-backups-x7 --prefix "$APP/" --query 'Contents[].Key' --output text | tr '\t' '\n' | grep -v '^None$' || true; }
+keys() { aws_cli s3api list-objects-v2 --bucket bloaty-backups-x7 --prefix "$APP/" --query 'Contents[].Key' --output text | tr '\t' '\n' | grep -v '^None$' || true; }
 
 # The AWS CLI of the host, with the caller's credentials.
-aws_cli() {
+aws_on_host() {
   on_host aws --endpoint-url http://aws:5000 --region "$AWS_REGION" "$@"
 }
 

@@ -38,14 +38,14 @@ compact() {
   local key
   opsbook backup
   key=$(keys | grep -m 1 manifest)
-  run -0 aws_cli s3api list-objects-v2 --bucket bloaty-backups-x7 --prefix "$APP/" --query 'length(Contents)'
-  run ! aws_cli s3api get-object --bucket bloaty-backups-x7 --key "$key" /dev/null
+  run -0 aws_on_host s3api list-objects-v2 --bucket bloaty-backups-x7 --prefix "$APP/" --query 'length(Contents)'
+  run ! aws_on_host s3api get-object --bucket bloaty-backups-x7 --key "$key" /dev/null
   assert_output --partial 'AccessDenied'
-  run ! aws_cli s3api head-object --bucket bloaty-backups-x7 --key "$key"
+  run ! aws_on_host s3api head-object --bucket bloaty-backups-x7 --key "$key"
   assert_output --partial '403'
-  run ! aws_cli s3api delete-object --bucket bloaty-backups-x7 --key "$key"
+  run ! aws_on_host s3api delete-object --bucket bloaty-backups-x7 --key "$key"
   assert_output --partial 'AccessDenied'
-  run ! aws_cli s3api list-objects-v2 --bucket chitram-backups-x7
+  run ! aws_on_host s3api list-objects-v2 --bucket chitram-backups-x7
   assert_equal "$(keys | grep -c manifest)" 1
 }
 

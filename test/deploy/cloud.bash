@@ -8,10 +8,3 @@ as_admin() {
   ENV+=(AWS_ENDPOINT_URL="$AWS_ENDPOINT_URL" AWS_REGION="$AWS_REGION"
     AWS_ACCESS_KEY_ID="$SANDBOX_ADMIN_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$SANDBOX_ADMIN_SECRET_ACCESS_KEY")
 }
-
-# The AWS CLI, in the host's container, as one who may do all.
-aws_cli() {
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} exec -i \
-    -e AWS_ACCESS_KEY_ID="$SANDBOX_ADMIN_ACCESS_KEY_ID" -e AWS_SECRET_ACCESS_KEY="$SANDBOX_ADMIN_SECRET_ACCESS_KEY" \
-    "$SANDBOX_HOST_CONTAINER" aws --endpoint-url http://aws:5000 --region "$AWS_REGION" "$@"
-}

@@ -12,12 +12,6 @@ engine() { docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} "$@"; }
 # Sets what ECS does wrong, or how fast its time goes.
 faults() { curl -fsS --data "$2" "$AWS_ENDPOINT_URL/sandbox/$1" >/dev/null; }
 
-# The AWS CLI, as one who may do all.
-aws_cli() {
-  engine exec -e AWS_ACCESS_KEY_ID="$SANDBOX_ADMIN_ACCESS_KEY_ID" -e AWS_SECRET_ACCESS_KEY="$SANDBOX_ADMIN_SECRET_ACCESS_KEY" \
-    "$OPSBOOK_SANDBOX-aws" aws --endpoint-url http://127.0.0.1:5000 --region "$AWS_REGION" --output json "$@"
-}
-
 # The default VPC, and two subnets of it.
 network() {
   aws_cli ec2 describe-subnets --query 'Subnets[0:2].[VpcId,SubnetId]' --output text |

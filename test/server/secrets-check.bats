@@ -36,7 +36,7 @@ fetch() { run --separate-stderr opsbook server/fetch-secrets "$@"; }
   assert_success
   assert_output 'the store, the file and the containers agree'
 
-  aws_admin secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"A": "a2-hush$1", "B": "b-hush", "C": "c-hush"}' >/dev/null
+  aws_cli secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"A": "a2-hush$1", "B": "b-hush", "C": "c-hush"}' >/dev/null
   fetch --check --json
   assert_failure 3
   assert_output '{"file":"'"$APP_DIR"'/.env","drift":[{"where":"'"$APP_DIR"'/.env","name":"A","what":"differs from the store"},{"where":"'"$APP_DIR"'/.env","name":"C","what":"is not in the file"}]}'
@@ -63,7 +63,7 @@ fetch() { run --separate-stderr opsbook server/fetch-secrets "$@"; }
   secret '{"A": "a", "B": "b"}'
   fetch
   project up --detach >/dev/null 2>&1
-  aws_admin secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"A": "a", "B": "b2"}' >/dev/null
+  aws_cli secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"A": "a", "B": "b2"}' >/dev/null
   fetch --json
   assert_success
   assert_output --partial '"recreate":["cache","worker"]'

@@ -119,10 +119,10 @@ refused() {
   local text what
   for text in '"text"|a string' '["a"]|a list' '17|a number' 'null|null'; do
     what=${text#*|}
-    aws_admin secretsmanager put-secret-value --secret-id "$SECRET" --secret-string "${text%|*}" >/dev/null
+    aws_cli secretsmanager put-secret-value --secret-id "$SECRET" --secret-string "${text%|*}" >/dev/null
     refused 1 "secretsmanager:$SECRET: is $what, and has to be a JSON object"
   done
-  aws_admin secretsmanager put-secret-value --secret-id "$SECRET" --secret-binary AAEC >/dev/null
+  aws_cli secretsmanager put-secret-value --secret-id "$SECRET" --secret-binary AAEC >/dev/null
   refused 1 "secretsmanager:$SECRET: is binary"
 }
 
@@ -156,7 +156,7 @@ refused() {
 @test "64 KB in one secret arrive whole" {
   local big
   big=$(head -c 48000 /dev/urandom | base64 -w 0)
-  aws_admin secretsmanager create-secret --name "$SECRET" --secret-string file:///dev/stdin <<<"{\"BIG\": \"$big\"}" >/dev/null
+  aws_cli secretsmanager create-secret --name "$SECRET" --secret-string "{\"BIG\": \"$big\"}" >/dev/null
   fetch
   assert_success
   assert_equal "$(sed -n 's/^BIG="\(.*\)"$/\1/p' "$APP_DIR/.env" | md5sum)" "$(md5sum <<<"$big")"

@@ -77,7 +77,7 @@ ENV
   generate
   assert_failure 1
   assert_regex "$stderr" "POSTGRES_PASSWORD has a value in $APP_DIR/.env, and none in the store. Next: .*push-secrets"
-  run ! aws_admin secretsmanager get-secret-value --secret-id "$SECRET"
+  run ! aws_cli secretsmanager get-secret-value --secret-id "$SECRET"
 }
 
 @test "what has to be given by somebody is asked for, all of it together, and nothing is written" {
@@ -110,5 +110,5 @@ line 9: F is there twice'
   generate --dry-run
   assert_success
   assert_regex "$stderr" "would: write secretsmanager:$SECRET"
-  run ! aws_admin secretsmanager get-secret-value --secret-id "$SECRET"
+  run ! aws_cli secretsmanager get-secret-value --secret-id "$SECRET"
 }

@@ -35,7 +35,7 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
   echo 'A=b' >"$APP_DIR/.env"
   push --yes
   assert_success
-  assert_equal "$(aws_admin secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text)" \
+  assert_equal "$(aws_cli secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text)" \
     '{"KEEP":{"nested":[1,null]},"A":"b"}'
 }
 
@@ -76,7 +76,7 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
   assert_regex "$stderr" 'Change A in secretsmanager:.*say --yes'
   push other.env --dry-run
   assert_success
-  run ! aws_admin secretsmanager get-secret-value --secret-id "$SECRET"
+  run ! aws_cli secretsmanager get-secret-value --secret-id "$SECRET"
 }
 
 @test "an empty value is not stored, and the host's role may not store" {
@@ -106,16 +106,16 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
   printf 'SHORT=s\nLONG=%s\n' "$(head -c 5000 /dev/zero | tr '\0' x)" >"$APP_DIR/.env"
   push --yes
   assert_success
-  run -0 aws_admin ssm describe-parameters --parameter-filters "Key=Path,Values=$PARAMETERS" \
+  run -0 aws_cli ssm describe-parameters --parameter-filters "Key=Path,Values=$PARAMETERS" \
     --query 'Parameters[].[Name,Type,Tier]' --output text
   assert_line --partial "$PARAMETERS/SHORT"$'\tSecureString\t'
   assert_line "$PARAMETERS/LONG"$'\tSecureString\tAdvanced'
-  aws_admin ssm put-parameter --name "$PARAMETERS/deeper/SHORT" --value x --type String >/dev/null
+  aws_cli ssm put-parameter --name "$PARAMETERS/deeper/SHORT" --value x --type String >/dev/null
   echo 'SHORT=s2' >"$APP_DIR/.env"
   push --yes --prune
   assert_success
   assert_output $'- LONG\n~ SHORT'
-  run -0 aws_admin ssm describe-parameters --query "Parameters[?starts_with(Name, '$PARAMETERS/')].Name" --output text
+  run -0 aws_cli ssm describe-parameters --query "Parameters[?starts_with(Name, '$PARAMETERS/')].Name" --output text
   assert_output "$PARAMETERS/SHORT"$'\t'"$PARAMETERS/deeper/SHORT"
 }
 
@@ -126,7 +126,7 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
   assert_failure 1
   assert_regex "$stderr" "ssm:$PARAMETERS/: BIG is too long: 8,193 bytes, of which it takes 8192"
   assert_regex "$stderr" "ssm:$PARAMETERS/: BRACES has \"\{\{…\}\}\" in it"
-  run -0 aws_admin ssm describe-parameters --query "Parameters[?starts_with(Name, '$PARAMETERS/')].Name" --output text
+  run -0 aws_cli ssm describe-parameters --query "Parameters[?starts_with(Name, '$PARAMETERS/')].Name" --output text
   assert_output ''
 }
 

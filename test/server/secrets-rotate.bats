@@ -216,7 +216,7 @@ SH
   rotate API_KEY --yes
   assert_failure 2
   assert_regex "$stderr" 'API_KEY is no secret that is generated.*Next: get a new one where it comes from'
-  aws_admin secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"POSTGRES_PASSWORD": "of-others"}' >/dev/null
+  aws_cli secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"POSTGRES_PASSWORD": "of-others"}' >/dev/null
   rotate POSTGRES_PASSWORD --yes
   assert_failure 1
   assert_regex "$stderr" "POSTGRES_PASSWORD in $APP_DIR/.env is another one than in the store"

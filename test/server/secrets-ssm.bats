@@ -41,11 +41,11 @@ on_instance() {
   on_instance docker compose --project-directory "$folder" down --timeout 0 >/dev/null 2>&1
   assert_equal "$output" 'the store, the file and the containers agree'
   # Scripts are in the history in base64.
-  aws_admin ssm list-commands --output json >"$BATS_TEST_TMPDIR/history"
+  aws_cli ssm list-commands --output json >"$BATS_TEST_TMPDIR/history"
   run ! grep hush "$BATS_TEST_TMPDIR/history"
   run -0 bash -c 'grep -oE "[A-Za-z0-9+/]{40,}=*" "$1" | while read -r text; do base64 -d <<<"$text"; echo; done' _ "$BATS_TEST_TMPDIR/history"
   assert_output --partial "write $folder/.env"
   refute_output --partial hush
-  run -0 aws_admin ssm describe-parameters --parameter-filters Key=Path,Option=Recursive,Values=/opsbook --query 'Parameters[].Name' --output text
+  run -0 aws_cli ssm describe-parameters --parameter-filters Key=Path,Option=Recursive,Values=/opsbook --query 'Parameters[].Name' --output text
   assert_output ''
 }

@@ -113,7 +113,7 @@ assert_old_file() {
   assert_equal "$(stat -c '%u:%g %a' "$APP_DIR/.env")" '65534:65533 600'
   chown 65532:65531 "$APP_DIR/.env"
   rm -f "$APP_DIR/.env.template"
-  aws_admin secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"A": "newer"}' >/dev/null
+  aws_cli secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"A": "newer"}' >/dev/null
   fetch
   assert_success
   assert_equal "$(stat -c '%u:%g %a' "$APP_DIR/.env")" '65532:65531 600'

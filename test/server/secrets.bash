@@ -24,26 +24,19 @@ as() {
   ENV+=(AWS_ACCESS_KEY_ID="${!id}" AWS_SECRET_ACCESS_KEY="${!key}")
 }
 
-# The AWS CLI of the host, with all rights.
-aws_admin() {
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} exec -i \
-    -e AWS_ACCESS_KEY_ID="$SANDBOX_ADMIN_ACCESS_KEY_ID" -e AWS_SECRET_ACCESS_KEY="$SANDBOX_ADMIN_SECRET_ACCESS_KEY" \
-    "$SANDBOX_HOST_CONTAINER" aws --endpoint-url http://aws:5000 --region "$AWS_REGION" "$@"
-}
-
 # Makes the test's secret of this text, which need not be JSON.
 secret() {
-  aws_admin secretsmanager create-secret --name "$SECRET" --secret-string "$1" >/dev/null
+  aws_cli secretsmanager create-secret --name "$SECRET" --secret-string "$1" >/dev/null
 }
 
 # What is stored in the secret under a name, from outside.
 stored() {
-  aws_admin secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text |
+  aws_cli secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text |
     "$NODE" -e 'process.stdout.write(JSON.parse(require("fs").readFileSync(0, "utf8"))[process.argv[1]] ?? "(none)")' "$1"
 }
 
 parameter() {
-  aws_admin ssm put-parameter --name "$PARAMETERS/$1" --value "$2" --type SecureString >/dev/null
+  aws_cli ssm put-parameter --name "$PARAMETERS/$1" --value "$2" --type SecureString >/dev/null
 }
 
 template() {

@@ -160,9 +160,7 @@ sick() { rows "$1" <"$BATS_FILE_TMPDIR/sick.json"; }
   echo 'API_KEY="Old-Value-1"' >"$app/.env"
   chmod 600 "$app/.env"
   AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY
-  on_host_as root env AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" \
-    aws --endpoint-url http://aws:5000 --region "$AWS_REGION" secretsmanager create-secret --name "$name" \
-    --secret-string '{"API_KEY":"New-Value-1"}'
+  aws_cli secretsmanager create-secret --name "$name" --secret-string '{"API_KEY":"New-Value-1"}'
   unset COMPOSE_FILE
   export TARGET=local DOCKER_HOST=unix:///nowhere APP_DIR=$app SECRETS_FROM=secretsmanager:$name CHECKS=secrets
   AWS_SECRET_ACCESS_KEY=wrong run -3 --separate-stderr verify

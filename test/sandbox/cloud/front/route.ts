@@ -25,8 +25,12 @@ const state = newState();
 const signedFor = ({ headers }: IncomingMessage): string =>
   /Credential=[^/]+\/\d+\/[^/]+\/([\w-]+)\/aws4_request/.exec(headers.authorization ?? '')?.[1] ?? '';
 
+/** Where the AWS CLI of the tests listens (images/moto/aws_cli.py). */
+const cliPort = 5003;
+
 /** Answers a request where an operation of the front is called; everything else is moto's. */
 export function route(request: IncomingMessage, response: ServerResponse, motoPort: number): void {
+  if (request.url === '/sandbox/aws') return void forward(request, response, cliPort);
   if (request.url?.startsWith('/sandbox/')) return void control(request, response, services, state);
   const service = services[signedFor(request)];
   if (!service) {

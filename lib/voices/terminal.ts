@@ -1,14 +1,13 @@
 import { performance } from 'node:perf_hooks';
 import { styleText } from 'node:util';
-import { bytes, duration } from '../format.ts';
+import { bytes, duration, grouped } from '../format.ts';
 import { outcome, type Progress, type Voice } from '../report.ts';
 
 const WIDTH = 20;
 
 /** `██████░░░░ 61% 1.2 GB, 84.0 MB/s` */
 export function bar({ done, total, unit }: Progress, elapsedMs: number): string {
-  const amount = (n: number) =>
-    unit === 'bytes' ? bytes(n) : `${Math.round(n).toLocaleString('en-US')} ${unit}`;
+  const amount = (n: number) => (unit === 'bytes' ? bytes(n) : `${grouped(Math.round(n))} ${unit}`);
   const rate = elapsedMs > 0 ? `, ${amount(done / (elapsedMs / 1000))}/s` : '';
   if (!total) return `${amount(done)}${rate}`;
   const share = Math.min(1, done / total);

@@ -38,7 +38,9 @@ test('nouns follow their number', () => {
     [1, 'file', '1 file'],
     [1, 'address', '1 address'],
     [2, 'address', '2 addresses'],
+    [999, 'file', '999 files'],
     [20_000, 'file', '20,000 files'],
+    [1_234_567, 'file', '1,234,567 files'],
   ] as const)
     assert.equal(count(n, noun), text);
 });

@@ -1,6 +1,6 @@
 import type { Compose } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
-import { bytes, count } from '../../format.ts';
+import { bytes, count, grouped } from '../../format.ts';
 import { outputOf, saveFlow } from '../flow.ts';
 import type { PostgresPart, Stored } from '../manifest.ts';
 import type { Prepared, Source, Work } from '../part.ts';
@@ -72,8 +72,7 @@ async function prepare(
   };
 }
 
-const rows = (tables: PostgresPart['tables']) =>
-  tables.reduce((sum, t) => sum + t.rows, 0).toLocaleString('en-US');
+const rows = (tables: PostgresPart['tables']) => grouped(tables.reduce((sum, t) => sum + t.rows, 0));
 
 async function saveGlobals({ server, work }: Job, command: ReturnType<Server['command']>): Promise<Stored> {
   const key = `backups/${work.id}/${server.address.database}.globals.sql${work.sealer.suffix}`;

@@ -1,4 +1,4 @@
-import { bytes } from '../../../format.ts';
+import { bytes, grouped } from '../../../format.ts';
 import { ok, problem, type Row, warning } from '../row.ts';
 
 /** Parts of a file system in use from which on it is a warning, and a problem. */
@@ -60,7 +60,7 @@ export const inodeRows = (text: string): Row[] =>
   fillRows(
     'inodes',
     text,
-    ({ free }) => free.toLocaleString('en-US'),
+    ({ free }) => grouped(free),
     'find where the many files are: du --inodes -x --max-depth=2 MOUNT | sort -n',
   );
 

@@ -12,6 +12,8 @@ export async function webFiles(): Promise<Record<string, { text: string } | { pa
     outdir: dir,
     outExtension: { '.js': '.mjs' },
     bundle: true,
+    splitting: true,
+    chunkNames: 'chunk-[hash]',
     minify: true,
     platform: 'node',
     target: 'node20',

@@ -1,12 +1,5 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, normalize } from 'node:path';
-import {
-  CreateBucketCommand,
-  GetObjectCommand,
-  NoSuchKey,
-  PutObjectCommand,
-  S3Client,
-} from '@aws-sdk/client-s3';
 
 /** Where uploaded files are kept: bloaty's on disk, chitram's in a bucket. */
 export interface Uploads {
@@ -35,29 +28,8 @@ function onDisk(dir: string): Uploads {
   };
 }
 
-function inBucket(bucket: string): Uploads {
-  // Endpoint and credentials come from AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID of the container.
-  const s3 = new S3Client({ forcePathStyle: true, region: process.env.AWS_REGION ?? 'us-east-1' });
-  return {
-    async prepare() {
-      await s3.send(new CreateBucketCommand({ Bucket: bucket })).catch((error: Error) => {
-        if (!/^Bucket(AlreadyOwnedByYou|AlreadyExists)$/.test(error.name)) throw error;
-      });
-    },
-    async put(name, content, type) {
-      await s3.send(new PutObjectCommand({ Bucket: bucket, Key: name, Body: content, ContentType: type }));
-    },
-    async get(name) {
-      try {
-        const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: name }));
-        return Buffer.from(await Body!.transformToByteArray());
-      } catch (error) {
-        if (error instanceof NoSuchKey) return undefined;
-        throw error;
-      }
-    },
-  };
-}
-
 const { UPLOADS_BUCKET, UPLOADS_DIR = '/app/uploads' } = process.env;
-export const uploads = UPLOADS_BUCKET ? inBucket(UPLOADS_BUCKET) : onDisk(UPLOADS_DIR);
+/** The client of S3 takes longer to load than all the rest, and tests start hundreds of apps. */
+export const uploads = UPLOADS_BUCKET
+  ? (await import('./bucket.ts')).inBucket(UPLOADS_BUCKET)
+  : onDisk(UPLOADS_DIR);

@@ -81,6 +81,18 @@ export interface Measure {
   sha256: string;
 }
 
+/** Passes `flow` on and counts its bytes. */
+export function counted(flow: Flow): { flow: Flow; bytes(): number } {
+  let bytes = 0;
+  async function* pass(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of flow) {
+      bytes += chunk.byteLength;
+      yield chunk;
+    }
+  }
+  return { flow: pass(), bytes: () => bytes };
+}
+
 /** Passes `flow` on and measures it; the result is there when the flow has ended. */
 export function measured(flow: Flow, onBytes?: (total: number) => void): { flow: Flow; result(): Measure } {
   const hash = createHash('sha256');

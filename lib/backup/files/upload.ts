@@ -1,5 +1,5 @@
 import type { Flow, Measure, Sealer } from '../seal.ts';
-import { measured } from '../seal.ts';
+import { counted } from '../seal.ts';
 import type { Store } from '../store.ts';
 import type { Contents } from './contents.ts';
 
@@ -24,9 +24,9 @@ export async function storeContent(
       await store.put(key, sealed);
       return sealed.byteLength;
     }
-    const sealed = measured(await sealer.seal(content()));
+    const sealed = counted(await sealer.seal(content()));
     await store.putStream(key, sealed.flow, mostSealed(measure.bytes));
-    return sealed.result().bytes;
+    return sealed.bytes();
   });
 }
 

@@ -15,7 +15,7 @@ fleet_up() {
   eval "$(cat "$BATS_FILE_TMPDIR/exports")"
   unset COMPOSE_FILE DOCKER_HOST
   export AWS_ACCESS_KEY_ID=$SANDBOX_ADMIN_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$SANDBOX_ADMIN_SECRET_ACCESS_KEY
-  export APP="hermes-$RANDOM" APP_DIR=/opt/hermes TARGET=ssm://tag:Name=hermes
+  export APP="hermes-$RANDOM" APP_DIR=/opt/hermes TARGET=ssm://tag:Name=hermes DOCKER_CONFIG="$BATS_FILE_TMPDIR/docker"
   export IMAGE="$SANDBOX_REGISTRY/$APP"
   faults elasticloadbalancing "$ELB_FASTER"
   faults ssm '{"deliveryMs":20,"invisibleMs":10}'

@@ -1,3 +1,4 @@
+import { forgetLogins } from '../machine/compose.ts';
 import {
   containerId,
   docker,
@@ -48,6 +49,7 @@ export async function ensureAws(engine: Engine, image: string): Promise<void> {
   }
   await step('starting AWS (moto and its front)', async () => {
     await removeContainer(engine, name); // its data was in its memory
+    forgetLogins();
     const argv = ['run', '--detach', '--name', name, '--hostname', 'aws', ...ourLabel];
     argv.push('--network', network);
     for (const open of [port, ...balancerPorts]) argv.push('--publish', `127.0.0.1::${open}`);

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { chmod, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -42,6 +43,9 @@ export async function ensureCompose(engine: Engine, hostImage: string): Promise<
     if (!(await dockerConfig(engine))) throw new SandboxError(`docker compose does not run with ${target}`);
   });
 }
+
+/** Logins to the registry of a sandbox that is gone: the next one may have its port. */
+export const forgetLogins = (): void => rmSync(join(configDir, 'config.json'), { force: true });
 
 /**
  * `docker compose up --wait` in a directory, against `target`; `engine` is the machine's.

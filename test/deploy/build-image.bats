@@ -56,13 +56,16 @@ pushed() {
   aws_cli ecr describe-images --repository-name "${1:-$NAME}" --query 'imageDetails[].[join(`,`, sort(imageTags)), imageDigest]' --output text
 }
 
+# The tags of an image as `pushed` tells of them: a commit that begins with 0 comes before the version.
+tags() { printf '%s\n' "$@" | LC_ALL=C sort | paste --serial --delimiters ,; }
+
 # What the ECR of the sandbox does from now on.
 ecr() { curl --silent --fail --data "$1" "$AWS_ENDPOINT_URL/sandbox/ecr" >/dev/null; }
 
 @test "an image is built and pushed under its version and its commit, and its digest is the answer" {
   run -0 --separate-stderr build "v$VERSION"
   assert_regex "$output" "^$IMAGE:$VERSION@sha256:[0-9a-f]{64}$"
-  assert_equal "$(pushed | grep -F "$VERSION")" "$VERSION,$SHORT"$'\t'"${output#*@}"
+  assert_equal "$(pushed | grep -F "$VERSION")" "$(tags "$VERSION" "$SHORT")"$'\t'"${output#*@}"
   docker rmi --force "$IMAGE:$VERSION" >/dev/null
 }
 
@@ -98,7 +101,7 @@ ecr() { curl --silent --fail --data "$1" "$AWS_ENDPOINT_URL/sandbox/ecr" >/dev/n
   assert_regex "$stderr" 'error: not committed: app. Next: commit it; to build an image to try out: --allow-dirty'
   run -0 --separate-stderr build "$VERSION" --allow-dirty
   assert_regex "$output" ":$VERSION-dirty@"
-  assert_regex "$(pushed)" "$VERSION-dirty,$SHORT-dirty"
+  assert_regex "$(pushed)" "$(tags "$VERSION-dirty" "$SHORT-dirty")"
 }
 
 @test "several images are built in their directories, and pushed when all are built" {

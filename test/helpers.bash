@@ -72,7 +72,7 @@ end_started() {
   done
 }
 
-# The AWS CLI in the sandbox's AWS, as one who may do all; it starts ten times as fast as another. Files are none of its business.
+# The AWS CLI in the sandbox's AWS, as one who may do all. It starts in a fifth of the time of another, and reaches no file of ours.
 aws_cli() {
   printf '%s\0' "$SANDBOX_ADMIN_ACCESS_KEY_ID" "$SANDBOX_ADMIN_SECRET_ACCESS_KEY" "$@" |
     curl --silent --show-error --fail-with-body --data-binary @- "$SANDBOX_AWS_URL/sandbox/aws"

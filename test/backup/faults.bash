@@ -1,7 +1,6 @@
 # What the tests of a backup under faults share, beside the world: runs in the background that can be watched, a
 # database server of a file's own that may be killed, and what has to be true after every failure.
 load world
-STORE_URL=$AWS_ENDPOINT_URL
 # Of the requests that a store of `fault` has been asked.
 export FAULT_LOG=$BATS_TEST_TMPDIR/asked-of-store
 export BATS_TEST_TIMEOUT=120
@@ -35,7 +34,7 @@ reached() {
 mend() {
   end_fault || true
   unset FAULT_PID
-  export AWS_ENDPOINT_URL=$STORE_URL
+  export AWS_ENDPOINT_URL=$SANDBOX_AWS_URL
 }
 
 # For teardown: ends the run and the store that misbehaves, if they are still there.

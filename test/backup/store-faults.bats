@@ -13,7 +13,7 @@ setup_file() {
   {
     AWS_MAX_ATTEMPTS=1 opsbook backup >/dev/null 2>"$BATS_FILE_TMPDIR/err" || echo $? >"$BATS_FILE_TMPDIR/status"
   } 3>&- &
-  export HANGING_STORE=$FAULT_PID AWS_ENDPOINT_URL=$STORE_URL
+  export HANGING_STORE=$FAULT_PID AWS_ENDPOINT_URL=$SANDBOX_AWS_URL
 }
 
 teardown_file() {

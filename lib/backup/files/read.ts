@@ -1,4 +1,4 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, read as readCallback, type Stats } from 'node:fs';
 import { promisify } from 'node:util';
 import { Failure, messageOf } from '../../failure.ts';
@@ -120,28 +120,22 @@ async function wholeOf(file: number, size: number): Promise<Uint8Array> {
   return buffer.subarray(0, at);
 }
 
-async function* bytesOf(file: number, size: number): AsyncGenerator<Uint8Array> {
+/** @param reused memory for every piece in turn, where nobody keeps one */
+async function* bytesOf(file: number, size: number, reused?: Buffer): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < size; ) {
-    const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, size - at));
-    const { bytesRead } = await read(file, buffer, 0, buffer.length, at);
+    const most = Math.min(CHUNK, size - at);
+    const buffer = reused ?? Buffer.allocUnsafeSlow(most);
+    const { bytesRead } = await read(file, buffer, 0, most, at);
     if (bytesRead === 0) return;
     at += bytesRead;
     yield buffer.subarray(0, bytesRead);
   }
 }
 
-/** In one piece of memory: nobody keeps what was read. */
 async function drain(file: number, size: number): Promise<Measure> {
-  const whole = createHash('sha256');
-  const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, size));
-  let bytes = 0;
-  while (bytes < size) {
-    const { bytesRead } = await read(file, buffer, 0, Math.min(CHUNK, size - bytes), bytes);
-    if (bytesRead === 0) break;
-    whole.update(buffer.subarray(0, bytesRead));
-    bytes += bytesRead;
-  }
-  return { bytes, sha256: whole.digest('hex') };
+  const reading = measured(bytesOf(file, size, Buffer.allocUnsafeSlow(Math.min(CHUNK, size))));
+  for await (const _ of reading.flow);
+  return reading.result();
 }
 
 export const measureOf = (content: Uint8Array): Measure => ({

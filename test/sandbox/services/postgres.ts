@@ -23,7 +23,7 @@ export interface PostgresServer {
 
 const project = (major: Major): string => containerName(`postgres${major}`);
 const container = (major: Major): string => `${project(major)}-db-1`;
-const isReady = 'pg_isready -q -h 127.0.0.1 -U postgres -d app'.split(' ');
+const readyCommand = 'pg_isready -q -h 127.0.0.1 -U postgres -d app'.split(' ');
 const dirOf = (major: Major): string => join(stateDir, 'services', `postgres${major}`);
 
 /** Starts a PostgreSQL server that is reached by its URL, or by Compose on the machine's engine. */
@@ -48,7 +48,7 @@ export async function ensurePostgres(engine: Engine, image: string, major: Major
     await composeUp(engine, engine, dir);
     // Asked here and not by a health check: the engine would go on asking for as long as the server runs.
     await waitFor(`PostgreSQL ${major}`, 60, () =>
-      docker(engine, ['exec', container(major), ...isReady]).then(() => true),
+      docker(engine, ['exec', container(major), ...readyCommand]).then(() => true),
     );
   });
 }

@@ -11,18 +11,25 @@ const natural = z.int().nonnegative();
 /** An object in the store: its key below the app's folder, and what its stored bytes are. */
 const stored = z.object({ key: z.string(), bytes: natural, sha256 });
 
-/** How many rows a table had in the dump's own snapshot; `exact: false` marks the planner's estimate. */
-const tableRows = z.object({ table: z.string(), rows: natural, exact: z.boolean() });
+/**
+ * How many rows a table had in the dump's own snapshot. Older backups say `exact: true`, or `exact: false` of a number
+ * that was the planner's estimate and proves nothing.
+ */
+const tableRows = z.object({ table: z.string(), rows: natural, exact: z.boolean().optional() });
 
 const part = { name: z.string(), source: z.string(), bytesIn: natural, bytesOut: natural };
 
-const access = z.object({ to: z.string().nullable(), privilege: z.string(), grantable: z.boolean() });
+/** What may be granted on a database; the error names what else was found. */
+const privilege = z.enum(['CONNECT', 'CREATE', 'TEMPORARY'], {
+  error: ({ input }) => `${JSON.stringify(input)} is no privilege on a database`,
+});
+const access = z.object({ to: z.string().nullable(), privilege, grantable: z.boolean() });
 
 const postgresPart = z.object({
   ...part,
   kind: z.literal('postgres'),
   dump: stored,
-  /** Roles without passwords, as `pg_dumpall --globals-only` writes them. */
+  /** Roles and settings (`postgres/globals.ts`); of older backups, roles as `pg_dumpall --globals-only` writes them. */
   globals: stored,
   database: z.string(),
   owner: z.string(),
@@ -30,9 +37,9 @@ const postgresPart = z.object({
   collate: z.string(),
   ctype: z.string(),
   icuLocale: z.string().nullable(),
-  /** What `ALTER DATABASE … SET` said, as `name=value`. */
-  settings: z.array(z.string()),
-  /** What `ALTER ROLE … IN DATABASE … SET` said. */
+  /** Only of older backups: what `ALTER DATABASE … SET` said, as `name=value`. A setting may be a secret. */
+  settings: z.array(z.string()).optional(),
+  /** Only of older backups: what `ALTER ROLE … IN DATABASE … SET` said. */
   roleSettings: z.array(z.object({ role: z.string(), settings: z.array(z.string()) })).optional(),
   /** Who was granted what on the database itself (`to: null` is PUBLIC); null where nothing was ever said of it. */
   access: z.array(access).nullable().optional(),

@@ -5,6 +5,7 @@ import { catalog, fetchManifest } from './catalog.ts';
 import { chooseId } from './id.ts';
 import type { Manifest } from './manifest.ts';
 import type { Restored, Restorer } from './part.ts';
+import { describeRows } from './rows.ts';
 import type { Store } from './store.ts';
 
 /** The manifest of the backup that an operator means: an id or `latest`, which is the newest that is complete. */
@@ -34,8 +35,7 @@ export function describeRestore(manifest: Manifest, restorers: readonly Restorer
 
 function contents(part: Manifest['parts'][number]): string {
   if ('files' in part) return count(part.files, 'file');
-  const rows = part.tables.reduce((sum, t) => sum + t.rows, 0);
-  return `${count(part.tables.length, 'table')}, ${count(rows, 'row')}`;
+  return describeRows(part.tables);
 }
 
 /** A restored part, with how long it took to bring it back. */

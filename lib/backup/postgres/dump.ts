@@ -1,4 +1,5 @@
 import type { Step } from '../../report.ts';
+import { dbname } from '../../sql.ts';
 import { outputOf, saveFlow, zstd } from '../flow.ts';
 import type { Work } from '../part.ts';
 import type { Flow } from '../seal.ts';
@@ -13,7 +14,7 @@ import { exportSnapshot, LOCK_WAIT } from './snapshot.ts';
 export function dumpCommand({ address, command }: Server, compression: 'none' | 'zstd', snapshot: string) {
   return command(
     ...(['pg_dump', '--format', 'custom', '--compress', compression === 'none' ? 'zstd:1' : '0'] as const),
-    ...['--lock-wait-timeout', LOCK_WAIT, '--snapshot', snapshot, '--dbname', address.database],
+    ...['--lock-wait-timeout', LOCK_WAIT, '--snapshot', snapshot, ...dbname(address.database)],
   );
 }
 

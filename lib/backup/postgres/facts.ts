@@ -1,6 +1,7 @@
 import { Failure } from '../../failure.ts';
+import { sql } from '../../sql.ts';
 import type { Access } from '../manifest.ts';
-import { literal, type Server } from './server.ts';
+import type { Server } from './server.ts';
 
 /** What is to be known of a database before it is dumped. */
 export interface Facts {
@@ -10,8 +11,6 @@ export interface Facts {
   collate: string;
   ctype: string;
   icuLocale: string | null;
-  settings: string[];
-  roleSettings: Array<{ role: string; settings: string[] }>;
   access: Access[] | null;
   connectionLimit: number;
   bytes: number;
@@ -30,21 +29,17 @@ export async function factsOf(server: Server): Promise<Facts> {
   const { database } = server.address;
   const [facts] = await server.rows<Facts>(
     database,
-    `SELECT json_build_object(
+    sql`SELECT json_build_object(
        'database', datname, 'owner', pg_get_userbyid(datdba), 'encoding', pg_encoding_to_char(encoding),
        'collate', datcollate, 'ctype', datctype,
        'icuLocale', coalesce(to_jsonb(d) ->> 'daticulocale', CASE to_jsonb(d) ->> 'datlocprovider'
          WHEN 'i' THEN to_jsonb(d) ->> 'datlocale' END),
-       'settings', coalesce((SELECT setconfig FROM pg_db_role_setting s
-         WHERE s.setdatabase = d.oid AND s.setrole = 0), '{}'),
-       'roleSettings', coalesce((SELECT json_agg(json_build_object('role', pg_get_userbyid(setrole), 'settings', setconfig))
-         FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole <> 0), '[]'),
        'access', (SELECT json_agg(json_build_object('to', CASE grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(grantee) END,
          'privilege', privilege_type, 'grantable', is_grantable)) FROM aclexplode(datacl)),
        'connectionLimit', datconnlimit,
        'bytes', pg_database_size(datname), 'serverVersion', current_setting('server_version'),
        'serverNumber', current_setting('server_version_num')::int)
-     FROM pg_database d WHERE datname = ${literal(database)}`,
+     FROM pg_database d WHERE datname = ${database}`,
   );
   if (!facts) throw new Failure(`${server.address.uri}: the server does not list the database ${database}`);
   return facts;

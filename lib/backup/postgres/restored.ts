@@ -1,9 +1,10 @@
+import { ident, sql } from '../../sql.ts';
 import type { PostgresPart } from '../manifest.ts';
 import type { Restored } from '../part.ts';
 import { differences } from '../rows.ts';
 import { drop } from './create.ts';
 import { countRows } from './rows.ts';
-import { ident, type Server, uninterrupted } from './server.ts';
+import { type Server, uninterrupted } from './server.ts';
 import { besideName, databases, swap } from './swap.ts';
 
 /** The database `beside`, which came back from the backup `id`: to be compared, and swapped in or dropped. */
@@ -16,7 +17,7 @@ export function restored(server: Server, part: PostgresPart, beside: string, id:
     async swapIn() {
       const taken = await databases(server);
       kept = taken.includes(live) ? besideName(live, 'before', id, taken) : '';
-      await server.execute(beside, 'ANALYZE');
+      await server.execute(beside, sql`ANALYZE`);
       // A signal that came between the renaming and our knowing of it would leave a swap that nobody remembers.
       await swap(uninterrupted(server), live, kept, beside);
       return kept;
@@ -24,7 +25,8 @@ export function restored(server: Server, part: PostgresPart, beside: string, id:
     async swapBack() {
       const calm = uninterrupted(server);
       if (kept) await swap(calm, live, beside, kept);
-      else await calm.execute(calm.maintenance, `ALTER DATABASE ${ident(live)} RENAME TO ${ident(beside)}`);
+      else
+        await calm.execute(calm.maintenance, sql`ALTER DATABASE ${ident(live)} RENAME TO ${ident(beside)}`);
     },
     discard: () => drop(server, beside),
   };

@@ -1,13 +1,14 @@
 import type { Compose } from '../../compose.ts';
 import { EXIT, Failure } from '../../failure.ts';
 import type { Step } from '../../report.ts';
+import { dbname, ident, sql } from '../../sql.ts';
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery, Restored, Restorer } from '../part.ts';
 import type { PostgresAddress } from './address.ts';
 import { createDatabase, drop } from './create.ts';
 import { explained } from './explained.ts';
 import { restored } from './restored.ts';
-import { connect, connectIfUp, ident, type Server } from './server.ts';
+import { connect, connectIfUp, type Server } from './server.ts';
 import { clearStaged, enoughServerSpace, stageCommand, stageDump, stagedDump } from './stage.ts';
 import { besideName, clearBeside, databases, shortEnough } from './swap.ts';
 
@@ -40,7 +41,7 @@ export function postgresRestorer(part: PostgresPart, target: Target, recovery: R
         ...(server ? [] : [startCommand(target)]),
         `get ${recovery.store.address(part.dump.key)}`,
         stageCommand(by, file),
-        `CREATE DATABASE ${ident(beside)} OWNER ${ident(part.owner)}`,
+        sql`CREATE DATABASE ${ident(beside)} OWNER ${ident(part.owner)}`.text,
         restoreCommand(by, beside, file, '$(nproc)'),
       ];
     },
@@ -102,7 +103,7 @@ async function refuseTaken(server: Server, { beside, ...target }: Target): Promi
 }
 
 const restoreCommand = (server: Server, database: string, file: string, jobs: string) =>
-  server.command('pg_restore', '--exit-on-error', '--jobs', jobs, '--dbname', database, file);
+  server.command('pg_restore', '--exit-on-error', '--jobs', jobs, ...dbname(database), file);
 
 const schemaOf = (server: Server, file: string) =>
   server.host.run(server.command('pg_restore', '--schema-only', '--file', '-', file));
@@ -121,9 +122,10 @@ async function restoreBeside(
     await stageDump(server, part, file, recovery, (done) =>
       step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
     );
-    await createDatabase(server, part, beside, () => schemaOf(server, file), recovery);
+    const finish = await createDatabase(server, part, beside, () => schemaOf(server, file), recovery);
     const jobs = (await host.run(server.command('nproc'))).trim();
     await host.run(restoreCommand(server, beside, file, jobs));
+    await finish();
   } catch (error) {
     // The failure to report is the first one; what is left of it is cleared by the next restore.
     await drop(server, beside).catch(() => {});

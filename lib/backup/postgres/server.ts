@@ -3,6 +3,7 @@ import type { Command } from '../../command.ts';
 import type { Compose } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
 import type { Host } from '../../host.ts';
+import { dbname, PSQL, type Sql, session, sql } from '../../sql.ts';
 import type { PostgresAddress } from './address.ts';
 
 /** A PostgreSQL server, and how its client programs are run against it. */
@@ -12,15 +13,12 @@ export interface Server {
   readonly maintenance: string;
   /** A client program with its arguments; for a compose service it runs in the service's container. */
   command(program: string, ...args: string[]): Command;
-  /** The rows that `sql` gives in `database`, each a JSON value: the query must have one column of type json. */
-  rows<T>(database: string, sql: string): Promise<T[]>;
+  /** The rows that statements give in `database`, each a JSON value: queries must have one column of type json. */
+  rows<T>(database: string, ...statements: Sql[]): Promise<T[]>;
   /** Runs statements one by one in `database`, each in a transaction of its own, the first error ends it. */
-  execute(database: string, ...statements: string[]): Promise<void>;
+  execute(database: string, ...statements: Sql[]): Promise<void>;
   readonly host: Host;
 }
-
-/** psql as a program wants it: no rc file, no decoration, an error ends it. */
-export const PSQL = ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set', 'ON_ERROR_STOP=1'];
 
 /** The database to speak from about others: nobody who is connected to one may rename or drop it. */
 const maintenanceOf = ({ database }: PostgresAddress) => (database === 'postgres' ? 'template1' : 'postgres');
@@ -33,8 +31,8 @@ const SESSIONS = `opsbook-${hostname()}-${process.pid}`.slice(0, 63);
  * container, where a pg_dump may wait for a lock.
  */
 export async function endSessions(server: Server): Promise<void> {
-  const others = `application_name = ${literal(SESSIONS)} AND pid <> pg_backend_pid()`;
-  const end = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`;
+  const end = sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = ${SESSIONS} AND pid <> pg_backend_pid()`;
   await uninterrupted(server).execute(server.maintenance, end);
 }
 
@@ -66,19 +64,19 @@ export const uninterrupted = ({ host, address, command }: Server): Server =>
   serverOn(host.uninterrupted, address, command);
 
 function serverOn(host: Host, address: PostgresAddress, command: Server['command']): Server {
-  const psql = (database: string, sql: string) =>
-    host.run(command('psql', ...PSQL, '--dbname', database), `${sql};\n`);
+  const psql = (database: string, statements: readonly Sql[]) =>
+    host.run(command(...PSQL, ...dbname(database)), session(...statements));
   return {
     host,
     address,
     maintenance: maintenanceOf(address),
     command,
-    async rows<T>(database: string, sql: string) {
-      const lines = (await psql(database, sql)).split('\n');
+    async rows<T>(database: string, ...statements: Sql[]) {
+      const lines = (await psql(database, statements)).split('\n');
       return lines.filter(Boolean).map((line) => JSON.parse(line) as T);
     },
     async execute(database, ...statements) {
-      await psql(database, statements.join(';\n'));
+      await psql(database, statements);
     },
   };
 }
@@ -115,8 +113,3 @@ async function superuser(host: Host, container: string): Promise<string> {
   const env = await host.run({ argv: ['docker', 'inspect', '--format', format, container] });
   return /^POSTGRES_USER=(.+)$/m.exec(env)?.[1] ?? 'postgres';
 }
-
-/** A quoted identifier. */
-export const ident = (name: string): string => `"${name.replaceAll('"', '""')}"`;
-/** A quoted string. */
-export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;

@@ -1,11 +1,12 @@
 import { createInterface } from 'node:readline';
 import type { Running } from '../../host.ts';
-import { PSQL, type Server } from './server.ts';
+import { asInput, dbname, PSQL, type Sql, session, sql } from '../../sql.ts';
+import type { Server } from './server.ts';
 
 /** A psql that stays open, so that a transaction and its snapshot live as long as we need them. */
 export interface Session {
-  /** The lines that `sql` gives. @throws Failure with psql's own words when the session ended */
-  query(sql: string): Promise<string[]>;
+  /** The lines that statements give. @throws Failure with psql's own words when the session ended */
+  query(...statements: Sql[]): Promise<string[]>;
   /** Commits nothing: closes the connection. */
   end(): Promise<void>;
 }
@@ -14,10 +15,11 @@ export interface Session {
 const END = '\u0004opsbook';
 
 export function openSession(server: Server, database: string): Session {
-  const psql = server.host.start(server.command('psql', ...PSQL, '--dbname', database));
+  const psql = server.host.start(server.command(...PSQL, ...dbname(database)));
   const lines = createInterface({ input: psql.stdout })[Symbol.asyncIterator]();
+  psql.stdin.write(session());
   return {
-    query: (sql) => ask(psql, lines, sql),
+    query: (...statements) => ask(psql, lines, statements),
     async end() {
       psql.stdin.end();
       await psql.done;
@@ -25,8 +27,12 @@ export function openSession(server: Server, database: string): Session {
   };
 }
 
-async function ask(psql: Running, lines: AsyncIterator<string>, sql: string): Promise<string[]> {
-  psql.stdin.write(`${sql};\n\\echo ${END}\n`);
+async function ask(
+  psql: Running,
+  lines: AsyncIterator<string>,
+  statements: readonly Sql[],
+): Promise<string[]> {
+  psql.stdin.write(asInput([...statements, sql`SELECT ${END}`]));
   const answer: string[] = [];
   for (;;) {
     const { done, value } = await lines.next();

@@ -1,10 +1,8 @@
 import { Failure } from '../../failure.ts';
+import { ident, type Sql, sql } from '../../sql.ts';
 import type { TableRows } from '../manifest.ts';
-import { ident, literal, type Server } from './server.ts';
+import type { Server } from './server.ts';
 import { openSession } from './session.ts';
-
-/** Tables beyond this are not read twice: their number of rows is the planner's estimate, and marked as one. */
-const COUNTED_BYTES = 512 * 1024 * 1024;
 
 /** How long is waited for a lock that DDL of the app holds. */
 export const LOCK_WAIT = '60s';
@@ -12,15 +10,12 @@ export const LOCK_WAIT = '60s';
 interface Table {
   schema: string;
   name: string;
-  bytes: number;
-  estimate: number;
   readable: boolean;
 }
 
-const TABLES = `
+const TABLES = sql`
   SELECT json_build_object(
-    'schema', n.nspname, 'name', c.relname, 'bytes', pg_relation_size(c.oid),
-    'estimate', greatest(c.reltuples, 0)::bigint, 'readable', has_table_privilege(c.oid, 'SELECT'))
+    'schema', n.nspname, 'name', c.relname, 'readable', has_table_privilege(c.oid, 'SELECT'))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind = 'r' AND c.relpersistence <> 't'
     AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -33,8 +28,7 @@ const TABLES = `
  * @throws Failure naming those that the role may not read
  */
 export async function readableTables(server: Server, database: string): Promise<Table[]> {
-  // Even the size of a table has to wait for its lock.
-  const tables = await server.rows<Table>(database, `SET lock_timeout = ${literal(LOCK_WAIT)}; ${TABLES}`);
+  const tables = await server.rows<Table>(database, TABLES);
   const barred = tables.filter((table) => !table.readable).map(({ schema, name }) => `${schema}.${name}`);
   if (barred.length > 0) {
     const more = barred.length > 5 ? ` and ${barred.length - 5} more` : '';
@@ -44,6 +38,10 @@ export async function readableTables(server: Server, database: string): Promise<
   }
   return tables;
 }
+
+/** The rows that a dump has of a table: those of its children are theirs, and may be on another server. */
+export const countOf = (schema: string, name: string): Sql =>
+  sql`SELECT count(*) FROM ONLY ${ident(schema, name)}`;
 
 /** A snapshot of a database that pg_dump can take over, so that what is counted is what is dumped. */
 export interface Snapshot {
@@ -57,22 +55,19 @@ export async function exportSnapshot(server: Server, database: string): Promise<
   const session = openSession(server, database);
   // Row security would hide rows from a count without a word; off, it is an error, as it is for pg_dump.
   await session.query(
-    'SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off; ' +
-      `SET lock_timeout = ${literal(LOCK_WAIT)}`,
+    sql`SET row_security = off`,
+    sql`SET lock_timeout = ${LOCK_WAIT}`,
+    sql`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`,
   );
-  await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-  const [id = ''] = await session.query('SELECT pg_export_snapshot()');
+  const [id = ''] = await session.query(sql`SELECT pg_export_snapshot()`);
   const tables = (await session.query(TABLES)).map((line) => JSON.parse(line) as Table);
   return {
     id,
     async count() {
       const counted: TableRows[] = [];
-      for (const { schema, name, bytes, estimate } of tables) {
-        const exact = bytes <= COUNTED_BYTES;
-        const [rows] = exact
-          ? await session.query(`SELECT count(*) FROM ${ident(schema)}.${ident(name)}`)
-          : [String(estimate)];
-        counted.push({ table: `${schema}.${name}`, rows: Number(rows), exact });
+      for (const { schema, name } of tables) {
+        const [rows] = await session.query(countOf(schema, name));
+        counted.push({ table: `${schema}.${name}`, rows: Number(rows) });
       }
       return counted;
     },

@@ -1,14 +1,17 @@
+import { Readable } from 'node:stream';
 import type { Compose } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
-import { bytes, count, grouped } from '../../format.ts';
-import { outputOf, saveFlow } from '../flow.ts';
+import { bytes } from '../../format.ts';
+import { saveFlow } from '../flow.ts';
 import type { PostgresPart, Stored } from '../manifest.ts';
 import type { Prepared, Source, Work } from '../part.ts';
+import { describeRows } from '../rows.ts';
 import type { PostgresAddress } from './address.ts';
 import { dumpCommand, dumpWithCounts, type Job } from './dump.ts';
 import { explained } from './explained.ts';
 import { clientVersion, type Facts, factsOf } from './facts.ts';
-import { connect, type Server } from './server.ts';
+import { globalsOf } from './globals.ts';
+import { connect } from './server.ts';
 import { readableTables } from './snapshot.ts';
 
 /** From this version on pg_dump compresses with zstd itself. */
@@ -53,17 +56,22 @@ async function prepare(
   }
   const compression = client.major >= ZSTD_SINCE ? 'none' : 'zstd';
   const key = `backups/${work.id}/${source.name}.dump${compression === 'zstd' ? '.zst' : ''}${work.sealer.suffix}`;
-  const globals = server.command('pg_dumpall', '--globals-only', '--no-role-passwords');
+  const globals = `backups/${work.id}/${source.name}.globals.json${work.sealer.suffix}`;
   const dump = dumpCommand(server, compression, '$SNAPSHOT');
   return {
     source,
-    plan: [dump, `  → ${work.store.address(key)}`, globals],
+    plan: [
+      dump,
+      `  → ${work.store.address(key)}`,
+      'roles and settings, without passwords',
+      `  → ${work.store.address(globals)}`,
+    ],
     async save(step) {
       try {
         const job = { server, facts, work, key, compression, step } as const;
         const { stored, tables } = await dumpWithCounts(job);
         const roles = await saveGlobals(job, globals);
-        step.note(`${bytes(stored.bytes)}, ${count(tables.length, 'table')}, ${rows(tables)} rows`);
+        step.note(`${bytes(stored.bytes)}, ${describeRows(tables)}`);
         return record(source, facts, client.text, compression, stored, roles, tables);
       } catch (error) {
         throw explained(error, address);
@@ -72,13 +80,9 @@ async function prepare(
   };
 }
 
-const rows = (tables: PostgresPart['tables']) => grouped(tables.reduce((sum, t) => sum + t.rows, 0));
-
-async function saveGlobals({ server, work }: Job, command: ReturnType<Server['command']>): Promise<Stored> {
-  const key = `backups/${work.id}/${server.address.database}.globals.sql${work.sealer.suffix}`;
-  const running = server.host.start(command);
-  running.stdin.end();
-  return saveFlow(outputOf(running), key, 0, work);
+async function saveGlobals({ server, work }: Job, key: string): Promise<Stored> {
+  const text = `${JSON.stringify(await globalsOf(server), null, 2)}\n`;
+  return saveFlow(Readable.from([Buffer.from(text)]), key, text.length, work);
 }
 
 function record(

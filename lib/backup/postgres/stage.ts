@@ -1,4 +1,5 @@
 import type { Command } from '../../command.ts';
+import { sql } from '../../sql.ts';
 import { feed, unzstd } from '../flow.ts';
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
@@ -49,7 +50,7 @@ export async function stageDump(
 export async function enoughServerSpace(server: Server, part: PostgresPart): Promise<void> {
   const [directory = ''] = await server.rows<string>(
     server.maintenance,
-    "SELECT to_json(current_setting('data_directory'))",
+    sql`SELECT to_json(current_setting('data_directory'))`,
   );
   if (server.address.via === 'direct') return;
   const listing = await server.host.run(server.command('df', '-Pk', directory, '/tmp'));

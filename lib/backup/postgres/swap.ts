@@ -1,5 +1,6 @@
 import { Failure } from '../../failure.ts';
-import { ident, literal, type Server } from './server.ts';
+import { ident, listed, sql } from '../../sql.ts';
+import type { Server } from './server.ts';
 import { openSession } from './session.ts';
 
 /** PostgreSQL cuts longer names off without a word. */
@@ -10,7 +11,10 @@ const ROUND_MS = 100;
 const TRIES = 6;
 
 export async function databases(server: Server): Promise<string[]> {
-  return server.rows<string>(server.maintenance, 'SELECT to_json(datname) FROM pg_database ORDER BY datname');
+  return server.rows<string>(
+    server.maintenance,
+    sql`SELECT to_json(datname) FROM pg_database ORDER BY datname`,
+  );
 }
 
 /** `<database>_<word>_<id>`, with a number behind it where that is taken. @throws Failure when it is too long */
@@ -34,7 +38,7 @@ export async function clearBeside(server: Server, database: string): Promise<voi
   for (const name of await databases(server)) {
     const [, id = ''] = /_(?:restore|drill)_(\d{8}-\d{6})$/.exec(name) ?? [];
     if (![`${database}_restore_${id}`, `${database}_drill_${id}`].includes(name)) continue;
-    await server.execute(server.maintenance, `DROP DATABASE IF EXISTS ${ident(name)}`).catch(() => {});
+    await server.execute(server.maintenance, sql`DROP DATABASE IF EXISTS ${ident(name)}`).catch(() => {});
   }
 }
 
@@ -65,10 +69,10 @@ async function rename(server: Server, renames: ReadonlyArray<[string, string]>):
   const ending = endConnections(server, names, () => over).catch((error: unknown) => error);
   const session = openSession(server, server.maintenance);
   try {
-    await session.query('BEGIN');
+    await session.query(sql`BEGIN`);
     for (const [from, to] of renames)
-      await session.query(`ALTER DATABASE ${ident(from)} RENAME TO ${ident(to)}`);
-    await session.query('COMMIT');
+      await session.query(sql`ALTER DATABASE ${ident(from)} RENAME TO ${ident(to)}`);
+    await session.query(sql`COMMIT`);
     await session.end();
   } catch (error) {
     over = true;
@@ -83,7 +87,8 @@ async function rename(server: Server, renames: ReadonlyArray<[string, string]>):
 /** Ends the connections to databases, again and again: applications come back at once. */
 async function endConnections(server: Server, names: readonly string[], over: () => boolean): Promise<void> {
   const session = openSession(server, server.maintenance);
-  const end = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN (${names.map(literal).join(', ')})`;
+  const end = sql`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname IN (${listed(names.map((name) => sql`${name}`))})`;
   while (!over()) {
     await session.query(end);
     await new Promise((resolve) => setTimeout(resolve, ROUND_MS));

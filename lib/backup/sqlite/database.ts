@@ -3,6 +3,7 @@ import { backup, DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../../failure.ts';
 import { duration } from '../../format.ts';
+import { ident, sql } from '../../sql.ts';
 import type { TableRows } from '../manifest.ts';
 import type { Flow } from '../seal.ts';
 
@@ -60,9 +61,9 @@ export function inspect(file: string): TableRows[] {
       )
       .all() as Array<{ name: string }>;
     return tables.map(({ name }) => {
-      const quoted = `"${name.replaceAll('"', '""')}"`;
-      const { rows } = database.prepare(`SELECT count(*) AS rows FROM ${quoted}`).get() as { rows: number };
-      return { table: name, rows, exact: true };
+      const { text } = sql`SELECT count(*) AS rows FROM ${ident(name)}`;
+      const { rows } = database.prepare(text).get() as { rows: number };
+      return { table: name, rows };
     });
   } catch (error) {
     if (error instanceof Failure) throw error;

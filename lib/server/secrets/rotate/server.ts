@@ -4,6 +4,7 @@ import { Failure } from '../../../failure.ts';
 import type { Host } from '../../../host.ts';
 import { Secret } from '../../../secret.ts';
 import { runForSecret } from '../../../secret-output.ts';
+import { dbname, ident, PSQL, session, sql } from '../../../sql.ts';
 import type { Role } from './role.ts';
 
 /** What is done to a role, from within the container of its server. */
@@ -17,29 +18,23 @@ export interface RoleServer {
   admitsAnyone(): Promise<boolean>;
 }
 
-/** psql as a program wants it: no rc file, no decoration, an error ends it. */
-const PSQL = ['psql', '--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set', 'ON_ERROR_STOP=1'];
-
-const ident = (name: string) => `"${name.replaceAll('"', '""')}"`;
-const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
-
 export function roleServer(host: Host, container: string, role: Role): RoleServer {
   // By the server's socket, where its own user needs no password.
-  const bySocket = ['--username', role.superuser, '--dbname', 'postgres'];
+  const bySocket = ['--username', role.superuser, ...dbname('postgres')];
   const socket: Command = { argv: ['docker', 'exec', '--interactive', container, ...PSQL, ...bySocket] };
   const admits = (password: Secret) => login(host, container, role, password);
   return {
     async verifier() {
-      const sql = `SELECT rolpassword FROM pg_authid WHERE rolname = ${literal(role.name)};\n`;
-      const found = (await runForSecret(host, socket, sql)).trim();
+      const input = session(sql`SELECT rolpassword FROM pg_authid WHERE rolname = ${role.name}`);
+      const found = (await runForSecret(host, socket, input)).trim();
       if (found) return new Secret(found);
       throw new Failure(`${role.service}: there is no role ${role.name} with a password`, {
         next: 'correct the user in the URL that the template makes',
       });
     },
     async setVerifier(verifier, on = host) {
-      const sql = `ALTER ROLE ${ident(role.name)} PASSWORD ${literal(verifier.reveal())};\n`;
-      await on.run(socket, new Secret(sql));
+      const input = session(sql`ALTER ROLE ${ident(role.name)} PASSWORD ${verifier.reveal()}`);
+      await on.run(socket, new Secret(input));
     },
     admits,
     admitsAnyone: () => admits(new Secret(randomBytes(16).toString('hex'))),
@@ -51,7 +46,7 @@ export function roleServer(host: Host, container: string, role: Role): RoleServe
  * @throws CommandFailure when it is not the password that keeps the role out
  */
 async function login(host: Host, container: string, role: Role, password: Secret): Promise<boolean> {
-  const asRole = ['--host', role.service, '--username', role.name, '--dbname', role.database];
+  const asRole = ['--host', role.service, '--username', role.name, ...dbname(role.database)];
   const env = { PGPASSWORD: password, PGCONNECT_TIMEOUT: '10' };
   const passed = ['--env', 'PGPASSWORD', '--env', 'PGCONNECT_TIMEOUT'];
   const argv: Command['argv'] = [

@@ -218,3 +218,26 @@ server_ip() {
   [[ $output > $taken ]]
   assert_offered "$output"
 }
+
+# Makes a table of the test's database look like one of 600 MB: pages without a row in them are added to its file.
+make_large() {
+  local file
+  file=$(sql "CHECKPOINT; SELECT current_setting('data_directory') || '/' || pg_relation_filepath('$1')")
+  docker exec "$DB_CONTAINER" truncate --size 600M "$file"
+  assert_equal "$(sql "SELECT pg_relation_size('$1') > 512 * 1024 * 1024")" t
+}
+
+@test "F30: a table is counted and compared, whatever its size, and without the rows of its children" {
+  database 10
+  sql "CREATE TABLE more () INHERITS (entries); INSERT INTO more SELECT * FROM entries LIMIT 3"
+  make_large entries
+  export BACKUP_DATABASES="compose://db/$DB?user=postgres"
+  run -0 --separate-stderr opsbook backup
+  local id=$output
+  [[ $stderr == *"3 tables, 113 rows"* ]] || fail "$stderr"
+  run -0 --separate-stderr opsbook drill
+  [[ $stderr == *"equal: 3 tables, 113 rows"* ]] || fail "$stderr"
+  sed -i 's/"rows": 10$/"rows": 11/' "$BATS_TEST_TMPDIR/store/$APP/backups/$id/manifest.json"
+  run -3 --separate-stderr opsbook drill
+  assert_error "table public.entries has 10 rows, was backed up with 11"
+}

@@ -65,8 +65,8 @@ assert_refused() {
 }
 
 @test "row 17: one byte of the roles is another" {
-  damage "backups/$ID/$DB.globals.sql" flip
-  assert_refused databases "$DB.*$DB.globals.sql is corrupted"
+  damage "backups/$ID/$DB.globals.json" flip
+  assert_refused databases "$DB.*$DB.globals.json is corrupted"
 }
 
 @test "row 17: one byte of a file's content is another" {

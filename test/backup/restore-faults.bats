@@ -299,3 +299,122 @@ drop_roles() {
   assert_equal "$(fingerprint)" "$before"
   assert_nothing_left
 }
+
+# What roles and databases are set to, and who has power over the server.
+set_to() {
+  sql "SELECT setrole::regrole, datname, setconfig FROM pg_db_role_setting LEFT JOIN pg_database d ON d.oid = setdatabase
+       WHERE datname = '$DB' OR setdatabase = 0 AND setrole::regrole::text ~ '$DB' ORDER BY 1, 2;
+       SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1" postgres
+}
+
+# Says SQL in the test's database as its role, as somebody can who got into the app.
+as_app() {
+  docker exec -i "$DB_CONTAINER" psql -U postgres -d "$DB" -qAtX -v ON_ERROR_STOP=1 -c "SET ROLE ${DB}_app" -f - >/dev/null
+}
+
+# Fails if anything of what the test sets was run, in the server or by its psql.
+assert_inert() {
+  assert_equal "$(sql "SELECT count(*) FROM pg_database WHERE datname = '${DB}_shop'" postgres)" 1
+  run ! docker exec "$DB_CONTAINER" test -e "/tmp/pwned-$DB"
+  [ ! -e "/tmp/pwned-$DB" ]
+}
+
+@test "A1: what a role sets for itself comes back as it was, and nothing of it is run" {
+  ROLES=("${DB}_app")
+  sql "CREATE ROLE ${DB}_app" postgres
+  sql "CREATE DATABASE ${DB}_shop" postgres
+  as_app <<SQL
+    SELECT set_config('search_path', 'a;DROP/**/DATABASE/**/${DB}_shop', false);
+    ALTER ROLE CURRENT_USER IN DATABASE $DB SET search_path FROM CURRENT;
+SQL
+  sql "ALTER ROLE ${DB}_app IN DATABASE $DB SET app.motto = E'\\\\''; DROP DATABASE ${DB}_shop;\\n\\\\! touch /tmp/pwned-$DB\\n:x \$\$'"
+  local before
+  before=$(set_to)
+  opsbook backup
+  run -0 as_reader opsbook drill
+  run -0 as_reader opsbook restore --yes
+  assert_equal "$(set_to)" "$before"
+  assert_inert
+}
+
+@test "A2: on a server without the role it is made without power, and what it was set to, line breaks and all" {
+  ROLES=("${DB}_app" "${DB}_group")
+  sql "CREATE DATABASE ${DB}_shop" postgres
+  sql "CREATE ROLE ${DB}_group CREATEDB; CREATE ROLE ${DB}_app LOGIN REPLICATION BYPASSRLS VALID UNTIL '2031-01-01 UTC';
+       GRANT ${DB}_group TO ${DB}_app WITH ADMIN OPTION; GRANT pg_write_server_files TO ${DB}_group;
+       COMMENT ON ROLE ${DB}_app IS E'of two\nlines'" postgres
+  sql "ALTER TABLE entries OWNER TO ${DB}_app"
+  sql "ALTER ROLE ${DB}_app SET app.motto = E'x\\nALTER ROLE ${DB}_app SUPERUSER;\\n\\\\! touch /tmp/pwned-$DB\\n'" postgres
+  local before
+  before=$(set_to)
+  local id
+  id=$(opsbook backup)
+  run -0 as_reader opsbook verify "$id"
+  drop_roles
+  sql "CREATE DATABASE ${DB}_shop" postgres
+  run -0 --separate-stderr as_reader opsbook restore --yes
+  assert_equal "$(set_to)" "$before"
+  assert_equal "$(sql "SELECT rolcreatedb, pg_has_role('${DB}_app', oid, 'member') FROM pg_roles WHERE rolname = '${DB}_group';
+    SELECT rolcanlogin, rolreplication, rolbypassrls, extract(year FROM rolvaliduntil AT TIME ZONE 'UTC') FROM pg_roles WHERE rolname = '${DB}_app';
+    SELECT shobj_description('${DB}_app'::regrole, 'pg_authid');
+    SELECT pg_has_role('${DB}_app', 'pg_write_server_files', 'member')" postgres)" \
+    $'t|t\nt|f|f|2031\nof two\nlines\nf'
+  [[ $stderr == *"left out what gives power over the server"*"ALTER ROLE \"${DB}_app\" REPLICATION;"*"GRANT \"pg_write_server_files\" TO \"${DB}_group\""* ]]
+  assert_inert
+}
+
+# Makes of a backup what one was before settings and roles were JSON: globals of the text $2, and $3 in the manifest.
+as_before() {
+  local key="backups/$1/$DB.globals.json"
+  tamper "$key" "text:$2"
+  tamper "backups/$1/manifest.json" "edit:const p = it.parts[0]; p.roleSettings = []; p.tables.forEach((t) => { t.exact = true; });
+    Object.assign(p.globals, { bytes: $(printf %s "$2" | wc -c), sha256: '$(printf %s "$2" | sha256sum | cut -d ' ' -f 1)' }); $3"
+}
+
+@test "A2: an older backup comes back, and a forged one runs nothing: what is wrong is named" {
+  ROLES=("${DB}_app")
+  sql "CREATE DATABASE ${DB}_shop" postgres
+  sql "CREATE ROLE ${DB}_app LOGIN"
+  sql "ALTER TABLE entries OWNER TO ${DB}_app"
+  local id before forged
+  id=$(opsbook backup)
+  before=$(schema)
+  as_before "$id" "$(docker exec "$DB_CONTAINER" pg_dumpall -U postgres --globals-only --no-role-passwords)" \
+    "p.settings = ['work_mem=7MB', 'search_path=\"\", public']"
+  drop_roles
+  run -0 as_reader opsbook restore "$id" --yes
+  assert_equal "$(schema)" "$before"
+  assert_equal "$(sql "SHOW work_mem; SHOW search_path")" $'7MB\n"", public'
+  drop_roles
+  sql "CREATE DATABASE ${DB}_shop" postgres
+  forged="x;\\n\\\\! touch /tmp/pwned-$DB"
+  as_before "$id" "CREATE ROLE ${DB}_app;" "p.settings = ['$forged=1']"
+  run -1 --separate-stderr as_reader opsbook restore "$id" --yes
+  assert_error "settings/0/name: .*touch /tmp/pwned-$DB\" is no name of a parameter"
+  as_before "$id" "CREATE ROLE ${DB}_app;"$'\n\\'"! touch /tmp/pwned-$DB" "p.settings = []"
+  run -1 --separate-stderr as_reader opsbook restore "$id" --yes
+  assert_error "what pg_dumpall said of roles has .*touch /tmp/pwned-$DB"
+  as_before "$id" "" "p.settings = [];
+    p.access = [{ to: null, privilege: 'CONNECT ON DATABASE postgres TO PUBLIC; $forged', grantable: false }]"
+  run -1 --separate-stderr as_reader opsbook restore "$id" --yes
+  assert_error "CONNECT ON DATABASE postgres .*touch /tmp/pwned-$DB\" is no privilege on a database"
+  run -3 as_reader opsbook drill
+  assert_inert
+}
+
+@test "A18: what a database is set to ends none of our statements, nor hides what they look at" {
+  sql "CREATE SCHEMA trap; CREATE FUNCTION trap.pg_get_userbyid(oid) RETURNS name LANGUAGE sql AS \$\$ SELECT 'nobody'::name \$\$;
+       CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_catalog.pg_sleep(0.3); RETURN \$1; END';
+       CREATE TABLE one (id int); INSERT INTO one VALUES (1); CREATE INDEX ON one (slow(id))"
+  for setting in "search_path = trap, pg_catalog" "statement_timeout = 250" "default_transaction_read_only = on" \
+    "idle_in_transaction_session_timeout = 200"; do
+    sql "SET default_transaction_read_only = off; ALTER DATABASE $DB SET $setting" postgres
+  done
+  local before
+  before=$(set_to)
+  opsbook backup
+  run -0 as_reader opsbook drill
+  run -0 as_reader opsbook restore --yes
+  assert_equal "$(set_to)" "$before"
+  assert_equal "$(sql "SELECT pg_catalog.pg_get_userbyid(datdba) FROM pg_database WHERE datname = '$DB'")" postgres
+}

@@ -16,6 +16,7 @@ import { s3Client } from '../../lib/aws.ts';
  *   stub            20 bytes of something else
  *   remove          nothing
  *   mend            what it was before
+ *   text:TEXT       this text
  *   edit:CODE       a JSON document, after CODE has changed `it`
  */
 const [key = '', how = ''] = process.argv.slice(2);
@@ -28,6 +29,7 @@ function changed(bytes: Buffer): Uint8Array {
   if (how === 'head') bytes[100] = (bytes[100] ?? 0) === 65 ? 66 : 65;
   if (how === 'cut') return bytes.subarray(0, middle);
   if (how === 'stub') return Buffer.from('not what was stored.');
+  if (how.startsWith('text:')) return Buffer.from(how.slice('text:'.length));
   if (!how.startsWith('edit:')) return bytes;
   const it = JSON.parse(bytes.toString());
   new Function('it', how.slice(5))(it);

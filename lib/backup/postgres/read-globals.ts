@@ -121,13 +121,12 @@ function settingOf(name: string, values: string): Setting {
 }
 
 function membershipOf(group: string, member: string, options: string): Membership {
-  const told = (option: string) => {
-    const [, is] = new RegExp(`${option} (TRUE|FALSE)`).exec(options) ?? [];
-    return is === undefined ? null : is === 'TRUE';
-  };
+  // Since 16, INHERIT is always said, and SET where it is false.
+  const since16 = options.includes('INHERIT');
   return {
     ...{ role: unquoted(group), member: unquoted(member), admin: options.includes('ADMIN OPTION') },
-    ...{ inherit: told('INHERIT'), set: told('SET') },
+    inherit: since16 ? options.includes('INHERIT TRUE') : null,
+    set: since16 ? !options.includes('SET FALSE') : null,
   };
 }
 

@@ -44,7 +44,7 @@ export async function createMissingRoles(
 }
 
 /** Whether SQL names something: quoted, or by itself. */
-const mentions = (schema: string, name: string) =>
+export const mentions = (schema: string, name: string) =>
   new RegExp(
     `(?<![\\p{L}\\p{N}_$])${RegExp.escape(name.replaceAll('"', '""'))}(?![\\p{L}\\p{N}_$])`,
     'u',

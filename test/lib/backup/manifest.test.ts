@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readManifest, writeManifest } from '../../../lib/backup/manifest.ts';
-import { differences } from '../../../lib/backup/rows.ts';
+import { readManifest, type TableRows, writeManifest } from '../../../lib/backup/manifest.ts';
+import { describeRows, differences } from '../../../lib/backup/rows.ts';
 
 const sha256 = 'a'.repeat(64);
 const values = {
@@ -18,11 +18,25 @@ const values = {
       kind: 'sqlite' as const,
       ...{ name: 'app', source: 'sqlite:///app.db', bytesIn: 4096, bytesOut: 99 },
       dump: { key: 'backups/20261121-030000/app.db.zst', bytes: 99, sha256 },
-      tables: [{ table: 'users', rows: 3, exact: true }],
+      tables: [{ table: 'users', rows: 3 }],
     },
   ],
 };
 const text = writeManifest(values);
+const [part] = values.parts;
+const ESTIMATE = { table: 'big', rows: 4_000_000, exact: false };
+const COUNT = { table: 'users', rows: 3, exact: true };
+const POSTGRES = {
+  ...{
+    kind: 'postgres',
+    globals: values.parts[0]?.dump,
+    database: 'd',
+    owner: 'o',
+    encoding: 'UTF8',
+    collate: 'C',
+  },
+  ...{ ctype: 'C', icuLocale: null, serverVersion: '17', clientVersion: '17', compression: 'none' },
+};
 const read = (changed: string) => readManifest(changed, 'bloaty', '20261121-030000');
 const edit = (change: (json: Record<string, unknown>) => void) => {
   const json = JSON.parse(text);
@@ -67,4 +81,29 @@ test('rows differ by number, by a table that is missing and by one that is new; 
     'table b is missing',
     "table c is not in the backup's manifest",
   ]);
+});
+
+test('F30: an estimate of an older backup is read, told as not compared, and added to no count', () => {
+  const older = read(
+    edit((json) => Object.assign(json, { parts: [{ ...part, tables: [ESTIMATE, COUNT] }] })),
+  );
+  const [{ tables = [] } = {}] = older.parts as Array<{ tables?: TableRows[] }>;
+  assert.equal(describeRows(tables), '1 table, 3 rows; rows not compared: big');
+  assert.equal(describeRows([{ table: 'a', rows: 1 }, COUNT]), '2 tables, 4 rows');
+  assert.deepEqual(
+    differences(tables, [
+      { table: 'big', rows: 1 },
+      { table: 'users', rows: 3 },
+    ]),
+    [],
+  );
+});
+
+test('A2: a privilege that is none, and what it is, are told', () => {
+  const access = [{ to: null, privilege: 'ALL ON DATABASE x TO PUBLIC;\n\\! id', grantable: false }];
+  const forged = { ...part, ...POSTGRES, access };
+  assert.throws(
+    () => read(edit((json) => Object.assign(json, { parts: [forged] }))),
+    /manifest parts\/0\/access\/0\/privilege: "ALL ON DATABASE x TO PUBLIC;\\n\\\\! id" is no privilege on a database/,
+  );
 });

@@ -1,90 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseCompose, parseDirect } from '../../../lib/backup/postgres/address.ts';
-import { grantStatements, missingRoles, setStatements } from '../../../lib/backup/postgres/roles.ts';
-import { ident, literal } from '../../../lib/backup/postgres/server.ts';
 import { besideName, shortEnough } from '../../../lib/backup/postgres/swap.ts';
 import { parseSqlite } from '../../../lib/backup/sqlite/address.ts';
 import { parseStore } from '../../../lib/backup/store.ts';
 import { Secret } from '../../../lib/secret.ts';
-
-const GLOBALS = `--
--- Roles
---
-CREATE ROLE bloaty;
-ALTER ROLE bloaty WITH NOSUPERUSER LOGIN CONNECTION LIMIT 7;
-CREATE ROLE "o'dd ""one""; DROP";
-ALTER ROLE "o'dd ""one""; DROP" WITH NOLOGIN;
-CREATE ROLE blo;
-ALTER ROLE blo WITH NOLOGIN;
-GRANT blo TO bloaty WITH INHERIT TRUE GRANTED BY postgres;
-GRANT pg_read_all_data TO "o'dd ""one""; DROP";
-CREATE ROLE postgres;
-ALTER ROLE postgres WITH SUPERUSER;
-`;
-
-test('only roles that are missing and needed are made, with what they may', () => {
-  const sql = `ALTER TABLE t OWNER TO bloaty;\nGRANT SELECT ON t TO "o'dd ""one""; DROP";`;
-  const { roles, statements } = missingRoles(GLOBALS, ['postgres', 'blo'], sql);
-  assert.deepEqual(roles, ['bloaty', `o'dd "one"; DROP`]);
-  assert.deepEqual(statements, [
-    'CREATE ROLE bloaty;',
-    'ALTER ROLE bloaty WITH NOSUPERUSER LOGIN CONNECTION LIMIT 7;',
-    `CREATE ROLE "o'dd ""one""; DROP";`,
-    `ALTER ROLE "o'dd ""one""; DROP" WITH NOLOGIN;`,
-    'GRANT blo TO bloaty WITH INHERIT TRUE GRANTED BY postgres;',
-    `GRANT pg_read_all_data TO "o'dd ""one""; DROP";`,
-  ]);
-  assert.deepEqual(
-    missingRoles(GLOBALS, ['postgres', 'blo', 'bloaty', `o'dd "one"; DROP`], sql).statements,
-    [],
-  );
-  assert.deepEqual(missingRoles(GLOBALS, ['postgres'], 'OWNER TO "nobody"').roles, []);
-  // The group that a needed role is a member of is needed as well.
-  assert.deepEqual(missingRoles(GLOBALS, ['postgres'], 'OWNER TO "bloaty"').roles, ['bloaty', 'blo']);
-});
-
-test('a setting is one string, a list of names is a list', () => {
-  const of = 'ALTER DATABASE "d"';
-  assert.deepEqual(
-    setStatements(of, [
-      'work_mem=7MB',
-      `app.motto=it's a = b`,
-      'search_path="$user", public, "Odd Name"',
-      'search_path=""',
-      'search_path=public, ""',
-      'temp_tablespaces="fast disk", slow',
-      'session_preload_libraries=auto_explain, "x"',
-    ]),
-    [
-      `${of} SET work_mem TO '7MB'`,
-      `${of} SET app.motto TO 'it''s a = b'`,
-      `${of} SET search_path TO "$user", public, "Odd Name"`,
-      `${of} SET search_path TO ''`,
-      `${of} SET search_path TO public, ''`,
-      `${of} SET temp_tablespaces TO "fast disk", slow`,
-      `${of} SET session_preload_libraries TO auto_explain, "x"`,
-    ],
-  );
-});
-
-test('what was granted on a database is all that is granted', () => {
-  const access = [
-    { to: null, privilege: 'TEMPORARY', grantable: false },
-    { to: 'o"d', privilege: 'CONNECT', grantable: true },
-  ];
-  assert.deepEqual(grantStatements('"d"', access, 'owner'), [
-    'REVOKE ALL ON DATABASE "d" FROM PUBLIC',
-    'REVOKE ALL ON DATABASE "d" FROM "owner"',
-    'GRANT TEMPORARY ON DATABASE "d" TO PUBLIC',
-    'GRANT CONNECT ON DATABASE "d" TO "o""d" WITH GRANT OPTION',
-  ]);
-});
-
-test('names and strings are quoted whatever is in them', () => {
-  assert.equal(ident(`a"b'c; --`), `"a""b'c; --"`);
-  assert.equal(literal(`a"b'c; --`), `'a"b''c; --'`);
-});
 
 test('the name beside a database is free and no longer than PostgreSQL takes, in bytes', () => {
   const id = '20261121-030000';

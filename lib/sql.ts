@@ -80,6 +80,8 @@ const SESSION = [
   sql`SET standard_conforming_strings = on`,
   sql`SET search_path = pg_catalog`,
   sql`SET default_transaction_read_only = off`,
+  // A notice is nobody's, and would be taken for why psql failed.
+  sql`SET client_min_messages = error`,
   sql`SELECT FROM pg_settings WHERE CASE WHEN name IN (${listed(TIMEOUTS.map((name) => sql`${name}`))})
     THEN set_config(name, '0', false) IS NULL ELSE false END`,
 ];

@@ -74,17 +74,19 @@ async function makeRoles(
     await setAll(server, settings, sql`ALTER ROLE ${ident(name)}`, report);
 }
 
+/** psql's exit code for a statement that failed, not the connection. */
+const REFUSED = 3;
+
 /** Sets one by one; what the server refuses (another version, a tablespace that it lacks) is named, never its value. */
 async function setAll(server: Server, settings: readonly Setting[], of: Sql, report: Report): Promise<void> {
   for (const setting of settings) {
     try {
       await server.execute(server.maintenance, ...setStatements(of, setting));
     } catch (error) {
-      if (!(error instanceof CommandFailure) || !/^ERROR: /m.test(error.stderr)) throw error;
-      const [, words = ''] = /^ERROR: +(.*)/m.exec(error.stderr) ?? [];
-      report.warn(
-        `the server refused ${of.text} SET ${setting.name}: ${words.replaceAll(setting.value, '…')}`,
-      );
+      if (!(error instanceof CommandFailure) || error.code !== REFUSED) throw error;
+      // `invalid value for parameter "x": "…"`; others name no value.
+      const words = error.words.replace(/": ".*$/, '"');
+      report.warn(`the server refused ${of.text} SET ${setting.name}: ${words}`);
     }
   }
 }

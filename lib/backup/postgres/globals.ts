@@ -66,7 +66,7 @@ export async function globalsOf(server: Server): Promise<Globals> {
     sql`SELECT jsonb_build_object(
       'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'superuser', rolsuper, 'inherit', rolinherit,
           'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication,
-          'bypassrls', rolbypassrls, 'connectionLimit', rolconnlimit, 'validUntil', rolvaliduntil::text,
+          'bypassrls', rolbypassrls, 'connectionLimit', rolconnlimit, 'validUntil', rolvaliduntil,
           'comment', shobj_description(r.oid, 'pg_authid'),
           'settings', (SELECT ${APART} FROM (SELECT) one
             LEFT JOIN pg_db_role_setting ON setrole = r.oid AND setdatabase = 0)) ORDER BY rolname)

@@ -12,6 +12,7 @@ setup_file() {
   export BACKUP_RECIPIENT
   database 500
   sql "UPDATE entries SET body = 'a body that is known' WHERE id = 1"
+  sql "ALTER DATABASE $DB SET app.jwt_secret TO 'a setting that is known'"
   directory
   ID=$(opsbook backup)
   export ID BACKUP_DIRECTORIES
@@ -41,7 +42,7 @@ as_owner() {
   as_admin aws_on_host s3 cp --quiet --recursive "s3://bloaty-backups-x7/$APP/" "$folder/"
   run -0 on_host sh -c 'cd "$0" && find . -type f ! -name "*.json" -exec sh -c "head -c 21 \"\$0\" && echo" {} \; | sort | uniq -c' "$folder"
   assert_output --regexp '^ +[0-9]+ age-encryption.org/v1$'
-  run -1 on_host grep -rlaE 'a body that is known|a cat, painted|PGDMP|CREATE ROLE' "$folder"
+  run -1 on_host grep -rlaE 'a body that is known|a setting that is known|a cat, painted|PGDMP|CREATE ROLE|bypassrls' "$folder"
   run -0 on_host sh -c 'rm -r "$0"; echo gone' "$folder"
 }
 

@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import { Failure } from '../../failure.ts';
 import { sql } from '../../sql.ts';
 import type { Server } from './server.ts';
 
-/** A parameter's name, of several parts where an extension or an app made it up. */
-const parameter = z.string().regex(/^[\p{L}_][\p{L}\p{N}_$-]*([.][\p{L}_][\p{L}\p{N}_$-]*)*$/u, {
+/** A parameter's name, of several parts where an extension or an app made it up; before 14, of almost any letters. */
+const parameter = z.string().regex(/^[\p{L}\p{N}_$-]+([.][\p{L}\p{N}_$-]+)*$/u, {
   error: ({ input }) => `${JSON.stringify(input)} is no name of a parameter`,
 });
 const setting = z.object({ name: parameter, value: z.string() });
@@ -33,8 +34,7 @@ const membership = z.object({
   set: z.boolean().nullable(),
 });
 
-/** The form in which a backup has them. */
-export const globals = z.object({
+const globals = z.object({
   roles: z.array(role),
   memberships: z.array(membership),
   /** What `ALTER DATABASE … SET` said. */
@@ -85,5 +85,14 @@ export async function globalsOf(server: Server): Promise<Globals> {
         FROM pg_db_role_setting WHERE setrole <> 0 AND setdatabase = d.oid))
     FROM pg_database d WHERE datname = ${database}`,
   );
-  return globals.parse(found);
+  const next = 'reset it there: ALTER DATABASE … RESET, or ALTER ROLE … RESET';
+  return parseGlobals(found, (problem) => new Failure(`${server.address.uri}: ${problem}`, { next }));
+}
+
+/** Roles and settings, checked whoever wrote them. @throws what `failure` makes of the first thing that is wrong */
+export function parseGlobals(found: unknown, failure: (problem: string) => Failure): Globals {
+  const { success, data, error } = globals.safeParse(found);
+  if (success) return data;
+  const [issue] = error.issues;
+  throw failure(`${issue?.path.join('/')}: ${issue?.message.replaceAll('\n', ' ')}`);
 }

@@ -1,7 +1,7 @@
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
 import { Corrupted, openStored, usingStored } from '../stored.ts';
-import { type Globals, globals, LIST, type Membership, type Role, type Setting } from './globals.ts';
+import { type Globals, LIST, type Membership, parseGlobals, type Role, type Setting } from './globals.ts';
 
 /** What a backup says of roles and settings; of an older one, the settings are in its manifest. */
 export async function readGlobals(part: PostgresPart, recovery: Recovery): Promise<Globals> {
@@ -9,11 +9,10 @@ export async function readGlobals(part: PostgresPart, recovery: Recovery): Promi
     const flow = await openStored(part.globals, part.name, recovery);
     return Buffer.concat(await Array.fromAsync(flow)).toString();
   });
-  const { success, data, error } = globals.safeParse(part.settings ? dumped(part, text) : jsonOf(text));
-  if (success) return data;
-  const [issue] = error.issues;
-  throw new Corrupted(
-    `part ${part.name}: ${part.globals.key}: ${issue?.path.join('/')}: ${issue?.message.replaceAll('\n', ' ')}`,
+  const found = part.settings ? dumped(part, text) : jsonOf(text);
+  return parseGlobals(
+    found,
+    (problem) => new Corrupted(`part ${part.name}: ${part.globals.key}: ${problem}`),
   );
 }
 
@@ -54,7 +53,7 @@ const WITH = new RegExp(
   'u',
 );
 const SET = new RegExp(`^ALTER ROLE (${NAME}) SET (${NAME}) TO ((?:${STRING})(?:, (?:${STRING}))*)$`, 'u');
-const GRANT = new RegExp(`^GRANT (${NAME}) TO (${NAME})((?:,? ?[A-Z]+)*)(?: GRANTED BY (?:${NAME}))?$`, 'u');
+const GRANT = new RegExp(`^GRANT (${NAME}) TO (${NAME})((?:,? [A-Z]+)*)(?: GRANTED BY (?:${NAME}))?$`, 'u');
 
 /**
  * The roles and memberships in what `pg_dumpall --globals-only` wrote, which older backups have. It is read and never

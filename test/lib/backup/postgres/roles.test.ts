@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseGlobals } from '../../../../lib/backup/postgres/globals.ts';
 import { dumpedGlobals } from '../../../../lib/backup/postgres/read-globals.ts';
 import { grantStatements, mentions, newRoles, setStatements } from '../../../../lib/backup/postgres/roles.ts';
+import { Failure } from '../../../../lib/failure.ts';
 import { ident, type Sql, sql } from '../../../../lib/sql.ts';
 
 const GLOBALS = `--
@@ -98,6 +100,19 @@ test('A2: what pg_dumpall wrote is read as data, whatever lines its values have'
     `CREATE ROLE ${"E''".repeat(10_000)}`,
   ])
     assert.throws(() => dumpedGlobals(forged), /what pg_dumpall said of roles has "/, forged.slice(0, 80));
+});
+
+test('A2: what is no name of a parameter is refused, and named', () => {
+  const named = (name: string) =>
+    parseGlobals({ ...globals, settings: [{ name, value: 's3cret' }] }, (problem) => new Failure(problem));
+  for (const name of ['work_mem', 'app.motto', 'my.9lives-ü', 'TimeZone', 'a.b.c']) assert.ok(named(name));
+  for (const name of ['', 'a..b', '.a', 'work_mem TO 1; DROP', 'x\n\\! id', 'a"b', "a'b", 'a=b', 'a\0'])
+    assert.throws(
+      () => named(name),
+      ({ message }: Failure) =>
+        message === `settings/0/name: ${JSON.stringify(name)} is no name of a parameter`,
+      name,
+    );
 });
 
 test('A1: a setting is one string, a list of names is what the server reads in its text', () => {

@@ -375,6 +375,10 @@ as_before() {
   local id before forged
   id=$(opsbook backup)
   before=$(schema)
+  forged="x;\\n\\\\! touch /tmp/pwned-$DB"
+  tamper "backups/$id/manifest.json" "edit:it.parts[0].settings = ['$forged=1']"
+  run -1 --separate-stderr as_reader opsbook restore "$id" --yes
+  assert_error "settings/0/name: .*touch /tmp/pwned-$DB\" is no name of a parameter"
   as_before "$id" "$(docker exec "$DB_CONTAINER" pg_dumpall -U postgres --globals-only --no-role-passwords)" \
     "p.settings = ['work_mem=7MB', 'search_path=\"\", public', 'work_mem=s3cret', 'temp_tablespaces=nowhere']"
   drop_roles
@@ -386,10 +390,6 @@ as_before() {
   assert_equal "$(sql "SHOW work_mem; SHOW search_path")" $'7MB\n"", public'
   drop_roles
   sql "CREATE DATABASE ${DB}_shop" postgres
-  forged="x;\\n\\\\! touch /tmp/pwned-$DB"
-  as_before "$id" "CREATE ROLE ${DB}_app;" "p.settings = ['$forged=1']"
-  run -1 --separate-stderr as_reader opsbook restore "$id" --yes
-  assert_error "settings/0/name: .*touch /tmp/pwned-$DB\" is no name of a parameter"
   as_before "$id" "CREATE ROLE ${DB}_app;"$'\n\\'"! touch /tmp/pwned-$DB" "p.settings = []"
   run -1 --separate-stderr as_reader opsbook restore "$id" --yes
   assert_error "what pg_dumpall said of roles has .*touch /tmp/pwned-$DB"

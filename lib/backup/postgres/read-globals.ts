@@ -9,31 +9,31 @@ export async function readGlobals(part: PostgresPart, recovery: Recovery): Promi
     const flow = await openStored(part.globals, part.name, recovery);
     return Buffer.concat(await Array.fromAsync(flow)).toString();
   });
-  const found = part.settings ? dumped(part, text) : jsonOf(text);
-  return parseGlobals(
-    found,
-    (problem) => new Corrupted(`part ${part.name}: ${part.globals.key}: ${problem}`),
-  );
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function dumped({ settings = [], roleSettings = [] }: PostgresPart, text: string): Globals {
   const apart = (item: string): Setting => {
     const at = item.indexOf('=');
     return { name: item.slice(0, Math.max(at, 0)), value: item.slice(at + 1) };
   };
-  return {
-    ...dumpedGlobals(text),
-    settings: settings.map(apart),
-    roleSettings: roleSettings.map(({ role, settings }) => ({ role, settings: settings.map(apart) })),
+  const { settings, roleSettings } = part;
+  const all = {
+    ...{ settings: [], roleSettings: [] },
+    ...(jsonOf(text) ?? dumpedGlobals(text)),
+    ...(settings && { settings: settings.map(apart) }),
+    ...(roleSettings && {
+      roleSettings: roleSettings.map((of) => ({ ...of, settings: of.settings.map(apart) })),
+    }),
   };
+  return parseGlobals(
+    all,
+    (problem) => new Corrupted(`part ${part.name}: its roles and settings: ${problem}`),
+  );
+}
+
+function jsonOf(text: string): object | undefined {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
 }
 
 // None of them can be read in two ways, so that a file made to be slow is not.

@@ -12,7 +12,7 @@ setup_file() {
   export BACKUP_RECIPIENT
   database 500
   sql "UPDATE entries SET body = 'a body that is known' WHERE id = 1"
-  sql "ALTER DATABASE $DB SET app.jwt_secret TO 'a setting that is known'"
+  sql "ALTER DATABASE \"$DB\" SET app.jwt_secret TO 'a setting that is known'"
   directory
   ID=$(opsbook backup)
   export ID BACKUP_DIRECTORIES

@@ -3,6 +3,7 @@ import { Failure } from '../../failure.ts';
 import { bytes, count, grouped } from '../../format.ts';
 import { outputOf, saveFlow } from '../flow.ts';
 import type { PostgresPart, Stored } from '../manifest.ts';
+import { keyName, partName } from '../names.ts';
 import type { Prepared, Source, Work } from '../part.ts';
 import type { PostgresAddress } from './address.ts';
 import { dumpCommand, dumpWithCounts, type Job } from './dump.ts';
@@ -18,7 +19,7 @@ const ZSTD_SINCE = 16;
 export function postgresSource(address: PostgresAddress, compose: Compose): Source {
   const source: Source = {
     kind: 'postgres',
-    name: address.database,
+    name: partName(address),
     uri: address.uri,
     async prepare(work) {
       try {
@@ -52,7 +53,7 @@ async function prepare(
     );
   }
   const compression = client.major >= ZSTD_SINCE ? 'none' : 'zstd';
-  const key = `backups/${work.id}/${source.name}.dump${compression === 'zstd' ? '.zst' : ''}${work.sealer.suffix}`;
+  const key = `backups/${work.id}/${keyName(source.name)}.dump${compression === 'zstd' ? '.zst' : ''}${work.sealer.suffix}`;
   const globals = server.command('pg_dumpall', '--globals-only', '--no-role-passwords');
   const dump = dumpCommand(server, compression, '$SNAPSHOT');
   return {
@@ -62,7 +63,7 @@ async function prepare(
       try {
         const job = { server, facts, work, key, compression, step } as const;
         const { stored, tables } = await dumpWithCounts(job);
-        const roles = await saveGlobals(job, globals);
+        const roles = await saveGlobals(source.name, job, globals);
         step.note(`${bytes(stored.bytes)}, ${count(tables.length, 'table')}, ${rows(tables)} rows`);
         return record(source, facts, client.text, compression, stored, roles, tables);
       } catch (error) {
@@ -74,8 +75,12 @@ async function prepare(
 
 const rows = (tables: PostgresPart['tables']) => grouped(tables.reduce((sum, t) => sum + t.rows, 0));
 
-async function saveGlobals({ server, work }: Job, command: ReturnType<Server['command']>): Promise<Stored> {
-  const key = `backups/${work.id}/${server.address.database}.globals.sql${work.sealer.suffix}`;
+async function saveGlobals(
+  name: string,
+  { server, work }: Job,
+  command: ReturnType<Server['command']>,
+): Promise<Stored> {
+  const key = `backups/${work.id}/${keyName(name)}.globals.sql${work.sealer.suffix}`;
   const running = server.host.start(command);
   running.stdin.end();
   return saveFlow(outputOf(running), key, 0, work);

@@ -1,5 +1,8 @@
 import { EXIT, Failure } from '../failure.ts';
 
+/** Characters that would end a line, or steer a terminal. */
+export const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/;
+
 /** What the settings name as a part: `as` is what `?name=` behind it says. */
 interface Named {
   as?: string;
@@ -11,10 +14,11 @@ export const partName = (address: Named & ({ name: string } | { database: string
 
 /** The part's name that an item of a setting gives behind it (`…?name=orders`), and the item without that. */
 export function takeName(raw: string): { item: string } & Named {
-  const found = /[?&]name=([^&]*)/.exec(raw);
+  const found = /^(.*)(\?|\?.*&)name=([^&]*)(.*)$/s.exec(raw);
   if (!found) return { item: raw };
-  const rest = raw.slice(found.index + found[0].length).replace(/^&/, raw[found.index] ?? '');
-  return { item: raw.slice(0, found.index) + rest, as: checkedName(found[1] ?? '') };
+  const [, before = '', between = '', as = '', behind = ''] = found;
+  const rest = between === '?' ? behind.replace('&', '?') : between.slice(0, -1) + behind;
+  return { item: before + rest, as: checkedName(as) };
 }
 
 /** @throws Error for a name that is not fit for keys and files */
@@ -60,7 +64,7 @@ export function sameNames(items: readonly Item[]): Failure[] {
 /** Refuses names that no message and no key could show as they are: a database may be called anything. */
 export const unfitNames = (items: readonly Item[]): Failure[] =>
   items
-    .filter(({ name }) => /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/.test(name))
+    .filter(({ name }) => CONTROLS.test(name))
     .map(
       ({ setting, uri }) =>
         new Failure(`${setting}: the name of the part of ${uri} would have control characters`, {

@@ -1,12 +1,10 @@
 import { z } from 'zod';
+import { CONTROLS } from './names.ts';
 
 /*
  * What every manifest, every line of a tree and every journal is read by. Whoever can write to a store or to the app's
  * directory may have written them: a value is either what we would have written, or it is refused by its name.
  */
-
-/** Characters that would end a line, or steer a terminal. */
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/;
 
 /** A text from a store as a message may show it: quoted, on one line, and not for ever. */
 export function quoted(value: unknown): string {

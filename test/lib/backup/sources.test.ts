@@ -98,7 +98,7 @@ test('F1: what is suggested is taken, and the first keeps its name; kinds have n
       databases:
         'compose://users-db/app,compose://orders-db/app?user=me&name=orders-db-app,compose://c/app?name=c&user=me,' +
         'postgres://me@h/app?name=h&sslmode=require,sqlite:///s1/app.db,sqlite:///s2/app.db?name=s2-app',
-      directories: 'a/uploads,b/uploads?name=b-uploads',
+      directories: 'a/uploads,b/uploads?name=b-uploads,a&name=b',
       buckets: 'app,images?endpoint=http://a:9000,images?name=b-images&endpoint=http://b:9000',
     }),
     [
@@ -110,7 +110,14 @@ test('F1: what is suggested is taken, and the first keeps its name; kinds have n
         'sqlite app',
         'sqlite s2-app',
       ],
-      ...['directory uploads', 'directory b-uploads', 'bucket app', 'bucket images', 'bucket b-images'],
+      ...[
+        'directory uploads',
+        'directory b-uploads',
+        'directory a-name-b',
+        'bucket app',
+        'bucket images',
+        'bucket b-images',
+      ],
     ],
   );
 });

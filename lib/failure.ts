@@ -54,7 +54,11 @@ export async function checkAll(checks: ReadonlyArray<() => unknown | Promise<unk
   const reasons = outcomes.flatMap((o) => (o.status === 'rejected' ? [o.reason] : []));
   const unexpected = reasons.find((r) => !(r instanceof Failure));
   if (unexpected) throw unexpected;
-  const problems = reasons.flatMap((r) => (r instanceof Problems ? [...r.problems] : [r as Failure]));
+  throwAll(reasons.flatMap((r) => (r instanceof Problems ? [...r.problems] : [r as Failure])));
+}
+
+/** Throws what was found, if anything was. */
+export function throwAll(problems: readonly Failure[]): void {
   if (problems.length === 1) throw problems[0];
   if (problems.length > 1) throw new Problems(problems);
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { checkAll, EXIT, messageOf } from '../failure.ts';
+import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
 import { type Entry, manifestKey } from './catalog.ts';
@@ -8,12 +8,35 @@ import { dateOf, idOf } from './id.ts';
 import { type Manifest, type PartRecord, writeManifest } from './manifest.ts';
 import { rememberManifest, shrunk } from './memory.ts';
 import type { Prepared, Source, Work } from './part.ts';
-import { Taken } from './store.ts';
+import { type Store, Taken } from './store.ts';
 
 /** An id that no backup in the store has: of now, or a second after the last. */
 export function freshId(entries: readonly Entry[], now: Date): string {
   const id = idOf(now);
   return entries.some((entry) => entry.id === id) ? freshId(entries, new Date(now.getTime() + 1000)) : id;
+}
+
+/** The store for one run: no object of a backup is written twice. Two parts of one name would be; none may be lost so. */
+export function writingOnce(store: Store): Store {
+  const written = new Set<string>();
+  const once = (key: string) => {
+    if (key.startsWith('backups/') && written.has(key))
+      throw new Failure(`${store.address(key)} would be written twice in one backup`, {
+        next: 'give the parts names of their own: ?name=NAME behind an item of the setting',
+      });
+    written.add(key);
+  };
+  return {
+    ...store,
+    put(key, body) {
+      once(key);
+      return store.put(key, body);
+    },
+    putStream(key, body, most) {
+      once(key);
+      return store.putStream(key, body, most);
+    },
+  };
 }
 
 /** Looks at everything first, and reports all that is wrong together. */

@@ -63,7 +63,16 @@ const through = (flow: Flow, transform: Transform): Flow =>
 export const zstd = (flow: Flow): Flow =>
   through(flow, createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 1 } }));
 
-export const unzstd = (flow: Flow): Flow => through(flow, createZstdDecompress());
+/** What was compressed. The decompressor ends with its frame: bytes behind that would never be read, nor checked. */
+export async function* unzstd(flow: Flow): AsyncGenerator<Uint8Array> {
+  let whole = false;
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    yield* flow;
+    whole = true;
+  }
+  yield* through(watched(), createZstdDecompress());
+  if (!whole) throw new Error('there are bytes behind the end of what was compressed');
+}
 
 /** Seals, measures and stores a flow. */
 export async function saveFlow(

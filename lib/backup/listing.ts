@@ -1,5 +1,6 @@
 import { EXIT, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
+import type { KnownParts } from './baseline.ts';
 import { type Entry, newestComplete } from './catalog.ts';
 import type { Store } from './store.ts';
 
@@ -22,28 +23,41 @@ export async function usage(store: Store): Promise<Usage> {
   return use;
 }
 
+/** A line of 80 columns has so many for the parts. */
+const PARTS_WIDTH = 22;
+
 /** The listing that a person reads; `use` where it was looked for. */
 export function describeStore(
   uri: string,
-  entries: readonly Entry[],
+  entries: readonly (Entry & { known?: KnownParts })[],
   use: Usage | undefined,
   now: Date,
 ): string {
   if (entries.length === 0) return `no backups in ${uri}`;
-  const rows = entries.map((e) => [
-    e.id,
-    `${duration(now.getTime() - e.started.getTime())} ago`,
-    e.state,
-    bytes(e.bytes),
-  ]);
+  const rows = entries.flatMap((e) => {
+    const [first = '', ...more] = e.known ? wrapped(e.known) : [];
+    const age = `${duration(now.getTime() - e.started.getTime())} ago`;
+    return [[e.id, age, e.state, bytes(e.bytes), first], ...more.map((line) => ['', '', '', '', line])];
+  });
   const own = entries.reduce((sum, e) => sum + e.bytes, 0);
   const lines = [
     `${uri}`,
-    table([['backup', 'taken', 'state', 'size'], ...rows], [1, 3]),
+    table([['backup', 'taken', 'state', 'size', 'parts'], ...rows], [1, 3]),
     `${count(entries.length, 'backup')}, ${bytes(own)}${use ? `; ${stored(use)}` : ''}`,
     ...(use?.free ? [`${bytes(use.free)} free`] : []),
   ];
   return lines.join('\n');
+}
+
+/** The names of the parts in lines of a column; `…` where there may be more. */
+function wrapped({ parts, whole }: KnownParts): string[] {
+  const lines: string[] = [];
+  for (const name of [...parts.map((part) => part.name), ...(whole ? [] : ['…'])]) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + name.length + 2 > PARTS_WIDTH) lines.push(name);
+    else lines[lines.length - 1] = `${last}, ${name}`;
+  }
+  return lines;
 }
 
 const stored = ({ contents, contentBytes }: Usage) =>

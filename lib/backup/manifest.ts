@@ -1,12 +1,14 @@
 import { z } from 'zod';
 import { EXIT, Failure } from '../failure.ts';
-import { Corrupted } from './stored.ts';
+import { contentKey, suffixOf } from './files/contents.ts';
+import { dateOf } from './id.ts';
+import { keyName } from './names.ts';
+import { clean, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
+import { RECIPIENT } from './seal.ts';
+import { Corrupted } from './store.ts';
 
 /** Of this version are the manifests that we write; readers refuse a newer one. */
 const MANIFEST_VERSION = 1;
-
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-const natural = z.int().nonnegative();
 
 /** An object in the store: its key below the app's folder, and what its stored bytes are. */
 const stored = z.object({ key: z.string(), bytes: natural, sha256 });
@@ -17,7 +19,9 @@ const stored = z.object({ key: z.string(), bytes: natural, sha256 });
  */
 const tableRows = z.object({ table: z.string(), rows: natural, exact: z.boolean().optional() });
 
-const part = { name: z.string(), source: z.string(), bytesIn: natural, bytesOut: natural };
+const part = { name: clean, source: z.string(), bytesIn: natural, bytesOut: natural };
+/** Of a part whose name becomes that of files beside the live ones. */
+const filesPart = { ...part, name: fileName };
 
 /** What may be granted on a database; the error names what else was found. */
 const privilege = z.enum(['CONNECT', 'CREATE', 'TEMPORARY'], {
@@ -31,7 +35,7 @@ const postgresPart = z.object({
   dump: stored,
   /** Roles and settings (`postgres/globals.ts`); of older backups, roles as `pg_dumpall --globals-only` writes them. */
   globals: stored,
-  database: z.string(),
+  database: z.string().min(1, 'is empty'),
   owner: z.string(),
   encoding: z.string(),
   collate: z.string(),
@@ -51,7 +55,14 @@ const postgresPart = z.object({
   tables: z.array(tableRows),
 });
 
-const sqlitePart = z.object({ ...part, kind: z.literal('sqlite'), dump: stored, tables: z.array(tableRows) });
+const sqlitePart = z.object({
+  ...filesPart,
+  kind: z.literal('sqlite'),
+  dump: stored,
+  tables: z.array(tableRows),
+  /** Of the live file; not there in older manifests. */
+  owner: z.object({ uid: owner, gid: owner, mode: natural.max(0o777) }).optional(),
+});
 
 /** Files are stored once under their SHA-256; the tree lists them, and is itself stored so. */
 const tree = {
@@ -60,25 +71,62 @@ const tree = {
   directories: natural,
   symlinks: natural,
 };
-const directoryPart = z.object({ ...part, kind: z.literal('directory'), ...tree });
-const bucketPart = z.object({ ...part, kind: z.literal('bucket'), ...tree });
+const directoryPart = z.object({ ...filesPart, kind: z.literal('directory'), ...tree });
+const bucketPart = z.object({ ...filesPart, kind: z.literal('bucket'), ...tree });
 
 const partRecord = z.discriminatedUnion('kind', [postgresPart, sqlitePart, directoryPart, bucketPart]);
 
-const manifest = z.object({
-  version: z.literal(MANIFEST_VERSION),
-  app: z.string(),
-  id: z.string(),
-  started: z.iso.datetime(),
-  finished: z.iso.datetime(),
-  tool: z.string(),
-  host: z.string(),
-  /** The age recipient that the parts are encrypted to. */
-  recipient: z.string().nullable(),
-  /** Whether it has every part that the settings named. */
-  complete: z.boolean(),
-  parts: z.array(partRecord),
-});
+const manifest = z
+  .object({
+    version: z.literal(MANIFEST_VERSION),
+    app: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is no name of an app'),
+    id: z.string().refine((id) => dateOf(id) !== undefined, 'is no id of a backup'),
+    started: z.iso.datetime(),
+    finished: z.iso.datetime(),
+    tool: clean,
+    host: clean,
+    /** The age recipient that the parts are encrypted to. */
+    recipient: z.string().regex(RECIPIENT, 'is no age recipient').nullable(),
+    /** Whether it has every part that the settings named. */
+    complete: z.boolean(),
+    parts: z.array(partRecord),
+  })
+  .superRefine((it, context) => {
+    for (const [i, record] of it.parts.entries()) {
+      for (const [field, value] of Object.entries(record)) {
+        const { success, data } = stored.safeParse(value);
+        const problem = success && strangeKey(data, field, record.name, it);
+        if (problem) context.addIssue({ code: 'custom', path: ['parts', i, field, 'key'], message: problem });
+      }
+    }
+  });
+
+/**
+ * A key that we would not have written: of another backup or app, of another content than the hash beside it says, or
+ * not encrypted where the backup is.
+ */
+function strangeKey(
+  { key, sha256 }: Stored,
+  field: string,
+  name: string,
+  { id, recipient }: { id: string; recipient: string | null },
+): string | undefined {
+  const suffix = recipient === null ? '' : '.age';
+  if (field === 'tree') {
+    const wanted = contentKey(sha256, suffixOf({ recipient, suffix }));
+    return key === wanted ? undefined : `is not ${wanted}`;
+  }
+  const folder = `backups/${id}/`;
+  const segments = key.slice(folder.length).split('/');
+  if (!key.startsWith(folder) || segments.some((segment) => ['', '.', '..'].includes(segment)))
+    return `is not below ${folder}`;
+  // Before a slash in a database's name was encoded, it was one in the key.
+  if (![keyName(name), name].some((own) => key.startsWith(`${folder}${own}.`))) return `is not of ${name}`;
+  if (!clean.safeParse(key).success) return 'has control characters';
+  if (key.endsWith('.age') !== (recipient !== null))
+    return recipient === null ? 'is encrypted, and the backup has no recipient' : 'is not encrypted';
+  return undefined;
+}
 
 export type Stored = z.infer<typeof stored>;
 export type Access = z.infer<typeof access>;
@@ -100,7 +148,7 @@ export function writeManifest(values: Omit<Manifest, 'version'>): string {
  * @throws Failure when it is no manifest, a newer version's, another backup's or another app's
  */
 export function readManifest(text: string, app: string, id: string): Manifest {
-  let json: { version?: unknown; app?: unknown };
+  let json: { version?: unknown; id?: unknown } | null;
   try {
     json = JSON.parse(text);
   } catch {
@@ -114,17 +162,25 @@ export function readManifest(text: string, app: string, id: string): Manifest {
       },
     );
   }
-  const { success, data, error } = manifest.safeParse(json);
-  if (!success) {
-    const issue = error.issues[0];
-    throw new Corrupted(`backup ${id}: manifest ${issue?.path.join('/')}: ${issue?.message}`);
+  if (typeof json?.id === 'string' && json.id !== id) {
+    const other = dateOf(json.id) ? json.id : quoted(json.id);
+    throw new Corrupted(`backup ${id}: its manifest is of ${other}`);
   }
+  const { success, data, error } = manifest.safeParse(json);
+  if (!success)
+    throw new Corrupted(`backup ${id}: manifest ${firstProblem(error, json)}${partIn(json, error)}`);
   if (data.app !== app) {
     throw new Failure(`backup ${id} is of the app ${data.app}, not of ${app}`, {
       exit: EXIT.usage,
       next: `set APP=${data.app}, or pick another backup`,
     });
   }
-  if (data.id !== id) throw new Corrupted(`backup ${id}: its manifest is of ${data.id}`);
   return data;
+}
+
+/** The name of the part that a problem is in, where it has one. */
+function partIn(json: unknown, { issues: [issue] }: z.ZodError): string {
+  if (issue?.path[0] !== 'parts' || typeof issue.path[1] !== 'number') return '';
+  const { name } = (json as { parts: Array<{ name?: unknown } | null> }).parts[issue.path[1]] ?? {};
+  return name === undefined ? '' : `, in the part ${quoted(name)}`;
 }

@@ -56,6 +56,8 @@ export interface Recovery {
   signal: AbortSignal;
   appDir: string;
   stateDir: string;
+  /** Files that were setuid are to be so again. */
+  allowSetuid?: boolean | undefined;
 }
 
 /** A part of a backup, and how it comes back. Nothing live is touched before {@link Restored.swapIn}. */

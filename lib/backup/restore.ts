@@ -6,7 +6,7 @@ import { chooseId } from './id.ts';
 import type { Manifest } from './manifest.ts';
 import type { Restored, Restorer } from './part.ts';
 import { describeRows } from './rows.ts';
-import type { Store } from './store.ts';
+import { Corrupted, type Store } from './store.ts';
 
 /** The manifest of the backup that an operator means: an id or `latest`, which is the newest that is complete. */
 export async function findBackup(store: Store, app: string, wanted: string): Promise<Manifest> {
@@ -24,6 +24,23 @@ export async function findBackup(store: Store, app: string, wanted: string): Pro
   );
   const entry = candidates.find((e) => e.id === id);
   return fetchManifest(store, app, entry as (typeof candidates)[number]);
+}
+
+/**
+ * Refuses a backup that is not encrypted where backups are: whoever may write to the store may have put it there.
+ * @throws Corrupted unless it was `allowed`
+ */
+export function refusePlain(
+  { id, recipient }: Manifest,
+  settings: { BACKUP_RECIPIENT?: unknown; BACKUP_IDENTITY_FILE?: unknown },
+  allowed: boolean | undefined,
+): void {
+  const by = settings.BACKUP_IDENTITY_FILE === undefined ? 'BACKUP_RECIPIENT' : 'BACKUP_IDENTITY_FILE';
+  if (allowed || recipient !== null || settings[by] === undefined) return;
+  throw new Corrupted(
+    `backup ${id} is not encrypted, though ${by} is set: whoever may write to the store may have made it`,
+    'restore another; or, if it is older than your encryption, say so: --allow-plain',
+  );
 }
 
 /** What is about to be restored, for whoever has to say yes. */

@@ -4,6 +4,9 @@ import type { ReadableStream as WebStream } from 'node:stream/web';
 import { EXIT, Failure } from '../failure.ts';
 import type { Secret } from '../secret.ts';
 
+/** An age recipient. */
+export const RECIPIENT = /^age1[02-9ac-hj-np-z]{58}$/;
+
 export type Flow = AsyncIterable<Uint8Array>;
 
 /** Encrypts what goes into the store, where there is a recipient. */
@@ -69,7 +72,8 @@ const needsIdentity = {
 } as const;
 
 function toWeb(flow: Flow): ReadableStream<Uint8Array> {
-  return Readable.toWeb(Readable.from(flow, { objectMode: false })) as unknown as ReadableStream<Uint8Array>;
+  // Not Readable.toWeb: where the reader gives up in the middle, that throws at nobody and ends the process.
+  return ReadableStream.from(flow) as ReadableStream<Uint8Array>;
 }
 
 function fromWeb(stream: ReadableStream<Uint8Array>): Flow {

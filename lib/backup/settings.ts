@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { composeSettings } from '../compose.ts';
+import { flag } from '../script.ts';
 import { Secret } from '../secret.ts';
 import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
 import { parseBucket, parseDirectory } from './files/address.ts';
 import { type PostgresAddress, parseCompose, parseDirect } from './postgres/address.ts';
 import { parsePolicy } from './retention.ts';
+import { RECIPIENT } from './seal.ts';
 import { parseSqlite, type SqliteAddress } from './sqlite/address.ts';
 import { parseStore } from './store.ts';
 
@@ -16,8 +18,6 @@ function parseDatabase(raw: string): DatabaseAddress {
   if (raw.startsWith('sqlite://')) return parseSqlite(raw);
   throw new Error('has an item that is none of compose://, postgres:// and sqlite://');
 }
-
-const recipient = /^age1[02-9ac-hj-np-z]{58}$/;
 
 /** Where backups are, for every script of the area. */
 export const storeSettings = {
@@ -33,18 +33,21 @@ export const sourceSettings = {
   ...storeSettings,
   ...composeSettings,
   BACKUP_DATABASES: optionalSetting('BACKUP_DATABASES', {
-    about: 'the databases, separated by commas: compose://SERVICE/DATABASE, postgres://…, sqlite:///FILE',
+    about:
+      'the databases, separated by commas: compose://SERVICE/DATABASE, postgres://…, sqlite:///FILE; ' +
+      '?name=NAME tells two of one name apart',
     example: 'compose://db/bloaty?user=postgres',
     sensitive: true,
     type: list(parseDatabase),
   }),
   BACKUP_DIRECTORIES: optionalSetting('BACKUP_DIRECTORIES', {
-    about: 'the directories, separated by commas; relative ones are below APP_DIR',
+    about: 'the directories, separated by commas; relative ones are below APP_DIR; ?name=NAME as above',
     example: 'uploads',
     type: list(parseDirectory),
   }),
   BACKUP_BUCKETS: optionalSetting('BACKUP_BUCKETS', {
-    about: 'the buckets, separated by commas: NAME?endpoint=URL, or endpoint=compose://SERVICE:PORT',
+    about:
+      'the buckets, separated by commas: NAME?endpoint=URL, or endpoint=compose://SERVICE:PORT; name=NAME as above',
     example: 'images?endpoint=compose://minio:9000',
     type: list(parseBucket),
   }),
@@ -62,7 +65,7 @@ export const sourceSettings = {
   BACKUP_RECIPIENT: optionalSetting('BACKUP_RECIPIENT', {
     about: 'the age recipient that backups are encrypted to; its identity stays off the host',
     example: 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p',
-    type: (z) => z.string().regex(recipient, 'is not an age recipient: "age1" and 58 characters'),
+    type: (z) => z.string().regex(RECIPIENT, 'is not an age recipient: "age1" and 58 characters'),
   }),
 };
 
@@ -74,6 +77,12 @@ export const identitySettings = {
     type: parsed(readIdentity),
   }),
 };
+
+/** For those who read backups: what is not encrypted is refused where encryption is set up. */
+export const allowPlainFlag = flag(
+  '--allow-plain',
+  'take a backup that is not encrypted, though BACKUP_IDENTITY_FILE or BACKUP_RECIPIENT is set',
+);
 
 /** How long backups are kept. */
 export const retentionSettings = {

@@ -1,25 +1,50 @@
-import { once } from 'node:events';
-import { constants, createReadStream } from 'node:fs';
-import { access, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, lchown, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
 import { localHost } from '../hosts/local.ts';
 import { writeSparse } from './files/write.ts';
-import { type Listed, Missing, type Store, Taken } from './store.ts';
+import { Corrupted, type Listed, Missing, type Store, Taken } from './store.ts';
 
 /** What is being written carries this until it is whole; listings do not see it. */
 const PARTIAL = '.partial';
 
-/** A store in a directory: for its owner alone, and every object appears whole or not at all. */
+/** What somebody put there instead of an object, a link or a pipe, is neither followed nor waited for. */
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const WRITE =
+  constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+const isRoot = process.getuid?.() === 0;
+
+/**
+ * A store in a directory: for its owner alone, also where root writes, and every object appears whole or not at all.
+ */
 export function fileStore(directory: string, signal: AbortSignal): Store {
   const path = (key: string) => join(directory, key);
+  let known: Promise<[number, number]> | undefined;
+  const owner = () => {
+    known ??= nearest(directory)
+      .then((existing) => stat(existing))
+      .then(({ uid, gid }) => [uid, gid]);
+    return known;
+  };
+
+  /** Makes a folder and those above it, for the store's owner. */
+  async function makeFolder(folder: string): Promise<void> {
+    const belongs = isRoot ? await owner() : undefined;
+    const first = await mkdir(folder, { recursive: true, mode: 0o700 });
+    if (!belongs || first === undefined) return;
+    for (let made = folder; made.length >= first.length; made = dirname(made)) await lchown(made, ...belongs);
+  }
 
   async function write(key: string, body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
     const partial = `${path(key)}${PARTIAL}`;
     try {
-      await mkdir(dirname(partial), { recursive: true, mode: 0o700 });
-      const file = await open(partial, 'w', 0o600);
+      await makeFolder(dirname(partial));
+      const file = await open(partial, WRITE, 0o600);
       try {
+        if (!(await file.stat()).isFile()) throw new Corrupted(`${partial} is no file`);
+        if (isRoot) await file.chown(...(await owner()));
         let at = 0;
         for await (const chunk of body) {
           signal.throwIfAborted();
@@ -46,8 +71,9 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     async claim(key, body) {
       const folder = dirname(path(key));
       try {
-        await mkdir(dirname(folder), { recursive: true, mode: 0o700 });
+        await makeFolder(dirname(folder));
         await mkdir(folder, { mode: 0o700 });
+        if (isRoot) await lchown(folder, ...(await owner()));
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new Taken(`${folder} is there already`);
         throw explained(error, folder);
@@ -56,13 +82,14 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     },
     putStream: (key, body) => write(key, body),
     async get(key) {
-      const stream = createReadStream(path(key), { highWaterMark: 1 << 16 });
       try {
-        await once(stream, 'open');
+        const file = await open(path(key), READ);
+        if ((await file.stat()).isFile()) return file.createReadStream({ highWaterMark: 1 << 16 });
+        await file.close();
       } catch (error) {
         throw explained(error, path(key));
       }
-      return stream;
+      throw new Corrupted(`${path(key)} is no file, and no object of a backup`);
     },
     list: (prefix) => listBelow(directory, prefix),
     async remove(keys) {
@@ -119,7 +146,7 @@ async function* listBelow(directory: string, prefix: string): AsyncIterable<List
     if (entry.isDirectory()) {
       if (`${key}/`.startsWith(prefix) || prefix.startsWith(`${key}/`))
         yield* listBelow(directory, `${key}/`);
-    } else if (key.startsWith(prefix) && !key.endsWith(PARTIAL)) {
+    } else if (entry.isFile() && key.startsWith(prefix) && !key.endsWith(PARTIAL)) {
       const { size, mtime } = await stat(join(directory, key));
       yield { key, bytes: size, modified: mtime };
     }
@@ -146,6 +173,8 @@ function explained(error: unknown, path: string): unknown {
     ENOSPC: ['no space left on the disk', 'free space: npx tsx scripts/backup/prune.ts, or a larger disk'],
     EDQUOT: ['no space left in the quota', 'free space: npx tsx scripts/backup/prune.ts, or a larger quota'],
     EACCES: ['permission denied', 'give this user the right to read and write there'],
+    ELOOP: ['is a link, and no object of a backup', 'look who made it, and remove it'],
+    ENXIO: ['is a pipe, and no object of a backup', 'look who made it, and remove it'],
     EROFS: ['the disk is mounted read-only', 'mount it writable'],
   };
   const [said, next] = known[code ?? ''] ?? [];

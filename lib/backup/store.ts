@@ -77,3 +77,10 @@ export class Missing extends Failure {}
 
 /** What was to be claimed was claimed by another. */
 export class Taken extends Failure {}
+
+/** What is in the store is not what was put there, or what we would have put there. */
+export class Corrupted extends Failure {
+  constructor(message: string, next = 'restore another backup: npx tsx scripts/backup/list.ts') {
+    super(message, { next });
+  }
+}

@@ -3,14 +3,7 @@ import { Damaged } from './files/fetch.ts';
 import type { Stored } from './manifest.ts';
 import type { Recovery } from './part.ts';
 import { type Flow, measured } from './seal.ts';
-import { Missing, type Store } from './store.ts';
-
-/** What is in the store is not what was put there. */
-export class Corrupted extends Failure {
-  constructor(message: string) {
-    super(message, { next: 'restore another backup: npx tsx scripts/backup/list.ts' });
-  }
-}
+import { Corrupted, Missing, type Store } from './store.ts';
 
 /** Whether the backup itself is the trouble, not the way to it. */
 export const isDamage = (error: unknown): error is Failure =>

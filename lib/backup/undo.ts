@@ -6,6 +6,7 @@ import { stateDirectory } from '../state.ts';
 import { undoBucket } from './files/restore-bucket.ts';
 import { undoDirectory } from './files/restore-directory.ts';
 import { lastRestoration, rememberRestoration } from './history.ts';
+import { partName } from './names.ts';
 import { undoPostgres } from './postgres/undo.ts';
 import type { Kept } from './restore.ts';
 import type { sourceSettings } from './settings.ts';
@@ -56,14 +57,14 @@ async function undoPart(
     new Failure(`${setting} does not name ${name} any more`, { next: 'set it again' });
   if (kind === 'directory') return undoDirectory(name, stateDir).kept;
   if (kind === 'bucket') {
-    const address = settings.BACKUP_BUCKETS?.find((bucket) => bucket.name === name);
+    const address = settings.BACKUP_BUCKETS?.find((bucket) => partName(bucket) === name);
     if (!address) throw none('BACKUP_BUCKETS');
     return (await undoBucket(address, bucketAccess(settings, context), stateDir)).kept;
   }
   for (const address of settings.BACKUP_DATABASES ?? []) {
     if (address.via === 'sqlite') {
       if (kind === 'sqlite' && address.name === name) return undoSqlite(address.file, kept, id);
-    } else if (kind === 'postgres' && address.database === name) {
+    } else if (kind === 'postgres' && partName(address) === name) {
       return undoPostgres(address, compose(host, settings.APP_DIR, settings), { host, id }, kept);
     }
   }

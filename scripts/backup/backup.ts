@@ -1,3 +1,4 @@
+import type { Prepared } from '../../lib/backup/part.ts';
 import { sourceSettings } from '../../lib/backup/settings.ts';
 import { flag, repeatable, script } from '../../lib/script.ts';
 
@@ -11,6 +12,10 @@ await script(import.meta, {
       '--only <part>',
       'only databases, directories, buckets, files, or a part by its name; repeatable',
     ),
+    without: repeatable(
+      '--without <part>',
+      'the last complete backup had this part, and it is meant to have it no more; repeatable',
+    ),
     allowEmpty: flag('--allow-empty', 'an empty directory or bucket is what I expect'),
   },
   changes: true,
@@ -19,20 +24,28 @@ await script(import.meta, {
   async run(context) {
     const { settings, flags, report, host, signal, json } = context;
     const [
-      { freshId, prepareAll, skewed, summary, takeBackup },
+      { freshId, prepareAll, skewed, summary, takeBackup, writingOnce },
       { openSettingsStore, stateOf },
       { catalog },
+      { lacking },
     ] = await Promise.all([
       import('../../lib/backup/backup.ts'),
       import('../../lib/backup/open.ts'),
       import('../../lib/backup/catalog.ts'),
+      import('../../lib/backup/baseline.ts'),
     ]);
-    const { selectSources, sourcesOf } = await import('../../lib/backup/sources.ts');
+    const { nearNames, selectSources, sourcesOf } = await import('../../lib/backup/sources.ts');
     const { sealer } = await import('../../lib/backup/seal.ts');
+    const { checkAll, throwAll } = await import('../../lib/failure.ts');
+    const { readEnvironment } = await import('../../lib/environment.ts');
 
+    const names = Object.keys(sourceSettings).filter((name) => name.startsWith('BACKUP_'));
+    const near = nearNames(names, await readEnvironment(context.envFiles));
+    for (const warning of near.warnings) report.warn(warning);
+    throwAll(near.refused);
     const all = sourcesOf(settings, context);
     const sources = selectSources(all, flags.only);
-    const store = await openSettingsStore(context);
+    const store = writingOnce(await openSettingsStore(context));
     await store.check();
     const entries = await catalog(store);
     const now = new Date();
@@ -45,8 +58,19 @@ await script(import.meta, {
       stateDir: stateOf(context),
       allowEmpty: flags.allowEmpty === true,
     };
-    const prepared = await prepareAll(sources, work);
-    const manifest = await takeBackup(context, work, prepared, sources.length === all.length);
+    const known = { app: settings.APP, store, stateDir: work.stateDir ?? `${settings.APP_DIR}/.opsbook` };
+    const whole = sources.length === all.length;
+    const lacks = whole ? await lacking(entries, sources, flags.without ?? [], known, report) : [];
+    // Who asks for these parts only is not told that there are others: it is a partial backup.
+    const complete = whole && !(flags.only && lacks.length > 0);
+    let prepared: Prepared[] = [];
+    await checkAll([
+      () => complete && throwAll(lacks),
+      async () => {
+        prepared = await prepareAll(sources, work);
+      },
+    ]);
+    const manifest = await takeBackup(context, work, prepared, complete);
     if (!manifest) return;
     report.summary(summary(manifest));
     report.output('backup-id', manifest.id);

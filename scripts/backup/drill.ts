@@ -1,4 +1,4 @@
-import { identitySettings, sourceSettings } from '../../lib/backup/settings.ts';
+import { allowPlainFlag, identitySettings, sourceSettings } from '../../lib/backup/settings.ts';
 import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -6,13 +6,14 @@ await script(import.meta, {
   step: 'Drill, every week',
   example: 'npx tsx scripts/backup/drill.ts',
   settings: { ...sourceSettings, ...identitySettings },
+  flags: { allowPlain: allowPlainFlag },
   operands: { '[id]': 'the backup, by its id; "latest" (the default) is the newest complete one' },
   changes: true,
   reports: true,
   lock: 'backup',
   async run(context) {
-    const { settings, operands, report, dryRun, json } = context;
-    const { findBackup } = await import('../../lib/backup/restore.ts');
+    const { settings, flags, operands, report, dryRun, json } = context;
+    const { findBackup, refusePlain } = await import('../../lib/backup/restore.ts');
     const { asFinding } = await import('../../lib/backup/stored.ts');
     const { describeDrill, drill, refuseUnproven } = await import('../../lib/backup/drill.ts');
     const { restorersOf } = await import('../../lib/backup/restorers.ts');
@@ -20,6 +21,7 @@ await script(import.meta, {
 
     const store = await openSettingsStore(context);
     const manifest = await asFinding(() => findBackup(store, settings.APP, operands[0] ?? 'latest'));
+    await asFinding(async () => refusePlain(manifest, settings, flags.allowPlain));
     const recovery = await recoveryOf(context, store, manifest.id);
     const restorers = restorersOf(manifest.parts, settings, recovery, { kind: 'drill' });
     const result = await drill(manifest, restorers, recovery.stateDir, context);

@@ -1,4 +1,6 @@
 import { parseAge } from '../../lib/age.ts';
+import type { KnownParts } from '../../lib/backup/baseline.ts';
+import type { Entry } from '../../lib/backup/catalog.ts';
 import { storeSettings } from '../../lib/backup/settings.ts';
 import { option, script } from '../../lib/script.ts';
 
@@ -12,8 +14,9 @@ await script(import.meta, {
   },
   reports: true,
   async run(context) {
-    const { flags, report, json } = context;
+    const { settings, flags, report, json } = context;
     const { catalog } = await import('../../lib/backup/catalog.ts');
+    const { partsReader } = await import('../../lib/backup/baseline.ts');
     const { openSettingsStore } = await import('../../lib/backup/open.ts');
     const { describeStore, refuseStale, usage } = await import('../../lib/backup/listing.ts');
 
@@ -22,11 +25,18 @@ await script(import.meta, {
     const now = new Date();
     // A monitor asks often, and has no use for the sizes of ten thousand files.
     const use = flags.maxAge === undefined ? await usage(store) : undefined;
-    const listing = entries.map(({ id, state, started, bytes }) => ({ id, state, started, bytes }));
+    const where = { app: settings.APP, store, stateDir: `${settings.APP_DIR}/.opsbook` };
+    const partsOf = partsReader(flags.maxAge === undefined ? where : { ...where, remembered: true });
+    const listing: Array<Entry & { known: KnownParts }> = [];
+    // The newest first: where that may not be read, no other is asked for.
+    for (const entry of entries.toReversed()) listing.unshift({ ...entry, known: await partsOf(entry) });
+    const backups = listing.map(({ id, state, started, bytes, known: { parts, whole } }) => {
+      return { id, state, started, bytes, parts, whole };
+    });
     report.data(
       json
-        ? JSON.stringify({ store: store.uri, backups: listing, ...use })
-        : describeStore(store.uri, entries, use, now),
+        ? JSON.stringify({ store: store.uri, backups, ...use })
+        : describeStore(store.uri, listing, use, now),
     );
     if (flags.maxAge !== undefined) refuseStale(store.uri, entries, flags.maxAge, now);
   },

@@ -1,4 +1,4 @@
-import { identitySettings, sourceSettings } from '../../lib/backup/settings.ts';
+import { allowPlainFlag, identitySettings, sourceSettings } from '../../lib/backup/settings.ts';
 import { flag, option, repeatable, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -16,6 +16,8 @@ await script(import.meta, {
       '--to <name>',
       'restore the one part as this database, directory or bucket, and leave the live one',
     ),
+    allowPlain: allowPlainFlag,
+    allowSetuid: flag('--allow-setuid', 'restore the setuid and setgid bits of files as well'),
     undo: flag('--undo', 'put back what the last restore replaced'),
     force: flag('--force', 'the same as --yes'),
   },
@@ -34,7 +36,11 @@ await script(import.meta, {
     if (flags.undo) return undo(context);
     const store = await openSettingsStore(context);
     const manifest = await lib.findBackup(store, settings.APP, operands[0] ?? 'latest');
-    const recovery = await recoveryOf(context, store, manifest.id);
+    lib.refusePlain(manifest, settings, flags.allowPlain);
+    const recovery = {
+      ...(await recoveryOf(context, store, manifest.id)),
+      allowSetuid: flags.allowSetuid,
+    };
     const parts = selectParts(manifest, flags.only);
     const destination =
       flags.to === undefined ? ({ kind: 'live' } as const) : ({ kind: 'to', name: flags.to } as const);

@@ -1,4 +1,4 @@
-import { identitySettings, storeSettings } from '../../lib/backup/settings.ts';
+import { allowPlainFlag, identitySettings, storeSettings } from '../../lib/backup/settings.ts';
 import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -6,17 +6,19 @@ await script(import.meta, {
   step: 'Verify a backup',
   example: 'npx tsx scripts/backup/verify.ts latest',
   settings: { ...storeSettings, ...identitySettings },
+  flags: { allowPlain: allowPlainFlag },
   operands: { '[id]': 'the backup, by its id; "latest" (the default) is the newest complete one' },
   reports: true,
   async run(context) {
-    const { settings, operands, report, json } = context;
-    const { findBackup } = await import('../../lib/backup/restore.ts');
+    const { settings, flags, operands, report, json } = context;
+    const { findBackup, refusePlain } = await import('../../lib/backup/restore.ts');
     const { asFinding } = await import('../../lib/backup/stored.ts');
     const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
     const { describeVerification, refuseDamaged, verifyBackup } = await import('../../lib/backup/verify.ts');
 
     const store = await openSettingsStore(context);
     const manifest = await asFinding(() => findBackup(store, settings.APP, operands[0] ?? 'latest'));
+    await asFinding(async () => refusePlain(manifest, settings, flags.allowPlain));
     const recovery = await recoveryOf(context, store, manifest.id);
     const result = await verifyBackup(
       manifest,

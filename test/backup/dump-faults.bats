@@ -38,7 +38,7 @@ revive() {
 start_dump() {
   export APP=$FILE_APP BACKUP_STORE=s3://bloaty-backups-x7/ BACKUP_DATABASES="compose://db/big?user=postgres"
   fault slow:2000000 partNumber
-  start backup
+  start backup --without small
   wait_for dump_reads big
 }
 

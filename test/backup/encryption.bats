@@ -112,3 +112,21 @@ as_owner() {
   assert_error 'uploads: 2026/cat.svg: .* is damaged'
   assert_equal "$(live)" "$BEFORE"
 }
+
+@test "A3: a backup that is not encrypted is refused where backups are, unless it is told" {
+  local plain step
+  plain=$(unset BACKUP_RECIPIENT && opsbook backup)
+  run -1 --separate-stderr as_owner opsbook restore "$plain" --yes
+  assert_error "backup $plain is not encrypted, though BACKUP_IDENTITY_FILE is set: .* --allow-plain"
+  for step in verify drill; do
+    run -3 --separate-stderr as_owner opsbook $step "$plain"
+    assert_error "backup $plain is not encrypted"
+  done
+  run -0 as_owner opsbook drill "$plain" --allow-plain
+  # Nor does it become encrypted by what it says of itself.
+  DAMAGED=("backups/$plain/manifest.json")
+  tamper "${DAMAGED[0]}" "edit:it.recipient = '$BACKUP_RECIPIENT'"
+  run -1 --separate-stderr as_owner opsbook restore "$plain" --yes
+  assert_error 'manifest parts/0/dump/key: is not encrypted'
+  assert_equal "$(live)" "$BEFORE"
+}

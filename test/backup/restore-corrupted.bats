@@ -110,6 +110,37 @@ assert_refused() {
   assert_refused databases "backup $ID: manifest parts/0/dump/sha256"
 }
 
+@test "A3: a manifest that names another database, another backup's key or a part twice is refused" {
+  local manifest=backups/$ID/manifest.json
+  docker exec "$DB_CONTAINER" createdb -U postgres "${DB}_other"
+  damage "$manifest" "edit:it.parts[0].database = '${DB}_other'"
+  assert_refused databases "the part $DB is of the database ${DB}_other, not of $DB"
+  tamper "$manifest" mend
+  tamper "$manifest" "edit:it.parts[0].dump.key = '../other/backups/$ID/x.dump'"
+  assert_refused databases "dump/key: is not below backups/$ID/ .*in the part \"$DB\""
+  tamper "$manifest" mend
+  tamper "$manifest" 'edit:it.parts.push(it.parts[1])'
+  assert_refused uploads 'has two parts that are the directory uploads'
+  assert_equal "$(sql "SELECT count(*) FROM pg_database WHERE datname LIKE '${DB}_other%'" postgres)" 1
+}
+
+@test "F1: a database that ?name= tells from another is stored, restored and taken back by that name" {
+  local of="compose://db/$DB?user=postgres" id
+  BACKUP_DATABASES="$of,compose://db2/$DB" run -2 --separate-stderr opsbook backup
+  assert_error "the parts of .* would both be called $DB. Next: name the second: write compose://db2/$DB\?name=db2-$DB"
+  # Of an app of its own: the backup of the other tests stays the latest.
+  export APP=$APP-named BACKUP_DATABASES="$of&name=orders"
+  id=$(opsbook backup)
+  assert_equal "$(keys | grep -cE "backups/$id/orders\.(dump|globals.sql)$")" 2
+  sql "DELETE FROM entries"
+  run -0 as_reader opsbook restore "$id" --yes --only orders
+  assert_equal "$(live)" "$BEFORE"
+  run -0 as_reader opsbook restore --undo --yes
+  assert_equal "$(sql 'SELECT count(*) FROM entries')" 0
+  run -0 as_reader opsbook restore "$id" --yes --only orders
+  assert_equal "$(live)" "$BEFORE"
+}
+
 @test "rows that are not those of the manifest are a difference" {
   damage "backups/$ID/manifest.json" 'edit:it.parts[0].tables[0].rows += 1'
   assert_refused databases "table public.entries has 500 rows, was backed up with 501"

@@ -149,3 +149,60 @@ sum() { query "SELECT count(*), sum(length(code)), max(code) FROM invites" "$@";
   run ! ls "$FILE.restore-20260101-030000"
   ls "$FILE.restore-notes"
 }
+
+# Owner, group and mode of a file.
+owner() { stat --format '%u:%g %a' "$1"; }
+
+# Changes the manifest of a backup in the store.
+edit_manifest() {
+  "$NODE" -e 'const fs = require("node:fs"), [, file, code] = process.argv, it = JSON.parse(fs.readFileSync(file));
+    new Function("it", code)(it); fs.writeFileSync(file, JSON.stringify(it))' "$BATS_TEST_TMPDIR/store/$APP/backups/$1/manifest.json" "$2"
+}
+
+@test "A13: restored by root to a new server, it has the owner and the mode that it had; of an older backup, the directory's owner" {
+  [ "$EUID" = 0 ] || skip "only root can give files away"
+  chmod 755 "$BATS_TEST_TMPDIR" "$APP_DIR"
+  chown -R 1234:1235 "$APP_DIR/data"
+  chmod 640 "$FILE"
+  local id before
+  id=$(opsbook backup)
+  before=$(sum)
+  # What SQLite keeps beside a database that is gone would be taken for changes to the one that comes back.
+  rm "$FILE"
+  echo 'of another database' >"$FILE-wal"
+  run -0 --separate-stderr opsbook restore --yes
+  [[ $stderr != *'may not write'* ]]
+  assert_equal "$(owner "$FILE")" '1234:1235 640'
+  assert_equal "$(sum)" "$before"
+  assert_equal "$(cat "$FILE"_before_"$id"-wal)" 'of another database'
+  assert_equal "$(cd "$APP_DIR" && find . -name '*.restore-*' -o -name 'snapshot-*')" ''
+
+  # Manifests had no owner.
+  rm "$FILE"*
+  edit_manifest "$id" 'delete it.parts[0].owner'
+  chown 4321:4322 "$APP_DIR/data"
+  run -0 opsbook restore --yes
+  assert_equal "$(owner "$FILE")" '4321:4322 600'
+
+  # Who owns the file and may not write beside it cannot use it.
+  rm "$FILE"*
+  edit_manifest "$id" 'it.parts[0].owner = { uid: 1234, gid: 1235, mode: 0o600 }'
+  chown 0:0 "$APP_DIR/data"
+  run -0 --separate-stderr opsbook restore --yes
+  [[ $stderr == *"warning: code_monet: its owner, user 1234, may not write to $APP_DIR/data"* ]]
+}
+
+@test "F1: two files of one name are refused before anything is stored, and are parts of their own by ?name=" {
+  mkdir "$APP_DIR/s2"
+  query "CREATE TABLE other (id)" "$APP_DIR/s2/code_monet.db"
+  export BACKUP_DATABASES=sqlite://$FILE,sqlite://$APP_DIR/s2/code_monet.db
+  run -2 --separate-stderr opsbook backup
+  assert_error 'would both be called code_monet. Next: name the second: write .*/s2/code_monet.db\?name=s2-code_monet'
+  assert_equal "$(ls "$BATS_TEST_TMPDIR/store")" ''
+  export BACKUP_DATABASES="$BACKUP_DATABASES?name=s2-code_monet"
+  run -0 opsbook backup
+  rm "$FILE"* "$APP_DIR"/s2/*
+  run -0 opsbook restore --yes
+  assert_equal "$(query "SELECT count(*) FROM invites")" 1000
+  assert_equal "$(query "SELECT count(*) FROM other" "$APP_DIR/s2/code_monet.db")" 0
+}

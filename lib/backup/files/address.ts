@@ -1,4 +1,5 @@
 import { isAbsolute, resolve } from 'node:path';
+import { checkedName, takeName } from '../names.ts';
 import { nameOf } from './paths.ts';
 
 /** An item of BACKUP_DIRECTORIES. */
@@ -9,11 +10,12 @@ export interface DirectoryAddress {
   path: string;
 }
 
-/** `uploads` below APP_DIR, or `/srv/x`; the part is named after the last segment. */
+/** `uploads` below APP_DIR, or `/srv/x`; the part is named after the last segment, or by `?name=`. */
 export function parseDirectory(raw: string): DirectoryAddress {
-  const name = nameOf(raw);
-  if (name === '') throw new Error(`${raw} gives no name for the part; write the directory's absolute path`);
-  return { name, path: raw };
+  const { item: path, as } = takeName(raw);
+  const name = as ?? nameOf(path);
+  if (name === '') throw new Error(`${raw} gives no name for the part; write ${raw}?name=NAME`);
+  return { name, path };
 }
 
 /** Where a directory is on this host. */
@@ -23,8 +25,10 @@ export function locate({ path }: DirectoryAddress, appDir: string): string {
 
 /** An item of BACKUP_BUCKETS. */
 export interface BucketAddress {
-  /** The bucket's name, and the part's. */
+  /** The bucket's name, and the part's unless `as` is. */
   name: string;
+  /** The part's name, where `?name=` gives one: two servers may have buckets of one name. */
+  as?: string;
   /** As it was written. */
   uri: string;
   /** Where it is, unless in AWS. */
@@ -37,10 +41,16 @@ export function parseBucket(raw: string): BucketAddress {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/.test(name))
     throw new Error(`${name} is no bucket's name`);
   const parameters = new URLSearchParams(query);
-  const unknown = [...parameters.keys()].find((key) => key !== 'endpoint');
-  if (unknown !== undefined) throw new Error(`${name} has the parameter ${unknown}; there is only endpoint`);
+  const unknown = [...parameters.keys()].find((key) => key !== 'endpoint' && key !== 'name');
+  if (unknown !== undefined)
+    throw new Error(`${name} has the parameter ${unknown}; there are endpoint and name`);
   const endpoint = parameters.get('endpoint');
-  return endpoint === null ? { name, uri: raw } : { name, uri: raw, endpoint: parseEndpoint(endpoint) };
+  const as = parameters.get('name');
+  return {
+    ...{ name, uri: raw },
+    ...(as === null ? {} : { as: checkedName(as) }),
+    ...(endpoint === null ? {} : { endpoint: parseEndpoint(endpoint) }),
+  };
 }
 
 function parseEndpoint(raw: string): NonNullable<BucketAddress['endpoint']> {

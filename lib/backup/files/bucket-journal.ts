@@ -1,37 +1,76 @@
 import { readFileSync, rmSync } from 'node:fs';
+import { z } from 'zod';
 import { EXIT, Failure } from '../../failure.ts';
 import { writeWhole } from '../../keep.ts';
 import { forEach } from '../../pool.ts';
-import { type Bucket, freeSibling } from './bucket.ts';
+import { dateOf } from '../id.ts';
+import { fileName, firstProblem, quoted } from '../schema.ts';
+import { type Bucket, freeSibling, siblingName } from './bucket.ts';
+
+const keys = z.array(z.string().min(1).max(1024));
 
 /**
  * One restore into a live bucket. It is written down before each phase, so that one that was cut off can be put back,
  * and a finished one undone: `saving` copies what will be overwritten, `writing` changes the live bucket; those of an
  * undo do so backwards.
  */
-export interface Journal {
-  part: string;
+const journals = z.object({
+  part: fileName,
   /** The backup whose objects were written. */
-  id: string;
+  id: z.string().refine((id) => dateOf(id) !== undefined, 'is no id of a backup'),
   /** The bucket that has what was overwritten. */
-  before: string;
-  overwritten: readonly string[];
-  added: readonly string[];
-  phase: 'saving' | 'writing' | 'done' | 'undo-saving' | 'undo-writing';
+  before: z.string(),
+  overwritten: keys,
+  added: keys,
+  phase: z.enum(['saving', 'writing', 'done', 'undo-saving', 'undo-writing']),
   /** The bucket that gets what an undo takes away. */
-  undone?: string;
-}
+  undone: z.string().optional(),
+});
+
+export type Journal = Readonly<z.infer<typeof journals>>;
 
 const fileOf = (stateDir: string, part: string) => `${stateDir}/restored-bucket-${part}.json`;
 
-/** The last restore into a part's bucket from this host, or nothing. */
+/**
+ * The last restore into a part's bucket from this host, or nothing.
+ * @throws Failure when it is not what we write: its buckets would be emptied
+ */
 export function readJournal(stateDir: string, part: string): Journal | undefined {
+  const file = fileOf(stateDir, part);
+  let text: string;
   try {
-    return JSON.parse(readFileSync(fileOf(stateDir, part), 'utf8')) as Journal;
+    text = readFileSync(file, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw strange(file, 'is not JSON');
+  }
+  const { success, data, error } = journals.safeParse(json);
+  if (!success) throw strange(file, firstProblem(error, json));
+  if (data.part !== part) throw strange(file, `part: is not ${part} (it says ${quoted(data.part)})`);
+  return data;
+}
+
+const strange = (file: string, problem: string) =>
+  new Failure(`${file}: ${problem}`, {
+    next: `see what it was: it is to say how a restore is undone; then remove it`,
+  });
+
+/** A bucket that a journal names, if it is one that we would have made beside `live`. */
+function besideLive(live: Bucket, name: string, word: 'before' | 'undone', id: string): Bucket {
+  const [, n] = /-(\d+)$/.exec(name) ?? [];
+  const suffix = `-${word}-${id}`;
+  const ours = [siblingName(live.name, suffix), siblingName(live.name, `${suffix}-${n}`)];
+  if (ours.includes(name)) return live.sibling(name);
+  throw new Failure(
+    `the journal of a restore into the ${live.address()} names ${quoted(name)}, which is none of its buckets`,
+    { next: 'see what it was, in APP_DIR/.opsbook; its objects would be copied, and it would be removed' },
+  );
 }
 
 function write(stateDir: string, journal: Journal): Journal {
@@ -76,11 +115,11 @@ export async function bringIn(
 /** Puts the live bucket back to what it was before a restore, however far that had come. */
 export async function takeBack(
   stateDir: string,
-  { part, phase, before, overwritten, added }: Journal,
+  { part, id, phase, before, overwritten, added }: Journal,
   live: Bucket,
   signal: AbortSignal,
 ): Promise<void> {
-  const kept = live.sibling(before);
+  const kept = besideLive(live, before, 'before', id);
   if (phase !== 'saving') {
     await copyAll(overwritten, kept, live, signal);
     await live.remove(added);
@@ -137,7 +176,7 @@ async function finishUndo(
 ): Promise<void> {
   const { undone = '', overwritten, added, phase } = journal;
   if (phase === 'undo-saving') {
-    const kept = live.sibling(undone);
+    const kept = besideLive(live, undone, 'undone', journal.id);
     await ensure(kept);
     await copyAll([...overwritten, ...added], live, kept, signal);
     write(stateDir, { ...journal, phase: 'undo-writing' });

@@ -1,4 +1,5 @@
 import { Failure } from '../../failure.ts';
+import { partName } from '../names.ts';
 import type { Prepared, Source, Work } from '../part.ts';
 import type { BucketAddress } from './address.ts';
 import type { Bucket } from './bucket.ts';
@@ -16,13 +17,13 @@ export function bucketSource(
 ): Source {
   const source: Source = {
     kind: 'bucket',
-    name: address.name,
+    name: partName(address),
     uri: address.uri,
     async prepare(work): Promise<Prepared> {
-      refuseHalfRestored(address.name, work);
+      refuseHalfRestored(source.name, work);
       const bucket = await open(address, access);
       if ((await isEmpty(bucket)) && !work.allowEmpty) {
-        throw new Failure(`${address.name}: there is no object in the ${bucket.address()}`, {
+        throw new Failure(`${source.name}: there is no object in the ${bucket.address()}`, {
           next: 'correct BACKUP_BUCKETS, or say --allow-empty if it is meant to be empty',
         });
       }

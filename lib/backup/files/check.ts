@@ -2,7 +2,7 @@ import { forEach } from '../../pool.ts';
 import type { Step } from '../../report.ts';
 import type { Opener } from '../seal.ts';
 import type { Listed, Store } from '../store.ts';
-import { Missing } from '../store.ts';
+import { isDamage } from '../stored.ts';
 import { contentKey } from './contents.ts';
 import { contentFlow, Damaged } from './fetch.ts';
 import { copiedTree, type FilesPart, readTree, suffixOfPart } from './lists.ts';
@@ -19,15 +19,14 @@ interface Reading {
  * @returns a line for each that is missing, truncated or another, with a file that it belongs to
  */
 export async function checkContent(part: FilesPart, reading: Reading, step: Step): Promise<string[]> {
-  let tree: Buffer;
+  let contents: Content[];
   try {
     const { store, opener } = reading;
-    tree = await readTree(part, { store, opener });
+    contents = [...contentsOfTree(await readTree(part, { store, opener }), part).values()];
   } catch (error) {
-    if (error instanceof Damaged || error instanceof Missing) return [error.message];
+    if (isDamage(error)) return [error.message];
     throw error;
   }
-  const contents = [...contentsOfTree(tree).values()];
   const total = contents.length;
   const suffix = suffixOfPart(part);
   const problems: string[] = [];
@@ -63,7 +62,7 @@ export async function checkPresence(
 ): Promise<string[]> {
   const tree = copiedTree(stateDir, part.tree.sha256);
   const wanted: Content[] = [{ ...part.tree, path: 'its list of files' }];
-  if (tree) wanted.push(...contentsOfTree(tree).values());
+  if (tree) wanted.push(...contentsOfTree(tree, part).values());
   const there = new Map<string, Listed>();
   for await (const object of store.list('content/')) there.set(object.key, object);
   const suffix = suffixOfPart(part);

@@ -11,7 +11,7 @@ export const contentKey = (sha256: string, suffix: string): string =>
  * What the keys of contents end with. It names the recipient: a content that is encrypted to another one is not
  * the same, or backups after a change of key would need the old one.
  */
-export const suffixOf = ({ recipient, suffix }: Sealer): string =>
+export const suffixOf = ({ recipient, suffix }: Pick<Sealer, 'recipient' | 'suffix'>): string =>
   recipient === null ? suffix : `.${recipient.slice(-8)}${suffix}`;
 
 /** The contents of a part that are in the store or on their way to it, each once. */

@@ -14,11 +14,11 @@ const TOLD = 20;
 /** What an upload in parts holds in memory. */
 const STREAM_MEMORY = 24e6;
 
-type Access = Pick<Recovery, 'store' | 'opener' | 'signal'>;
+type Access = Pick<Recovery, 'id' | 'store' | 'opener' | 'signal'>;
 
 /** The objects that a part lists; from the store, so that a drill proves that the list is there. */
-export async function objectsOfPart(part: BucketPart, { store, opener }: Access): Promise<ObjectEntry[]> {
-  return [...parseObjects(await readTree(part, { store, opener }))];
+export async function objectsOfPart(part: BucketPart, { id, store, opener }: Access): Promise<ObjectEntry[]> {
+  return [...parseObjects(await readTree(part, { store, opener }), { ...part, backup: id })];
 }
 
 /**

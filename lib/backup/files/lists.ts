@@ -55,7 +55,7 @@ export async function readTree(part: FilesPart, { store, opener, stateDir }: Rea
 export async function contentOf(part: FilesPart, reader: Reader): Promise<Set<string>> {
   const suffix = suffixOfPart(part);
   const keys = new Set([part.tree.key]);
-  for (const sha256 of contentsOfTree(await readTree(part, reader)).keys())
+  for (const sha256 of contentsOfTree(await readTree(part, reader), part).keys())
     keys.add(contentKey(sha256, suffix));
   return keys;
 }

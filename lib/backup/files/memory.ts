@@ -1,11 +1,18 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { z } from 'zod';
 import { folderIn, writeWhole } from '../../keep.ts';
+import { headers, sha256 } from '../schema.ts';
 import type { Store } from '../store.ts';
 import type { Headers } from './tree.ts';
 
 /** Of this version are the memories that we write; others are as good as none. */
 const VERSION = 1;
+
+const line = z.union([
+  z.tuple([z.string(), z.string(), sha256]),
+  z.tuple([z.string(), z.string(), sha256, headers]),
+]);
 
 /** What is known of a file or object whose content is stored. */
 export interface Known {
@@ -40,7 +47,7 @@ export function recall(place: Place): Memory | undefined {
     const known = new Map<string, Known>();
     for (const row of rows) {
       if (row === '') continue;
-      const [path, stamp, sha256, headers] = JSON.parse(row) as [string, string, string, Headers?];
+      const [path, stamp, sha256, headers] = line.parse(JSON.parse(row));
       known.set(path, headers ? { stamp, sha256, headers } : { stamp, sha256 });
     }
     return { ...memory, known };

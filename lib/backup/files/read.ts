@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, read as readCallback, type Stats } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Failure, messageOf } from '../../failure.ts';
 import { type Flow, type Measure, measured } from '../seal.ts';
 import { type BytePath, toBytes } from './paths.ts';
-import { isGone } from './walk.ts';
+import { isGone, stampOf } from './walk.ts';
 
 /** Contents up to this size are held in memory and stored in one request. */
 export const SMALL = 8e6;
@@ -83,14 +84,25 @@ function unreadFailure(label: string, error: unknown): Failure {
   });
 }
 
+/** A file that was written to so shortly before it was read may be written again without a new mtime. */
+const RACY_MS = 2_000;
+/** So coarsely the kernel's clock ticks by which a ctime is set. */
+const TICK_MS = 20;
+
+/** Whether what is written to a file after `at` will be seen by its times. Some file systems keep them in seconds. */
+export const isSettled = ({ mtimeMs, ctimeMs }: Stats, at: number): boolean =>
+  at - mtimeMs >= RACY_MS && at - ctimeMs >= (ctimeMs % 1000 === 0 ? RACY_MS : TICK_MS);
+
 async function take(file: number): Promise<Reading | undefined> {
+  const age = Date.now() - fstatSync(file).ctimeMs;
+  if (age >= 0 && age <= TICK_MS) await setTimeout(TICK_MS + 2);
   const at = Date.now();
   const stats = fstatSync(file);
   const content = stats.size <= SMALL ? await wholeOf(file, stats.size) : undefined;
   const measure = content ? measureOf(content) : await drain(file, stats.size);
   if (measure.bytes < stats.size) return undefined;
   const after = fstatSync(file);
-  if (after.mtimeMs !== stats.mtimeMs || after.size !== stats.size) {
+  if (stampOf(after) !== stampOf(stats)) {
     if ((await drain(file, stats.size)).sha256 !== measure.sha256) return undefined;
   }
   return { at, stats, measure, content: content ?? (() => bytesOf(file, stats.size)) };

@@ -7,18 +7,33 @@ import type { Recovery } from '../part.ts';
 import { contentKey } from './contents.ts';
 import { contentFlow, fetchWhole } from './fetch.ts';
 import { readTree, suffixOfPart } from './lists.ts';
-import { type BytePath, below, fromText, shown } from './paths.ts';
+import { type BytePath, below, fromText, shown, some } from './paths.ts';
 import { type Entry, type FileEntry, parseEntries } from './tree.ts';
 import { finish, makeDirectory, makeSymlink, writeLarge, writeSmall } from './write.ts';
 
 /** Files up to this size are held in memory and written at once. */
 const SMALL = 1e6;
 
-type Access = Pick<Recovery, 'store' | 'opener' | 'signal' | 'report' | 'host'>;
+/** Who runs such a file does so with its owner's, or its group's, rights. */
+const SETUID = 0o6000;
+
+type Access = Pick<Recovery, 'id' | 'store' | 'opener' | 'signal' | 'report' | 'host' | 'allowSetuid'>;
 
 /** The entries that a part lists, its own directory first; from the store, so that a drill proves that it is there. */
-export async function entriesOfPart(part: DirectoryPart, { store, opener }: Access): Promise<Entry[]> {
-  return [...parseEntries(await readTree(part, { store, opener }), part.name)];
+export async function entriesOfPart(
+  part: DirectoryPart,
+  { id, store, opener, report, allowSetuid }: Access,
+): Promise<Entry[]> {
+  const entries = [...parseEntries(await readTree(part, { store, opener }), { ...part, backup: id })];
+  const setuid = entries.filter(({ type, mode }) => type === 'file' && (mode & SETUID) !== 0);
+  if (setuid.length === 0 || allowSetuid) return entries;
+  // Whoever can write to the store could hand out root's rights by one.
+  report.warn(
+    `${part.name}: restored without the setuid and setgid bits that they had (--allow-setuid keeps them): ` +
+      some(setuid.map(({ path }) => shown(path))),
+  );
+  for (const entry of setuid) entry.mode &= ~SETUID;
+  return entries;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { bytes, count } from '../../format.ts';
 import type { BucketPart } from '../manifest.ts';
+import { partName } from '../names.ts';
 import type { Recovery, Restored, Restorer } from '../part.ts';
 import type { BucketAddress } from './address.ts';
 import { type Bucket, freeSibling, siblingName } from './bucket.ts';
@@ -110,5 +111,5 @@ export async function undoBucket(
   stateDir: string,
   open: typeof openBucket = openBucket,
 ): Promise<{ id: string; kept: string }> {
-  return undoRestore(stateDir, address.name, await open(address, access), access.signal);
+  return undoRestore(stateDir, partName(address), await open(address, access), access.signal);
 }

@@ -66,10 +66,10 @@ function s3Bucket(name: string, server: Server): Bucket {
     get: (key, etag) => asked('GetObject', address(key), () => get(at(key), etag, server)),
     put: (key, Body, headers) =>
       asked('PutObject', address(key), async () => {
-        await client.send(new s3.PutObjectCommand({ ...at(key), Body, ...headers }), options);
+        await client.send(new s3.PutObjectCommand({ ...headers, ...at(key), Body }), options);
       }),
     putStream: (key, body, size, headers) =>
-      asked('PutObject', address(key), () => upload({ ...at(key), ...headers }, body, size, server)),
+      asked('PutObject', address(key), () => upload({ ...headers, ...at(key) }, body, size, server)),
     copy: (key, to) =>
       asked('CopyObject', `${address(key)} to ${to.address()}`, () => copy(bucket, key, to, server)),
     remove: (keys) =>

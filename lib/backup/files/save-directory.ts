@@ -3,15 +3,12 @@ import { forEach } from '../../pool.ts';
 import type { Step } from '../../report.ts';
 import type { Source, Work } from '../part.ts';
 import { type BytePath, below, fromText, shown, some } from './paths.ts';
-import { readStable, SMALL } from './read.ts';
+import { isSettled, readStable, SMALL } from './read.ts';
 import { unreadable } from './refusals.ts';
 import { beginSaving, endSaving, type Saved, type Saving } from './saving.ts';
 import { type Entry, entryLine } from './tree.ts';
 import { memoryFor, storeContent } from './upload.ts';
 import { isGone, microseconds, readLink, stampOf, walk, walkOf } from './walk.ts';
-
-/** A file that was written to so shortly before it was read may be written again without a new mtime. */
-const RACY_MS = 2_000;
 
 /** Stores what is new in a directory, and the tree of all that it has. */
 export async function saveDirectory(source: Source, work: Work, step: Step): Promise<Saved> {
@@ -89,7 +86,7 @@ async function storeUnread({ unread, total, entries }: Scan, saving: Saving, ste
       }
       const { at, stats, measure } = found;
       entries.push({ ...common(path, stats), type: 'file', size: stats.size, sha256: measure.sha256 });
-      if (at - stats.mtimeMs >= RACY_MS) known.set(path, { stamp: stampOf(stats), sha256: measure.sha256 });
+      if (isSettled(stats, at)) known.set(path, { stamp: stampOf(stats), sha256: measure.sha256 });
     },
   });
 }

@@ -1,4 +1,6 @@
-import { Failure } from '../../failure.ts';
+import { z } from 'zod';
+import { clean, firstProblem, headers, natural, owner, quoted, sha256 } from '../schema.ts';
+import { Corrupted } from '../store.ts';
 import { type BytePath, fromText, shown, toBytes, toText } from './paths.ts';
 
 interface Common {
@@ -32,15 +34,7 @@ export interface ObjectEntry {
   headers: Headers;
 }
 
-/** What is restored with an object, apart from its bytes. */
-export interface Headers {
-  ContentType?: string;
-  CacheControl?: string;
-  ContentDisposition?: string;
-  ContentEncoding?: string;
-  ContentLanguage?: string;
-  Metadata?: Record<string, string>;
-}
+export type Headers = z.infer<typeof headers>;
 
 /** An entry as a line of the tree: JSON, in names that a person with `jq` can use. */
 export function entryLine(entry: Entry): string {
@@ -64,26 +58,91 @@ function named(name: string, path: BytePath): Record<string, string> {
   return text === undefined ? { [`${name}_base64`]: toBytes(path).toString('base64') } : { [name]: text };
 }
 
+/** Who is asked about a tree: the part, and the backup that it is of. */
+export interface TreeOf {
+  kind: 'directory' | 'bucket';
+  name: string;
+  /** The backup's id, where it is known. */
+  backup?: string | undefined;
+}
+
+const common = {
+  path: z.string().optional(),
+  path_base64: z.base64('is no base64').optional(),
+  mode: z.string().regex(/^[0-7]{4}$/, 'is no mode of four octal digits'),
+  uid: owner,
+  gid: owner,
+  /** As far as a file system can have it. */
+  mtime: z.number('is no time').min(-1e13, 'is no time').max(1e13, 'is no time'),
+};
+
+const entryLines = z.discriminatedUnion(
+  'type',
+  [
+    z.object({ ...common, type: z.literal('file'), size: natural, sha256 }),
+    z.object({ ...common, type: z.literal('directory') }),
+    z.object({
+      ...common,
+      type: z.literal('symlink'),
+      target: z.string().optional(),
+      target_base64: z.base64('is no base64').optional(),
+    }),
+  ],
+  'is none of file, directory and symlink',
+);
+
+const objectLines = z.object({
+  key: z.string().min(1, 'is empty').max(1024, 'is too long'),
+  size: natural,
+  sha256,
+  etag: clean.or(z.literal('')),
+  modified: z.iso.datetime('is no time'),
+  headers,
+});
+
 /**
  * The entries of a directory's tree.
- * @throws Failure for a path that leads out of the directory, by itself or through a symlink
+ * @throws Corrupted for a line that we would not have written: a path that leads out of the directory, by itself or
+ * through a symlink, one that is there twice, another type, a value that is none
  */
-export function* parseEntries(tree: Buffer, part: string): Generator<Entry> {
+export function* parseEntries(tree: Buffer, of: TreeOf): Generator<Entry> {
+  const paths = new Set<BytePath>();
   const directories = new Set<BytePath>();
-  for (const line of linesOf(tree)) {
-    const entry = parseEntry(line);
-    if (!isInside(entry.path, directories)) {
-      throw new Failure(`${part}: its list of files has a path that leads out of it: ${line.slice(0, 200)}`, {
-        next: 'restore another backup; this list was not written by opsbook',
-      });
-    }
-    if (entry.type === 'directory') directories.add(entry.path);
+  for (const { json, refuse } of linesOf(tree, of)) {
+    const entry = entryOf(json, refuse);
+    const { path, type } = entry;
+    if (!isInside(path, directories)) throw refuse(`path: leads out of it (it says ${quotedPath(path)})`);
+    if (paths.has(path)) throw refuse(`path: is there twice (it says ${quotedPath(path)})`);
+    paths.add(path);
+    if (type === 'directory') directories.add(path);
     yield entry;
   }
 }
 
-export function* parseObjects(tree: Buffer): Generator<ObjectEntry> {
-  for (const line of linesOf(tree)) yield JSON.parse(line) as ObjectEntry;
+function entryOf(json: unknown, refuse: Line['refuse']): Entry {
+  const { success, data, error } = entryLines.safeParse(json);
+  if (!success) throw refuse(firstProblem(error, json));
+  const path = bytesOf(data.path, data.path_base64, 'path', refuse);
+  const { uid, gid } = data;
+  const entry = {
+    ...{ uid, gid, path: path === '.' ? '' : path },
+    ...{ mode: Number.parseInt(data.mode, 8), mtime: Math.round(data.mtime * 1e6) },
+  };
+  if (data.type === 'file') return { ...entry, type: data.type, size: data.size, sha256: data.sha256 };
+  if (data.type === 'directory') return { ...entry, type: data.type };
+  return { ...entry, type: data.type, target: bytesOf(data.target, data.target_base64, 'target', refuse) };
+}
+
+/** The objects of a bucket's tree. @throws Corrupted for a line that we would not have written */
+export function* parseObjects(tree: Buffer, of: TreeOf): Generator<ObjectEntry> {
+  const keys = new Set<string>();
+  for (const { json, refuse } of linesOf(tree, of)) {
+    const { success, data, error } = objectLines.safeParse(json);
+    if (!success) throw refuse(firstProblem(error, json));
+    if (keys.has(data.key)) throw refuse(`key: is there twice (it says ${quoted(data.key)})`);
+    keys.add(data.key);
+    yield data;
+  }
 }
 
 /** A content, and the first path that has it. */
@@ -93,49 +152,68 @@ export interface Content {
   path: string;
 }
 
-/** Every content that a tree of either kind names, by its hash. */
-export function contentsOfTree(tree: Buffer): Map<string, Content> {
+/** Every content that a tree names, by its hash. */
+export function contentsOfTree(tree: Buffer, of: TreeOf): Map<string, Content> {
   const contents = new Map<string, Content>();
-  for (const line of linesOf(tree)) {
-    const { sha256, size, path, path_base64: encoded, key } = JSON.parse(line);
-    if (!sha256 || contents.has(sha256)) continue;
-    const name = key ?? path ?? Buffer.from(encoded, 'base64').toString();
-    contents.set(sha256, { sha256, bytes: size, path: shown(fromText(name)) });
-  }
+  const add = (sha256: string, bytes: number, path: BytePath) => {
+    if (!contents.has(sha256)) contents.set(sha256, { sha256, bytes, path: shown(path) });
+  };
+  if (of.kind === 'bucket')
+    for (const { sha256, size, key } of parseObjects(tree, of)) add(sha256, size, fromText(key));
+  else
+    for (const entry of parseEntries(tree, of))
+      if (entry.type === 'file') add(entry.sha256, entry.size, entry.path);
   return contents;
 }
 
-function* linesOf(tree: Buffer): Generator<string> {
-  let start = 0;
-  for (let end = tree.indexOf(10); end !== -1; end = tree.indexOf(10, start)) {
-    yield tree.toString('utf8', start, end);
+interface Line {
+  json: unknown;
+  refuse(problem: string): Corrupted;
+}
+
+function* linesOf(tree: Buffer, { name, backup }: TreeOf): Generator<Line> {
+  const what = `${backup === undefined ? '' : `backup ${backup}: `}${name}: its list of files`;
+  let number = 0;
+  for (let start = 0; start < tree.length; ) {
+    number += 1;
+    const end = tree.indexOf(10, start);
+    const at = number;
+    const refuse = (problem: string) => new Corrupted(`${what}, line ${at}: ${problem}`);
+    if (end === -1) throw refuse('is cut off');
+    let json: unknown;
+    try {
+      json = JSON.parse(tree.toString('utf8', start, end));
+    } catch {
+      throw refuse('is not JSON');
+    }
+    yield { json, refuse };
     start = end + 1;
   }
 }
 
-function parseEntry(line: string): Entry {
-  const json = JSON.parse(line);
-  const path = bytesOf(json, 'path');
-  return {
-    ...json,
-    path: path === '.' ? '' : path,
-    mode: Number.parseInt(json.mode, 8),
-    mtime: Math.round(json.mtime * 1e6),
-    ...(json.type === 'symlink' ? { target: bytesOf(json, 'target') } : {}),
-  };
+/** A path or a target, in text or in base64: one of them, and what a file system can have. */
+function bytesOf(
+  text: string | undefined,
+  base64: string | undefined,
+  field: string,
+  refuse: Line['refuse'],
+): BytePath {
+  if ((text === undefined) === (base64 === undefined)) throw refuse(`${field}: is not there once`);
+  const bytes = (text === undefined ? Buffer.from(base64 ?? '', 'base64') : Buffer.from(text)).toString(
+    'latin1',
+  );
+  if (bytes === '' || bytes.length > 4095 || bytes.includes('\0'))
+    throw refuse(`${field}: is no path (it says ${quotedPath(bytes)})`);
+  return bytes;
 }
 
-function bytesOf(json: Record<string, string>, name: string): BytePath {
-  const encoded = json[`${name}_base64`];
-  const bytes = encoded === undefined ? Buffer.from(json[name] ?? '') : Buffer.from(encoded, 'base64');
-  return bytes.toString('latin1');
-}
+const quotedPath = (path: BytePath) => quoted(toBytes(path).toString('utf8'));
 
 /** Its parent has to be a directory listed before it, never a symlink. */
 function isInside(path: BytePath, directories: ReadonlySet<BytePath>): boolean {
   if (path === '') return directories.size === 0;
   const slash = path.lastIndexOf('/');
   const name = path.slice(slash + 1);
-  if (slash === 0 || ['', '.', '..'].includes(name) || name.includes('\0')) return false;
+  if (slash === 0 || ['', '.', '..'].includes(name)) return false;
   return directories.has(path.slice(0, Math.max(slash, 0)));
 }

@@ -104,5 +104,6 @@ export const readLink = (full: BytePath): BytePath => readlinkSync(toBytes(full)
 /** Microseconds: as precise as a double of milliseconds is, and as utimes can set it. */
 export const microseconds = (stats: Stats): number => Math.round(stats.mtimeMs * 1000);
 
-/** What changes when the file is written. */
-export const stampOf = ({ size, mtimeMs, ino }: Stats): string => `${size}:${mtimeMs}:${ino}`;
+/** What changes when the file is written: the mtime can be set back by whoever writes, the ctime cannot. */
+export const stampOf = ({ size, mtimeMs, ctimeMs, ino }: Stats): string =>
+  `${size}:${mtimeMs}:${ctimeMs}:${ino}`;

@@ -1,14 +1,21 @@
 import { Secret } from '../../secret.ts';
+import { checkedName, takeName } from '../names.ts';
 
 /** A PostgreSQL database: in a compose service's container, or reached directly. */
-export type PostgresAddress = { database: string; uri: string } & (
+export type PostgresAddress = {
+  database: string;
+  /** The part's name, where `?name=` gives one: two servers may have databases of one name. */
+  as?: string;
+  uri: string;
+} & (
   | { via: 'compose'; service: string; user: string | undefined }
   | { via: 'direct'; env: Record<string, string | Secret> }
 );
 
 /** `compose://db/bloaty?user=postgres`: the database `bloaty` in the container of the service `db`. */
 export function parseCompose(raw: string): PostgresAddress {
-  const found = /^compose:\/\/([\w.-]+)\/([^?/]+)(?:\?user=([^&]+))?$/.exec(raw);
+  const { item, as } = takeName(raw);
+  const found = /^compose:\/\/([\w.-]+)\/([^?/]+)(?:\?user=([^&]+))?$/.exec(item);
   if (!found) throw new Error('is not compose://SERVICE/DATABASE?user=USER');
   const [, service = '', database = '', user] = found;
   return {
@@ -16,6 +23,7 @@ export function parseCompose(raw: string): PostgresAddress {
     service,
     database: decodeURIComponent(database),
     user: user === undefined ? undefined : decodeURIComponent(user),
+    ...(as === undefined ? {} : { as }),
     uri: raw,
   };
 }
@@ -41,12 +49,17 @@ export function parseDirect(raw: string): PostgresAddress {
   const env: Record<string, string | Secret> = { PGHOST: url.hostname, PGPORT: url.port || '5432' };
   if (url.username) env.PGUSER = decodeURIComponent(url.username);
   if (url.password) env.PGPASSWORD = new Secret(decodeURIComponent(url.password));
+  const as = url.searchParams.get('name');
+  url.searchParams.delete('name');
   for (const [name, value] of url.searchParams) {
-    const variable = PARAMETERS[name];
+    const variable = Object.hasOwn(PARAMETERS, name) ? PARAMETERS[name] : undefined;
     if (!variable)
-      throw new Error(`has the parameter ${name}; known are ${Object.keys(PARAMETERS).join(', ')}`);
+      throw new Error(`has the parameter ${name}; known are name, ${Object.keys(PARAMETERS).join(', ')}`);
     env[variable] = value;
   }
   const user = url.username ? `${url.username}@` : '';
-  return { via: 'direct', database, env, uri: `postgres://${user}${url.host}/${url.pathname.slice(1)}` };
+  return {
+    ...{ via: 'direct', database, env, uri: `postgres://${user}${url.host}/${url.pathname.slice(1)}` },
+    ...(as === null ? {} : { as: checkedName(as) }),
+  };
 }

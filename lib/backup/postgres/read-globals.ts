@@ -1,6 +1,7 @@
 import type { PostgresPart } from '../manifest.ts';
 import type { Recovery } from '../part.ts';
-import { Corrupted, openStored, usingStored } from '../stored.ts';
+import { Corrupted } from '../store.ts';
+import { openStored, usingStored } from '../stored.ts';
 import { type Globals, LIST, type Membership, parseGlobals, type Role, type Setting } from './globals.ts';
 
 /** What a backup says of roles and settings; of an older one, the settings are in its manifest. */

@@ -9,7 +9,8 @@ import { besideName, databases, swap } from './swap.ts';
 
 /** The database `beside`, which came back from the backup `id`: to be compared, and swapped in or dropped. */
 export function restored(server: Server, part: PostgresPart, beside: string, id: string): Restored {
-  const live = part.database;
+  // What is replaced is what the settings name, never what a manifest says.
+  const live = server.address.database;
   let kept = '';
   return {
     place: `database ${beside}`,

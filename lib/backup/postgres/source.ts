@@ -4,6 +4,7 @@ import { Failure } from '../../failure.ts';
 import { bytes } from '../../format.ts';
 import { saveFlow } from '../flow.ts';
 import type { PostgresPart, Stored } from '../manifest.ts';
+import { keyName, partName } from '../names.ts';
 import type { Prepared, Source, Work } from '../part.ts';
 import { describeRows } from '../rows.ts';
 import type { PostgresAddress } from './address.ts';
@@ -21,7 +22,7 @@ const ZSTD_SINCE = 16;
 export function postgresSource(address: PostgresAddress, compose: Compose): Source {
   const source: Source = {
     kind: 'postgres',
-    name: address.database,
+    name: partName(address),
     uri: address.uri,
     async prepare(work) {
       try {
@@ -55,8 +56,8 @@ async function prepare(
     );
   }
   const compression = client.major >= ZSTD_SINCE ? 'none' : 'zstd';
-  const key = `backups/${work.id}/${source.name}.dump${compression === 'zstd' ? '.zst' : ''}${work.sealer.suffix}`;
-  const globals = `backups/${work.id}/${source.name}.globals.json${work.sealer.suffix}`;
+  const key = `backups/${work.id}/${keyName(source.name)}.dump${compression === 'zstd' ? '.zst' : ''}${work.sealer.suffix}`;
+  const globals = `backups/${work.id}/${keyName(source.name)}.globals.json${work.sealer.suffix}`;
   const dump = dumpCommand(server, compression, '$SNAPSHOT');
   return {
     source,

@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../../failure.ts';
@@ -86,5 +87,13 @@ function open(file: string): DatabaseSync {
     });
   }
 }
+
+/** Removes a copy of ours with what SQLite keeps beside a database: to read one in WAL mode makes these. */
+export async function removeDatabase(file: string): Promise<void> {
+  for (const name of [file, ...besideOf(file)]) await rm(name, { force: true });
+}
+
+/** What SQLite keeps beside a database. Of another database than `file`, it would be taken for changes to this one. */
+export const besideOf = (file: string): string[] => ['-wal', '-shm', '-journal'].map((end) => file + end);
 
 export const readFlow = (file: string): Flow => createReadStream(file, { highWaterMark: 1 << 20 });

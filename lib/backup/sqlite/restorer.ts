@@ -1,5 +1,5 @@
 import { createWriteStream, existsSync } from 'node:fs';
-import { chmod, chown, readdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, lchown, readdir, rename, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -12,42 +12,48 @@ import type { Recovery, Restored, Restorer } from '../part.ts';
 import { differences } from '../rows.ts';
 import { enoughSpace } from '../space.ts';
 import { openStored, usingStored } from '../stored.ts';
-import { copyDatabase, inspect } from './database.ts';
+import { besideOf, copyDatabase, inspect, removeDatabase } from './database.ts';
 
 interface Target {
   /** The live database's file. */
   live: string;
   /** Where it comes back. */
   beside: string;
-  /** Whether a file of that name was left by a run of ours, and may be overwritten. */
-  ours: boolean;
+  /** A name that was given by `--to` is nobody's to overwrite; a drill's is for nobody's eyes. */
+  for: 'live' | 'to' | 'drill';
 }
 
 /** A SQLite database that comes back beside the live one. */
 export function sqliteRestorer(part: SqlitePart, target: Target, recovery: Recovery): Restorer {
-  const { live, beside, ours } = target;
+  const { beside } = target;
   return {
     part,
     plan: [`get ${recovery.store.address(part.dump.key)}`, `  → ${beside}`],
     async prepare() {
-      if (!ours && existsSync(beside))
+      if (target.for === 'to' && existsSync(beside))
         throw new Failure(`${beside} exists already`, { next: 'name another by --to' });
+      const directory = dirname(beside);
+      if (!existsSync(directory)) {
+        throw new Failure(`${part.name}: ${directory} is not there`, {
+          next: `mount it, or make it as the app's user: mkdir -p ${directory}`,
+        });
+      }
       await enoughSpace(dirname(beside), part.bytesIn, `restoring ${part.name}`);
     },
-    restoreBeside: (step) => restoreBeside(part, live, beside, recovery, step),
+    restoreBeside: (step) => restoreBeside(part, target, recovery, step),
   };
 }
 
 async function restoreBeside(
   part: SqlitePart,
-  live: string,
-  beside: string,
+  target: Target,
   recovery: Recovery,
   step: Step,
 ): Promise<Restored> {
-  const { signal, id } = recovery;
+  const { live, beside } = target;
+  const { signal, id, report } = recovery;
   let kept = '';
-  const discard = () => rm(beside, { force: true });
+  const discard = () => removeDatabase(beside);
   try {
     await clearBeside(beside, id);
     await usingStored(part.dump, part.name, recovery, async () => {
@@ -57,6 +63,11 @@ async function restoreBeside(
       const file = createWriteStream(beside, { mode: 0o600 });
       await pipeline(Readable.from(unzstd(plain), { objectMode: false }), file, { signal });
     });
+    // A live file stays where it is, and keeps its owner.
+    if (target.for === 'to' || (target.for === 'live' && !existsSync(live))) {
+      const warning = await give(beside, await ownerOf(part, live));
+      if (warning) report.warn(`${part.name}: ${warning}`);
+    }
   } catch (error) {
     await discard();
     throw error;
@@ -65,8 +76,9 @@ async function restoreBeside(
     place: beside,
     compare: async () => differences(part.tables, inspect(beside)),
     async swapIn() {
-      kept = existsSync(live) ? free(`${live}_before_${id}`) : '';
-      await replace(live, kept, beside);
+      const before = free(`${live}_before_${id}`);
+      kept = existsSync(live) ? before : '';
+      await replace(live, before, beside);
       return kept;
     },
     async swapBack() {
@@ -82,7 +94,7 @@ async function clearBeside(beside: string, id: string): Promise<void> {
   if (after === undefined) return;
   for (const name of await readdir(dirname(beside))) {
     const middle = name.slice(before.length, name.length - after.length);
-    if (name === before + middle + after && dateOf(middle)) await rm(join(dirname(beside), name));
+    if (name === before + middle + after && dateOf(middle)) await removeDatabase(join(dirname(beside), name));
   }
 }
 
@@ -92,32 +104,66 @@ function free(base: string): string {
   return name;
 }
 
+interface Owner {
+  uid: number;
+  gid: number;
+  mode: number;
+}
+
+/** Of the live file; else what the backup says of it; else, of older backups, the directory's, for its owner alone. */
+async function ownerOf({ owner }: SqlitePart, live: string): Promise<Owner> {
+  const now = await stat(live).catch(() => undefined);
+  if (now || owner) return now ?? (owner as Owner);
+  const { uid, gid } = await stat(dirname(live));
+  return { uid, gid, mode: 0o600 };
+}
+
+/** Gives a file that root restored to its owner; says what keeps that owner from using it. */
+async function give(file: string, { uid, gid, mode }: Owner): Promise<string | undefined> {
+  await chmod(file, mode & 0o777);
+  const user = process.getuid?.();
+  if (user !== 0) {
+    if (user === uid) return undefined;
+    return `it belongs to user ${user} now, and was user ${uid}'s: only root can give it back`;
+  }
+  await lchown(file, uid, gid);
+  const directory = dirname(file);
+  const is = await stat(directory);
+  const right = is.uid === uid ? 0o300 : is.gid === gid ? 0o030 : 0o003;
+  if (uid === 0 || (is.mode & right) === right) return undefined;
+  return `its owner, user ${uid}, may not write to ${directory}, where SQLite makes files beside it: chown or chmod it`;
+}
+
 /**
  * Keeps the live database as `kept` and gives it the content of `next`, through SQLite: who has it open sees
  * the new content in the next transaction. What is no database any more is moved away instead.
  */
 async function replace(live: string, kept: string, next: string): Promise<void> {
-  if (kept === '') {
-    await rename(next, live);
+  if (!existsSync(live)) {
+    await moveIn(live, kept, next);
     return;
   }
-  const { mode, uid, gid } = await stat(live);
+  const was = await stat(live);
   try {
     await copyDatabase(live, kept);
     await copyDatabase(next, live);
   } catch (error) {
-    await rm(kept, { force: true });
+    await removeDatabase(kept);
     if (!/malformed|not a database/.test(String(error))) throw error;
     await rename(live, kept);
-    for (const journal of ['-wal', '-shm', '-journal'])
-      await rename(live + journal, kept + journal).catch(() => {});
-    await rename(next, live);
+    await moveIn(live, kept, next);
   }
-  await rm(next, { force: true });
-  for (const file of [live, kept]) {
-    await chmod(file, mode & 0o777);
-    if (process.getuid?.() === 0) await chown(file, uid, gid);
-  }
+  await removeDatabase(next);
+  for (const file of [live, kept]) await give(file, was);
+}
+
+/** Renames `next` to where no `live` is. What SQLite kept beside one that was there would be taken for its own. */
+async function moveIn(live: string, kept: string, next: string): Promise<void> {
+  const aside = besideOf(kept);
+  for (const [i, file] of besideOf(live).entries())
+    if (existsSync(file)) await rename(file, aside[i] as string);
+  await rename(next, live);
+  await removeDatabase(next);
 }
 
 /** Puts `kept` back into the live place, and what was live aside; returns that file. */

@@ -1,4 +1,4 @@
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { bytes, count } from '../../format.ts';
 import { saveFlow, zstd } from '../flow.ts';
@@ -6,7 +6,7 @@ import type { SqlitePart } from '../manifest.ts';
 import type { Prepared, Source, Work } from '../part.ts';
 import { enoughSpace } from '../space.ts';
 import type { SqliteAddress } from './address.ts';
-import { copyDatabase, inspect, readFlow } from './database.ts';
+import { copyDatabase, inspect, readFlow, removeDatabase } from './database.ts';
 
 /** A SQLite database as a part of a backup: a snapshot of it is taken while the app writes. */
 export function sqliteSource(address: SqliteAddress): Source {
@@ -36,7 +36,7 @@ async function save(
   // The one part that cannot be streamed: a file that is being written has no consistent stream.
   const snapshot = join(work.stateDir ?? dirname(file), `snapshot-${name}.db`);
   try {
-    await rm(snapshot, { force: true });
+    await removeDatabase(snapshot);
     await copyDatabase(file, snapshot);
     const tables = inspect(snapshot);
     const { size } = await stat(snapshot);
@@ -44,8 +44,10 @@ async function save(
       step.progress({ done, unit: 'bytes' }),
     );
     step.note(`${bytes(dump.bytes)}, ${count(tables.length, 'table')}`);
-    return { kind: 'sqlite', name, source: uri, bytesIn: size, bytesOut: dump.bytes, dump, tables };
+    const { uid, gid, mode } = await stat(file);
+    const owner = { uid, gid, mode: mode & 0o777 };
+    return { kind: 'sqlite', name, source: uri, bytesIn: size, bytesOut: dump.bytes, dump, tables, owner };
   } finally {
-    await rm(snapshot, { force: true });
+    await removeDatabase(snapshot);
   }
 }

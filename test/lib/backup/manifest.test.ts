@@ -107,3 +107,106 @@ test('A2: a privilege that is none, and what it is, are told', () => {
     /manifest parts\/0\/access\/0\/privilege: "ALL ON DATABASE x TO PUBLIC;\\n\\\\! id" is no privilege on a database/,
   );
 });
+
+const uploads = {
+  kind: 'directory',
+  ...{ name: 'uploads', source: '/srv/uploads', bytesIn: 1, bytesOut: 1 },
+  tree: { key: `content/aa/${sha256}`, bytes: 9, sha256 },
+  ...{ files: 1, directories: 0, symlinks: 0 },
+};
+const dumpOf = (key: string) => ({ ...values.parts[0], dump: { key, bytes: 99, sha256 } });
+const withPart = (part: unknown) => edit((json) => Object.assign(json, { parts: [part] }));
+const recipient = `age1${'q'.repeat(58)}`;
+const sealed = (part: unknown) => edit((json) => Object.assign(json, { recipient, parts: [part] }));
+const folder = 'backups/20261121-030000/';
+
+test('A3: a manifest names only what is its own, and says which part and which value is not', () => {
+  const table: Array<[string, RegExp]> = [
+    [
+      withPart(dumpOf('backups/20261120-030000/app.db.zst')),
+      /parts\/0\/dump\/key: is not below backups\/20261121-030000\//,
+    ],
+    [withPart(dumpOf('../chitram/backups/20261121-030000/x')), /is not below .*in the part "app"$/],
+    [withPart(dumpOf(`${folder}../20261120-030000/x`)), /is not below/],
+    [withPart(dumpOf(`${folder}/etc/passwd`)), /is not below/],
+    [withPart(dumpOf(folder)), /is not below/],
+    [withPart(dumpOf(`${folder}other.db.zst`)), /dump\/key: is not of app /],
+    [withPart(dumpOf(`${folder}app.\u001b[2Jb`)), /has control characters \(it says ".*\\u001b\[2Jb"\)/],
+    [withPart(dumpOf(`${folder}app.db.zst.age`)), /is encrypted, and the backup has no recipient/],
+    [sealed(dumpOf(`${folder}app.db.zst`)), /dump\/key: is not encrypted/],
+    [sealed(uploads), /parts\/0\/tree\/key: is not content\/aa\/a{64}\.q{8}\.age/],
+    [
+      withPart({ ...uploads, tree: { ...uploads.tree, key: `content/bb/${sha256}` } }),
+      /tree\/key: is not content\/aa/,
+    ],
+    [
+      withPart({ ...uploads, tree: { ...uploads.tree, key: `${folder}tree` } }),
+      /tree\/key: is not content\/aa/,
+    ],
+    [
+      withPart({ ...uploads, tree: { ...uploads.tree, key: `content/aa/${sha256}/../x` } }),
+      /tree\/key: is not/,
+    ],
+    [withPart({ ...uploads, name: '../../etc' }), /name: is no name of a part \(it says "..\/..\/etc"\)/],
+    [withPart({ ...uploads, name: '..' }), /name: is no name of a part/],
+    [withPart({ ...values.parts[0], name: 'a\nb' }), /name: is no name of a part \(it says "a\\nb"\)/],
+    [withPart({ ...values.parts[0], kind: 'constructor' }), /parts\/0\/kind/],
+    [withPart({ ...values.parts[0], owner: { uid: -1, gid: 0, mode: 0 } }), /owner\/uid/],
+    [withPart({ ...values.parts[0], owner: { uid: 0, gid: 0, mode: 0o4755 } }), /owner\/mode/],
+    [
+      edit((json) => Object.assign(json, { recipient: 'me' })),
+      /recipient: is no age recipient \(it says "me"\)/,
+    ],
+    [
+      edit((json) => Object.assign(json, { host: 'a\u009b2Jb' })),
+      /host: has control characters \(it says "a\\u009b2Jb"\)/,
+    ],
+    [edit((json) => Object.assign(json, { app: 'a\nb' })), /app: is no name of an app \(it says "a\\nb"\)/],
+    [edit((json) => Object.assign(json, { id: 'a\nb' })), /its manifest is of "a\\nb"$/],
+  ];
+  for (const [changed, problem] of table) {
+    assert.throws(
+      () => read(changed),
+      (error: Error) => {
+        assert.match(error.message, /^backup 20261121-030000: /);
+        assert.match(error.message, problem);
+        assert.doesNotMatch(error.message, /[\0-\x1f\x80-\x9f]/);
+        return true;
+      },
+      changed.slice(-300),
+    );
+  }
+});
+
+test('A3: what we write is read: encrypted parts, and a database whose name has a slash', () => {
+  const dump = { key: `${folder}a/b.db.zst`, bytes: 1, sha256 };
+  const age = `.${recipient.slice(-8)}.age`;
+  const tree = { ...uploads.tree, key: uploads.tree.key + age };
+  const database = {
+    ...{ kind: 'postgres', name: 'a/b', dump, globals: dump, owner: 'o', encoding: 'UTF8' },
+  };
+  const facts = {
+    collate: 'C',
+    ctype: 'C',
+    icuLocale: null,
+    settings: [],
+    serverVersion: '17',
+    clientVersion: '17',
+  };
+  for (const key of [`${folder}a/b.dump`, `${folder}a%2Fb.dump`]) {
+    const of = { ...dump, key };
+    const part = {
+      ...uploads,
+      ...database,
+      ...facts,
+      database: 'a/b',
+      compression: 'none',
+      tables: [],
+      dump: of,
+      globals: of,
+    };
+    assert.equal(read(withPart({ ...part, tree: undefined })).parts.length, 1);
+  }
+  assert.equal(read(sealed(dumpOf(`${folder}app.db.zst.age`))).recipient, recipient);
+  assert.equal(read(sealed({ ...uploads, tree })).parts[0]?.name, 'uploads');
+});

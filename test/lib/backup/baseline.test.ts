@@ -1,0 +1,122 @@
+/* F2: what the last complete backup had, and how a host that may read nothing knows it. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { lacking } from '../../../lib/backup/baseline.ts';
+import { catalog } from '../../../lib/backup/catalog.ts';
+import { type Manifest, type PartRecord, writeManifest } from '../../../lib/backup/manifest.ts';
+import { rememberManifest } from '../../../lib/backup/memory.ts';
+import type { Store } from '../../../lib/backup/store.ts';
+import { fileStore } from '../../../lib/backup/store-file.ts';
+import { EXIT, Failure } from '../../../lib/failure.ts';
+
+const sha256 = 'a'.repeat(64);
+const sqlite = (name: string, id: string): PartRecord => ({
+  kind: 'sqlite',
+  ...{ name, source: `sqlite:///${name}.db`, bytesIn: 1, bytesOut: 1, tables: [] },
+  dump: { key: `backups/${id}/${name}.db.zst`, bytes: 1, sha256 },
+});
+const uploads: PartRecord = {
+  kind: 'directory',
+  ...{ name: 'uploads', source: '/srv/uploads', bytesIn: 1, bytesOut: 1 },
+  ...{ files: 1, directories: 0, symlinks: 0, tree: { key: `content/aa/${sha256}`, bytes: 1, sha256 } },
+};
+
+function place() {
+  const root = mkdtempSync(join(tmpdir(), 'opsbook-baseline-'));
+  after(() => rmSync(root, { recursive: true, force: true }));
+  const store = fileStore(join(root, 'store'), new AbortController().signal);
+  return { store, stateDir: root };
+}
+
+async function complete(store: Store, id: string, parts: PartRecord[]): Promise<Manifest> {
+  const times = { started: '2026-11-21T03:00:00.000Z', finished: '2026-11-21T03:00:09.000Z' };
+  const text = writeManifest({
+    app: 'shop',
+    id,
+    ...times,
+    tool: 't',
+    host: 'h',
+    recipient: null,
+    complete: true,
+    parts,
+  });
+  for (const part of parts) if ('dump' in part) await store.put(part.dump.key, Buffer.from('x'));
+  await store.put(`backups/${id}/manifest.json`, Buffer.from(text));
+  return JSON.parse(text);
+}
+
+/** A store that may be written and listed only. */
+const writeOnly = (store: Store): Store => ({
+  ...store,
+  get: () => Promise.reject(new Failure('GetObject: AccessDenied')),
+});
+
+async function problemsOf(store: Store, stateDir: string, names: string[], without: string[] = []) {
+  const warnings: string[] = [];
+  const parts = names.map((name) => ({
+    kind: name === 'uploads' ? ('directory' as const) : ('sqlite' as const),
+    name,
+  }));
+  const where = { app: 'shop', store, stateDir };
+  const warn = (text: string) => void warnings.push(text);
+  const found = await lacking(await catalog(store), parts, without, where, { warn });
+  for (const problem of found) assert.equal(problem.exit, EXIT.usage);
+  return { problems: found.map(({ message }) => message), warnings };
+}
+
+test('F2: each part of the last complete backup that is not named is refused, unless it is told', async () => {
+  const { store, stateDir } = place();
+  await complete(store, '20261120-030000', [sqlite('older', '20261120-030000')]);
+  await complete(store, '20261121-030000', [sqlite('app', '20261121-030000'), uploads]);
+  assert.deepEqual(await problemsOf(store, stateDir, ['new']), {
+    problems: [
+      'the last complete backup, 20261121-030000, has the sqlite app; these settings do not name it',
+      'the last complete backup, 20261121-030000, has the directory uploads; these settings do not name it',
+    ],
+    warnings: [],
+  });
+  assert.deepEqual((await problemsOf(store, stateDir, ['uploads'], ['app'])).problems, []);
+  assert.deepEqual((await problemsOf(store, stateDir, ['app', 'uploads', 'new'])).problems, []);
+  // Said every night, it is no longer news.
+  assert.deepEqual((await problemsOf(store, stateDir, ['app', 'uploads'], ['older'])).problems, []);
+  assert.match(
+    (await problemsOf(store, stateDir, ['app', 'uploads'], ['app'])).problems[0] ?? '',
+    /^--without app: the settings name the sqlite app$/,
+  );
+});
+
+test('F2: a host that may not read goes by its memory, else by the dumps that it sees, and says what is unknown', async () => {
+  const { store, stateDir } = place();
+  const manifest = await complete(store, '20261121-030000', [sqlite('app', '20261121-030000'), uploads]);
+  const seen = await problemsOf(writeOnly(store), stateDir, ['new']);
+  assert.deepEqual(seen.problems, [
+    'the last complete backup, 20261121-030000, has the sqlite app; these settings do not name it',
+  ]);
+  assert.match(seen.warnings[0] ?? '', /directory or a bucket .* is unknown/);
+  rememberManifest(stateDir, manifest);
+  const known = await problemsOf(writeOnly(store), stateDir, ['new']);
+  assert.equal(known.problems.length, 2);
+  assert.deepEqual(known.warnings, []);
+});
+
+test('F2: the first backup, and partial ones before it, ask for nothing', async () => {
+  const { store, stateDir } = place();
+  assert.deepEqual(await problemsOf(store, stateDir, ['app']), { problems: [], warnings: [] });
+  await store.put('backups/20261121-030000/manifest.partial.json', Buffer.from('{}'));
+  assert.deepEqual(await problemsOf(store, stateDir, ['app']), { problems: [], warnings: [] });
+});
+
+test('F1: the dump of a database is known by its key, whatever the database is called', async () => {
+  const { store, stateDir } = place();
+  await store.put('backups/20261121-030000/a%2Fb.dump.dump.zst.age', Buffer.from('x'));
+  // What no part of ours could be called, and would steer a terminal that lists it.
+  await store.put('backups/20261121-030000/a\u001b[2Jb.dump', Buffer.from('x'));
+  await store.put('backups/20261121-030000/a%2Fb.dump.globals.sql.age', Buffer.from('x'));
+  await store.put('backups/20261121-030000/manifest.json', Buffer.from('{}'));
+  assert.deepEqual((await problemsOf(writeOnly(store), stateDir, [])).problems, [
+    'the last complete backup, 20261121-030000, has the postgres a/b.dump; these settings do not name it',
+  ]);
+});

@@ -52,6 +52,6 @@ export function shrunk(stateDir: string, now: Manifest): string[] {
 }
 
 /** What says most of how much is in a part: the dump's size, or that of all its files. */
-function weight(part: PartRecord): number {
+export function weight(part: PartRecord): number {
   return part.kind === 'postgres' || part.kind === 'sqlite' ? part.bytesOut : part.bytesIn;
 }

@@ -75,5 +75,8 @@ export async function openStore(address: StoreAddress, app: string, access: Stor
 /** An object that is not in the store. */
 export class Missing extends Failure {}
 
+/** What these credentials, or this user, may not read. */
+export class Unreadable extends Failure {}
+
 /** What was to be claimed was claimed by another. */
 export class Taken extends Failure {}

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { parseAge } from '../../lib/age.ts';
 import { storeSettings } from '../../lib/backup/settings.ts';
 import { option, script } from '../../lib/script.ts';
@@ -12,10 +13,10 @@ await script(import.meta, {
   },
   reports: true,
   async run(context) {
-    const { flags, report, json } = context;
+    const { settings, flags, report, json } = context;
     const { catalog } = await import('../../lib/backup/catalog.ts');
     const { openSettingsStore } = await import('../../lib/backup/open.ts');
-    const { describeStore, refuseStale, usage } = await import('../../lib/backup/listing.ts');
+    const { describeStore, freshest, refuseStale, usage } = await import('../../lib/backup/listing.ts');
 
     const store = await openSettingsStore(context);
     const entries = await catalog(store);
@@ -28,6 +29,11 @@ await script(import.meta, {
         ? JSON.stringify({ store: store.uri, backups: listing, ...use })
         : describeStore(store.uri, entries, use, now),
     );
-    if (flags.maxAge !== undefined) refuseStale(store.uri, entries, flags.maxAge, now);
+    if (flags.maxAge === undefined) return;
+    const { examiner } = await import('../../lib/backup/examine.ts');
+    const stateDir = join(settings.APP_DIR, '.opsbook');
+    const { newest, warnings } = await freshest(entries, examiner({ app: settings.APP, store, stateDir }));
+    for (const warning of warnings) report.warn(warning);
+    refuseStale(store.uri, newest, flags.maxAge, now);
   },
 });

@@ -33,7 +33,8 @@ await script(import.meta, {
 
     if (flags.undo) return undo(context);
     const store = await openSettingsStore(context);
-    const manifest = await lib.findBackup(store, settings.APP, operands[0] ?? 'latest');
+    const passOver = ({ message }: Error) => report.warn(`passed over: ${message}`);
+    const manifest = await lib.findBackup(store, settings.APP, operands[0] ?? 'latest', passOver);
     const recovery = await recoveryOf(context, store, manifest.id);
     const parts = selectParts(manifest, flags.only);
     const destination =

@@ -1,42 +1,50 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { z } from 'zod';
 import { EXIT, Failure } from '../../failure.ts';
-import { writeWhole } from '../../keep.ts';
+import { readJournalFile, refusedJournal, removeKept, writeWhole } from '../../keep.ts';
 import { forEach } from '../../pool.ts';
-import { type Bucket, freeSibling } from './bucket.ts';
+import { dateOf } from '../id.ts';
+import { type Bucket, freeSibling, siblingName } from './bucket.ts';
 
 /**
  * One restore into a live bucket. It is written down before each phase, so that one that was cut off can be put back,
  * and a finished one undone: `saving` copies what will be overwritten, `writing` changes the live bucket; those of an
  * undo do so backwards.
  */
-export interface Journal {
-  part: string;
+export type Journal = z.infer<typeof journalSchema>;
+
+const journalSchema = z.object({
+  part: z.string(),
   /** The backup whose objects were written. */
-  id: string;
+  id: z.string().refine((id) => dateOf(id), 'is no id of a backup'),
   /** The bucket that has what was overwritten. */
-  before: string;
-  overwritten: readonly string[];
-  added: readonly string[];
-  phase: 'saving' | 'writing' | 'done' | 'undo-saving' | 'undo-writing';
+  before: z.string(),
+  overwritten: z.array(z.string()),
+  added: z.array(z.string()),
+  phase: z.enum(['saving', 'writing', 'done', 'undo-saving', 'undo-writing']),
   /** The bucket that gets what an undo takes away. */
-  undone?: string;
-}
+  undone: z.string().optional(),
+});
 
 const fileOf = (stateDir: string, part: string) => `${stateDir}/restored-bucket-${part}.json`;
 
 /** The last restore into a part's bucket from this host, or nothing. */
 export function readJournal(stateDir: string, part: string): Journal | undefined {
-  try {
-    return JSON.parse(readFileSync(fileOf(stateDir, part), 'utf8')) as Journal;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  return readJournalFile(fileOf(stateDir, part), journalSchema);
 }
 
 function write(stateDir: string, journal: Journal): Journal {
   writeWhole(fileOf(stateDir, journal.part), [`${JSON.stringify(journal)}\n`]);
   return journal;
+}
+
+/** Buckets are emptied and dropped by a journal: only those that a restore of this one makes. */
+function refuseForeign(stateDir: string, { part, id, before, undone }: Journal, live: Bucket): void {
+  const isSibling = (name: string, suffix: string) => {
+    const n = /-(\d+)$/.exec(name.slice(siblingName(live.name, suffix).length))?.[1];
+    return [suffix, `${suffix}-${n}`].some((one) => siblingName(live.name, one) === name);
+  };
+  if (isSibling(before, `-before-${id}`) && (!undone || isSibling(undone, `-undone-${id}`))) return;
+  throw refusedJournal(fileOf(stateDir, part), `before: is none of ${live.name}`);
 }
 
 export const isCutOff = (journal: Journal | undefined): journal is Journal =>
@@ -87,7 +95,7 @@ export async function takeBack(
   }
   // All that it has is in the live bucket again.
   if (await kept.exists()) await kept.drop();
-  rmSync(fileOf(stateDir, part), { force: true });
+  removeKept(fileOf(stateDir, part));
 }
 
 /** Ends what was cut off: a restore is put back, an undo is finished. */
@@ -99,6 +107,7 @@ export async function settleBucket(
 ): Promise<void> {
   const journal = readJournal(stateDir, part);
   if (!isCutOff(journal)) return;
+  refuseForeign(stateDir, journal, live);
   if (journal.phase.startsWith('undo')) await finishUndo(stateDir, journal, live, signal);
   else await takeBack(stateDir, journal, live, signal);
 }
@@ -121,6 +130,7 @@ export async function undoRestore(
       next: 'to restore an earlier backup: npx tsx scripts/backup/list.ts',
     });
   }
+  refuseForeign(stateDir, journal, live);
   const undone = journal.undone ?? (await freeSibling(live, `-undone-${journal.id}`)).name;
   const phase = journal.phase === 'undo-writing' ? journal.phase : 'undo-saving';
   // Nothing live was changed yet: there is nothing to keep of it.

@@ -36,7 +36,7 @@ mkdir -m 700 -- "$new"
 cd -P -- "$new"
 [ "$(stat -c %d:%i ..)" = "$folder" ] && [ "$(stat -c %u .)" = "$(id -u)" ] ||
   fail "$file: another changes its folder: not written"
-trap 'rm -f new; cd .. && rmdir -- "$new"' EXIT
+trap 'rm -f new; cd ..; rmdir -- "$new" || :' EXIT
 trap 'exit 1' HUP INT TERM
 set -C
 cat > new

@@ -113,14 +113,24 @@ test(
   asRoot,
   async (t) => {
     const w = planted(t);
-    await race(
-      t,
-      w.app,
-      `rm -rf .env.opsbook-new; ln -s ${w.victim} .env.opsbook-new; mv .env.opsbook-new x; rm -rf x`,
+    const [bin, path] = [join(w.app, '..', 'bin'), process.env['PATH']];
+    mkdirSync(bin);
+    // At the worst moment: what was written is there, and is about to be given to its owner.
+    const swap = `mv .env.opsbook-new aside; ln -s ${w.file} .env.opsbook-new`;
+    writeFileSync(
+      join(bin, 'chown'),
+      `#!/bin/sh\n(cd ${w.app} && setpriv --reuid ${APP_USER} --clear-groups sh -c '${swap}')\nexec /usr/bin/chown "$@"\n`,
+      { mode: 0o755 },
     );
-    for (let i = 0; i < 25; i += 1)
-      await writeHostFile(byShell, join(w.app, '.env'), 'PASSWORD=hush\n').catch(() => {});
+    process.env['PATH'] = `${bin}:${path}`;
+    t.after(() => {
+      process.env['PATH'] = path;
+    });
+    await writeHostFile(byShell, join(w.app, '.env'), 'PASSWORD=hush\n').catch(() => {});
     assertUntouched(w);
+    assert.equal(readFileSync(join(w.app, '.env'), 'utf8'), 'PASSWORD=hush\n');
+    const { uid, mode } = statSync(join(w.app, '.env'));
+    assert.deepEqual([uid, mode & 0o777], [APP_USER, 0o600]);
   },
 );
 

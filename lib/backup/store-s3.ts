@@ -91,6 +91,15 @@ export async function s3Store(bucket: string, folder: string, access: StoreAcces
       }
     },
     settle: async () => {},
+    async keepsVersions() {
+      try {
+        const command = new s3.GetBucketVersioningCommand({ Bucket: bucket });
+        return (await client.send(command, options)).Status === 'Enabled';
+      } catch {
+        // Refused, or unknown to a store that speaks only the protocol's usual part.
+        return undefined;
+      }
+    },
     free: async () => undefined,
   };
 }

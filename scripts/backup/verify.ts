@@ -22,6 +22,10 @@ await script(import.meta, {
     const manifest = await asFinding(() =>
       findBackup(store, settings.APP, operands[0] ?? 'latest', passOver),
     );
+    if ((await store.keepsVersions?.()) === false)
+      report.warn(
+        `the bucket of ${store.uri} keeps no versions: whoever may write can overwrite backups. Next: turn versioning on (docs/backup.md)`,
+      );
     const recovery = await recoveryOf(context, store, manifest.id);
     const result = await verifyBackup(
       manifest,

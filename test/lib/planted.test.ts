@@ -17,6 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { forget } from '../../lib/backup/collect.ts';
 import { lastRestoration, rememberRestoration } from '../../lib/backup/history.ts';
 import { undo } from '../../lib/backup/undo.ts';
 import type { Host } from '../../lib/host.ts';
@@ -106,6 +107,17 @@ test('A5: a second name of a file of root, and a folder of a third, are refused'
   assertUntouched(w);
   chownSync(folder, 777, 777);
   assert.throws(() => stateDirectory(w.app), /\.opsbook belongs to user 777, not to user 12345 or root/);
+});
+
+test('A5: what is forgotten is not removed where a link leads', asRoot, (t) => {
+  const w = planted(t);
+  const folder = stateDirectory(w.app);
+  for (const name of ['manifests', 'trees']) symlinkSync(w.victim, join(folder, name));
+  const forgetAll = () => forget([], { app: 'app', stateDir: folder });
+  assert.throws(forgetAll, /manifests is a symbolic link: not followed/);
+  rmSync(join(folder, 'manifests'));
+  assert.throws(forgetAll, /trees is a symbolic link: not followed/);
+  assertUntouched(w);
 });
 
 test(

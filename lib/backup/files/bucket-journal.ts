@@ -40,7 +40,7 @@ function write(stateDir: string, journal: Journal): Journal {
 /** Buckets are emptied and dropped by a journal: only those that a restore of this one makes. */
 function refuseForeign(stateDir: string, { part, id, before, undone }: Journal, live: Bucket): void {
   const isSibling = (name: string, suffix: string) => {
-    const n = /-(\d+)$/.exec(name.slice(siblingName(live.name, suffix).length))?.[1];
+    const n = /-(\d+)$/.exec(name)?.[1];
     return [suffix, `${suffix}-${n}`].some((one) => siblingName(live.name, one) === name);
   };
   if (isSibling(before, `-before-${id}`) && (!undone || isSibling(undone, `-undone-${id}`))) return;

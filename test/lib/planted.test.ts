@@ -49,7 +49,7 @@ function planted(t: TestContext) {
 /** A shell of APP_USER that goes on until the test ends. */
 function race(t: TestContext, cwd: string, script: string): Promise<unknown> {
   const argv = ['--reuid', String(APP_USER), '--regid', String(APP_USER), '--clear-groups', 'sh', '-c'];
-  const child = spawn('setpriv', [...argv, `echo; while :; do ${script}; done 2>/dev/null`], {
+  const child = spawn('/usr/bin/setpriv', [...argv, `echo; while :; do ${script}; done 2>/dev/null`], {
     ...{ cwd, stdio: ['ignore', 'pipe', 'ignore'] },
   });
   t.after(() => child.kill('SIGKILL'));

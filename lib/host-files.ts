@@ -3,6 +3,7 @@ import { Failure } from './failure.ts';
 import type { Host } from './host.ts';
 import { Secret } from './secret.ts';
 import { runForSecret } from './secret-output.ts';
+import { ENTER } from './state.ts';
 
 /** The exit code by which {@link READ} says that there is no such file. */
 const ABSENT = 66;
@@ -14,29 +15,36 @@ if [ ! -e "$1" ] && [ ! -L "$1" ] && [ -d "$folder" ] && [ -x "$folder" ]; then 
 cat "$1"`;
 
 /**
+ * In the folder itself, whatever becomes of its path, and in one of our own in it, which nobody else may write to: a
+ * folder of an app belongs to a user who would like root to write elsewhere, or to give him what is root's.
+ *
  * Everything is in a new file, of the same owner, on the disk, before it takes the place of the old one; the mode is
  * right before the first byte. What is shorter than it should be was cut off on its way.
  */
-const WRITE = `set -eu
+const WRITE = `${ENTER}
+set -eu
 umask 077
-file=$1 length=$2 folder=$(dirname "$1") new=$1.opsbook-new
-fail() { echo "$1" >&2; exit 1; }
-[ ! -L "$file" ] || fail "$file is a symbolic link: not written"
-[ ! -e "$file" ] || [ -f "$file" ] || fail "$file is no regular file: not written"
-rm -f "$new"
-trap 'rm -f "$new"' EXIT
+file=$1 length=$2 name=$(basename "$1") folder=$(dirname "$1")
+enter "$folder"
+folder=$(stat -c %d:%i .) new=$name.opsbook-new
+[ ! -L "$name" ] || fail "$file is a symbolic link: not written"
+[ ! -e "$name" ] || [ -f "$name" ] || fail "$file is no regular file: not written"
+owner=$(stat -c %u:%g .)
+[ ! -e "$name" ] || owner=$(stat -c %u:%g -- "$name")
+rm -rf -- "$new"
+mkdir -m 700 -- "$new"
+cd -P -- "$new"
+[ "$(stat -c %d:%i ..)" = "$folder" ] && [ "$(stat -c %u .)" = "$(id -u)" ] ||
+  fail "$file: another changes its folder: not written"
+trap 'rm -f new; cd ..; rmdir -- "$new" || :' EXIT
 trap 'exit 1' HUP INT TERM
 set -C
-cat > "$new"
-[ "$(wc -c < "$new")" -eq "$length" ] || fail "$file: only a part of it arrived: not written"
-owner=$(stat -c %u:%g "$new")
-if [ -e "$file" ]; then wanted=$(stat -c %u:%g "$file")
-elif [ "$(id -u)" -eq 0 ]; then wanted=$(stat -c %u:%g "$folder")
-else wanted=$owner; fi
-[ "$owner" = "$wanted" ] || chown "$wanted" "$new"
-sync "$new"
-mv -fT "$new" "$file"
-sync "$folder"`;
+cat > new
+[ "$(wc -c < new)" -eq "$length" ] || fail "$file: only a part of it arrived: not written"
+[ "$(id -u)" -ne 0 ] && [ ! -e "../$name" ] || [ "$owner" = "$(stat -c %u:%g new)" ] || chown "$owner" new
+sync new
+mv -fT new "../$name"
+sync ..`;
 
 /**
  * The text of a file of a host; undefined where there is none.

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { basename, dirname } from 'node:path';
 import type { Host } from './host.ts';
+import { asOwner } from './state.ts';
 
 /**
  * A lock on a host on which nothing of ours stays open, as over SSM: a keeper that is left behind holds it, for as long
@@ -28,20 +30,24 @@ rm -f "$2"`;
 
 /** @throws CommandFailure with the exit code `held` when another has the lock */
 export async function takeLease(host: Host, path: string, owner: string, held: number): Promise<Lease> {
-  const lease = `${path}.${randomUUID()}`;
+  const folder = dirname(path);
+  const name = basename(path);
+  const lease = `${name}.${randomUUID()}`;
+  const times = [String(LEASE_S), String(held)];
   const left = await host.run({
-    argv: ['sh', '-c', TAKE, 'take', path, owner, lease, String(LEASE_S), String(held)],
+    argv: asOwner(folder, 'sh', '-c', TAKE, 'take', name, owner, lease, ...times),
     env: { KEEP },
   });
   // One that could not be renewed is noticed by whoever takes it; there is nothing else to do about it here.
-  const renew = () => void host.run({ argv: ['touch', '--no-create', lease] }).catch(() => {});
+  const renew = () => void host.run({ argv: asOwner(folder, 'touch', '--no-create', lease) }).catch(() => {});
   const timer = setInterval(renew, RENEW_MS);
   timer.unref();
   return {
     left,
     async release() {
       clearInterval(timer);
-      await host.run({ argv: ['sh', '-c', 'rm -f "$2"; flock --wait 10 "$1" true', 'release', path, lease] });
+      const RELEASE = 'rm -f "$2"; flock --wait 10 "$1" true';
+      await host.run({ argv: asOwner(folder, 'sh', '-c', RELEASE, 'release', name, lease) });
     },
   };
 }

@@ -1,8 +1,10 @@
 import { hostname, userInfo } from 'node:os';
+import { basename, dirname } from 'node:path';
 import { CommandFailure } from './command.ts';
 import { EXIT, Failure } from './failure.ts';
 import { duration } from './format.ts';
 import type { Host } from './host.ts';
+import { asOwner } from './state.ts';
 
 /** Who holds a lock: written into the lock file, for whoever finds it held. */
 export interface Owner {
@@ -46,10 +48,10 @@ export async function acquire(host: Host, path: string, script: string, now = ne
   };
   if (host.target.startsWith('ssm:')) return acquireLease(host, path, owner, now);
   const holder = host.start({
-    argv: [
-      ...(['flock', '--nonblock', '--conflict-exit-code', String(CONFLICT), '--no-fork', path] as const),
-      ...['sh', '-c', HOLD, 'hold', path, JSON.stringify(owner)],
-    ],
+    argv: asOwner(
+      ...([dirname(path), 'flock', '--nonblock', '--conflict-exit-code', String(CONFLICT)] as const),
+      ...['--no-fork', basename(path), 'sh', '-c', HOLD, 'hold', basename(path), JSON.stringify(owner)],
+    ),
   });
   const first = await Promise.race([
     new Promise<string>((resolve) => holder.stdout.once('data', (data: Buffer) => resolve(data.toString()))),
@@ -85,7 +87,7 @@ function parseOwner(text: string): Owner | undefined {
 
 async function refusal(host: Host, path: string, error: Error, now: Date): Promise<Error> {
   if (!(error instanceof CommandFailure) || error.code !== CONFLICT) return error;
-  const owner = parseOwner(await host.run({ argv: ['cat', path] }));
+  const owner = parseOwner(await host.run({ argv: asOwner(dirname(path), 'cat', basename(path)) }));
   if (!owner)
     return new Failure(`another run holds ${path}`, { exit: EXIT.locked, next: 'try again shortly' });
   const age = duration(now.getTime() - Date.parse(owner.started));

@@ -1,6 +1,7 @@
 import { EXIT, Failure, Interrupted } from '../failure.ts';
 import type { Report } from '../report.ts';
-import { type Entry, fetchManifest, newestComplete } from './catalog.ts';
+import { type Entry, fetchManifest } from './catalog.ts';
+import { examiner, newestSound } from './examine.ts';
 import type { PartKind } from './manifest.ts';
 import { recallManifest } from './memory.ts';
 import { clean } from './schema.ts';
@@ -46,7 +47,7 @@ export function partsReader({
       }
     }
     if (manifest) return { parts: manifest.parts.map(({ kind, name }) => ({ kind, name })), whole: true };
-    return { parts: entry.keys.flatMap((key) => partOfKey(key) ?? []), whole: false };
+    return { parts: entry.objects.flatMap(({ key }) => partOfKey(key) ?? []), whole: false };
   };
 }
 
@@ -79,9 +80,12 @@ export async function lacking(
         next: 'take it out of the settings, or take a partial backup by --only',
       });
     });
-  const last = newestComplete(entries);
+  const { newest, passed } = await newestSound(entries, examiner(where));
+  const last = newest ?? passed[0];
   if (!last) return named;
-  const before = await partsReader(where)(last);
+  const before = last.manifest
+    ? { parts: last.manifest.parts, whole: true }
+    : await partsReader({ ...where, remembered: true })(last);
   if (!before.whole) {
     report.warn(
       `whether the last complete backup, ${last.id}, has a directory or a bucket that this one lacks is unknown: ` +

@@ -1,4 +1,5 @@
 import { type Entry, fetchManifest } from './catalog.ts';
+import type { Examined } from './examine.ts';
 import { contentOf, forgetTrees } from './files/lists.ts';
 import type { Manifest } from './manifest.ts';
 import { forgetManifests, recallManifest } from './memory.ts';
@@ -23,7 +24,7 @@ export interface Garbage {
  * Finds what no kept backup refers to, from this host's own memory where the store may not be read.
  * @throws Failure when neither knows what a kept backup refers to: then nothing may be collected
  */
-export async function findGarbage(kept: readonly Entry[], where: Where, now: Date): Promise<Garbage> {
+export async function findGarbage(kept: readonly Examined[], where: Where, now: Date): Promise<Garbage> {
   const used = new Set<string>();
   for (const entry of kept) {
     if (entry.state === 'unfinished') continue;
@@ -38,8 +39,8 @@ export async function findGarbage(kept: readonly Entry[], where: Where, now: Dat
   return garbage;
 }
 
-const manifestOf = async (entry: Entry, { app, store, stateDir }: Where): Promise<Manifest> =>
-  recallManifest(stateDir, app, entry.id) ?? fetchManifest(store, app, entry);
+const manifestOf = async (entry: Examined, { app, store, stateDir }: Where): Promise<Manifest> =>
+  entry.manifest ?? recallManifest(stateDir, app, entry.id) ?? fetchManifest(store, app, entry);
 
 async function contentsOf({ parts }: Manifest, where: Where): Promise<Set<string>> {
   const keys = new Set<string>();

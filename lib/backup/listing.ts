@@ -1,11 +1,9 @@
 import { EXIT, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
 import type { KnownParts } from './baseline.ts';
-import { type Entry, newestComplete } from './catalog.ts';
-import type { Store } from './store.ts';
-
-/** So far two clocks may differ before one of them is wrong. */
-const CLOCK_TOLERANCE_MS = 3_600_000;
+import type { Entry } from './catalog.ts';
+import { CLOCK_TOLERANCE_MS, type Examine, newestSound } from './examine.ts';
+import { type Store, Unreadable } from './store.ts';
 
 /** What a store holds beside the backups' own objects. */
 export interface Usage {
@@ -63,9 +61,36 @@ function wrapped({ parts, whole }: KnownParts): string[] {
 const stored = ({ contents, contentBytes }: Usage) =>
   `${count(contents, 'file')} stored once for all, ${bytes(contentBytes)}`;
 
+/**
+ * The newest complete backup for a check of its age, and what has to be said of how it was found. Where nothing may be
+ * read and this host remembers none, names and times are all that there is.
+ */
+export async function freshest(
+  entries: readonly Entry[],
+  examine: Examine,
+): Promise<{ newest: Entry | undefined; warnings: string[] }> {
+  const { newest, passed } = await newestSound(entries, examine);
+  const first = passed.find(isTimely);
+  if (newest || !first || !passed.every(({ doubt }) => doubt instanceof Unreadable))
+    return {
+      newest,
+      warnings: passed.map(({ id, doubt }) => `backup ${id} does not count: ${doubt?.message}`),
+    };
+  return {
+    newest: first,
+    warnings: [
+      `backup ${first.id} was not read: whether it is one is unknown, its age is that of its name. ` +
+        'Next: look with the credentials of a reader, or on the host that takes the backups',
+    ],
+  };
+}
+
+/** What was stored before the time in its id was not taken then. */
+const isTimely = ({ started, objects }: Entry): boolean =>
+  objects.every(({ modified }) => started.getTime() - modified.getTime() < CLOCK_TOLERANCE_MS);
+
 /** @throws Failure with exit 3 when the newest complete backup is older than `maxAge` milliseconds, there is none, or it is from the future */
-export function refuseStale(uri: string, entries: readonly Entry[], maxAge: number, now: Date): void {
-  const newest = newestComplete(entries);
+export function refuseStale(uri: string, newest: Entry | undefined, maxAge: number, now: Date): void {
   const next = 'look into the log of the last run of backup, and run it again';
   if (!newest) throw new Failure(`no complete backup in ${uri}`, { exit: EXIT.problem, next });
   const age = now.getTime() - newest.started.getTime();

@@ -1,7 +1,7 @@
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytes } from '../format.ts';
-import { folderIn, writeWhole } from '../keep.ts';
+import { folderIn, readKept, removeOthers, writeWhole } from '../keep.ts';
 import { type Manifest, type PartRecord, readManifest } from './manifest.ts';
 
 /** Manifests that this host wrote: it may not be able to read them back from the store. */
@@ -15,7 +15,7 @@ export function rememberManifest(stateDir: string, manifest: Manifest): void {
 /** A manifest that this host wrote, if it still knows it. Of another app, or broken, it is as good as forgotten. */
 export function recallManifest(stateDir: string, app: string, id: string): Manifest | undefined {
   try {
-    return readManifest(readFileSync(file(stateDir, id), 'utf8'), app, id);
+    return readManifest(readKept(file(stateDir, id))?.toString() ?? '', app, id);
   } catch {
     return undefined;
   }
@@ -23,7 +23,7 @@ export function recallManifest(stateDir: string, app: string, id: string): Manif
 
 /** Forgets the manifests of backups that are no more. */
 export function forgetManifests(stateDir: string, kept: ReadonlySet<string>): void {
-  for (const id of remembered(stateDir)) if (!kept.has(id)) rmSync(file(stateDir, id), { force: true });
+  removeOthers(join(stateDir, 'manifests'), (name) => kept.has(name.slice(0, -'.json'.length)));
 }
 
 function remembered(stateDir: string): string[] {
@@ -52,6 +52,6 @@ export function shrunk(stateDir: string, now: Manifest): string[] {
 }
 
 /** What says most of how much is in a part: the dump's size, or that of all its files. */
-function weight(part: PartRecord): number {
+export function weight(part: PartRecord): number {
   return part.kind === 'postgres' || part.kind === 'sqlite' ? part.bytesOut : part.bytesIn;
 }

@@ -1,55 +1,93 @@
 import { Failure, messageOf } from '../failure.ts';
-import { duration } from '../format.ts';
+import { bytes, duration } from '../format.ts';
 import type { Entry } from './catalog.ts';
+import { CLOCK_TOLERANCE_MS, type Examined } from './examine.ts';
+import { weight } from './memory.ts';
 import { keep, type Policy, shortestPeriod } from './retention.ts';
+import { type Store, Unreadable } from './store.ts';
 
 /** What is not finished after this long never will be, and content that young may belong to a backup being taken. */
 export const SETTLED_MS = 86_400_000;
 
 /** What is deleted and what is kept, and why. */
 export interface Verdict {
-  entry: Entry;
+  entry: Examined;
   /** Why it is kept; empty when it is deleted. */
   reasons: string[];
 }
 
-/** Sorts backups by a policy: complete and partial ones each by themselves, unfinished ones by age alone. */
-export function judge(entries: readonly Entry[], policy: Policy, now: Date): Verdict[] {
+/**
+ * Sorts backups by a policy: complete and partial ones each by themselves, unfinished ones by age alone. One that is
+ * in doubt is left, and is no reason to delete another.
+ */
+export function judge(entries: readonly Examined[], policy: Policy, now: Date): Verdict[] {
   const keptOf = (state: Entry['state']) =>
     keep(
-      entries.filter((e) => e.state === state),
+      entries.filter((e) => e.state === state && !e.doubt),
       policy,
       now,
     );
   const kept = { complete: keptOf('complete'), partial: keptOf('partial') };
-  return entries.map((entry) => ({
-    entry,
-    reasons: entry.state === 'unfinished' ? unfinished(entry, now) : (kept[entry.state].get(entry.id) ?? []),
-  }));
+  return judgeEach(entries, now, ({ id, state }) =>
+    state === 'unfinished' ? [] : (kept[state].get(id) ?? []),
+  );
 }
 
 /** Sorts backups by age: what is older goes, except the newest that is complete. */
-export function judgeByAge(entries: readonly Entry[], olderThan: number, now: Date): Verdict[] {
-  const newest = entries.findLast((e) => e.state === 'complete' && e.started <= now);
+export function judgeByAge(entries: readonly Examined[], olderThan: number, now: Date): Verdict[] {
+  const newest = entries.findLast((e) => e.state === 'complete' && !e.doubt && e.started <= now);
+  return judgeEach(entries, now, (entry) => [
+    ...(now.getTime() - entry.started.getTime() < olderThan ? ['young'] : []),
+    ...(entry === newest ? ['newest'] : []),
+  ]);
+}
+
+function judgeEach(
+  entries: readonly Examined[],
+  now: Date,
+  reasonsOf: (entry: Examined) => string[],
+): Verdict[] {
+  const last = newestOfParts(entries, now);
   return entries.map((entry) => {
-    const reasons = entry.state === 'unfinished' ? unfinished(entry, now) : [];
-    if (entry.state !== 'unfinished' && now.getTime() - entry.started.getTime() < olderThan)
-      reasons.push('young');
-    if (entry === newest) reasons.push('newest');
-    return { entry, reasons };
+    if (entry.state === 'unfinished') return { entry, reasons: unfinished(entry, now) };
+    if (entry.doubt) return { entry, reasons: ['in doubt'] };
+    const reasons = reasonsOf(entry);
+    const parts = last.get(entry.id);
+    return {
+      entry,
+      reasons: reasons.length === 0 && parts ? [`the last with ${parts.join(', ')}`] : reasons,
+    };
   });
 }
 
-const unfinished = ({ started }: Entry, now: Date): string[] =>
-  now.getTime() - started.getTime() < SETTLED_MS ? ['may be in progress'] : [];
+/** The newest backup of each part, by its id: one that lacks a part never makes the last that has it go. */
+function newestOfParts(entries: readonly Examined[], now: Date): Map<string, string[]> {
+  const seen = new Set<string>();
+  const last = new Map<string, string[]>();
+  for (const { id, started, manifest, doubt } of entries.toReversed()) {
+    if (doubt || started > now) continue;
+    for (const { kind, name } of manifest?.parts ?? []) {
+      if (seen.has(`${kind} ${name}`)) continue;
+      seen.add(`${kind} ${name}`);
+      last.set(id, [...(last.get(id) ?? []), name]);
+    }
+  }
+  return last;
+}
+
+/** By its last write: a large backup may take longer than a day. */
+function unfinished({ started, objects }: Entry, now: Date): string[] {
+  const last = Math.max(started.getTime(), ...objects.map(({ modified }) => modified.getTime()));
+  return now.getTime() - last < SETTLED_MS ? ['may be in progress'] : [];
+}
 
 /**
  * Refuses to delete while something is wrong with what would be left.
- * @throws Failure when there is no complete backup, when the newest is overdue, or when one is from the future
+ * @throws Failure when no complete backup counts, when the newest is overdue, or when one is from the future
  */
-export function refuseAbsurd(entries: readonly Entry[], policy: Policy, now: Date): void {
-  const force = 'see why, then take a backup; or delete all the same: --force';
-  const future = entries.find((e) => e.started.getTime() > now.getTime() + 3_600_000);
+export function refuseAbsurd(entries: readonly Examined[], policy: Policy, now: Date): void {
+  const sound = entries.filter((e) => e.state !== 'unfinished' && !e.doubt);
+  const future = sound.find((e) => e.started.getTime() > now.getTime() + CLOCK_TOLERANCE_MS);
   if (future) {
     throw new Failure(
       `backup ${future.id} is from the future: a clock is wrong, and retention goes by clocks`,
@@ -58,8 +96,16 @@ export function refuseAbsurd(entries: readonly Entry[], policy: Policy, now: Dat
       },
     );
   }
-  const newest = entries.findLast((e) => e.state === 'complete');
-  if (!newest) throw new Failure('there is no complete backup: nothing is deleted', { next: force });
+  const newest = sound.findLast((e) => e.state === 'complete');
+  if (!newest) {
+    const doubt = entries.findLast((e) => e.doubt)?.doubt;
+    throw new Failure(`there is no complete backup${doubt ? ' that counts' : ''}: nothing is deleted`, {
+      next:
+        doubt instanceof Unreadable
+          ? 'run prune once with the credentials of a reader that may delete'
+          : 'see why, then take a backup',
+    });
+  }
   const age = now.getTime() - newest.started.getTime();
   const { name, ms } = shortestPeriod(policy);
   // A nightly backup that runs a little later than yesterday's is not overdue.
@@ -67,17 +113,52 @@ export function refuseAbsurd(entries: readonly Entry[], policy: Policy, now: Dat
   throw new Failure(
     `the newest complete backup, ${newest.id}, is ${duration(age)} old, and they should be ${name}`,
     {
-      next: force,
+      next: 'see why, then take a backup; or delete all the same: --force',
     },
   );
 }
 
-/** Says why content was left alone: this role may not read what older backups refer to. */
+/** By so much a part has to shrink before what it was is not deleted without a question. */
+const COLLAPSED = 10;
+
+/**
+ * Refuses to delete what is far more than what would be left of it: somebody who may only write can still take
+ * backups of next to nothing, and so does an app that lost its data.
+ * @throws Failure that names the part
+ */
+export function refuseCollapse(verdicts: readonly Verdict[]): void {
+  const newest = verdicts.findLast(
+    ({ entry, reasons }) => entry.state === 'complete' && !entry.doubt && reasons.length > 0,
+  )?.entry;
+  for (const { entry, reasons } of verdicts) {
+    if (reasons.length > 0) continue;
+    for (const part of entry.manifest?.parts ?? []) {
+      const now = newest?.manifest?.parts.find((p) => p.kind === part.kind && p.name === part.name);
+      if (!newest || !now || weight(now) * COLLAPSED >= weight(part)) continue;
+      throw new Failure(
+        `${part.kind} ${part.name} has ${bytes(weight(now))} in ${newest.id} and ${bytes(weight(part))} in ` +
+          `${entry.id}, which would be deleted: nothing is deleted`,
+        {
+          next: `see whether ${newest.id} is what it should be: scripts/backup/drill.ts; or delete all the same: --force`,
+        },
+      );
+    }
+  }
+}
+
+/** Says why content was left alone: what a kept backup refers to is not known. */
 export function uncollected(error: unknown): string {
-  return (
-    `files that no backup refers to were not collected (${messageOf(error)}). ` +
-    'Next: run prune once with the credentials of a reader that may delete'
-  );
+  const next =
+    error instanceof Unreadable
+      ? 'run prune once with the credentials of a reader that may delete'
+      : 'see what that backup is; when it is none of yours, delete it by hand';
+  return `files that no backup refers to were not collected (${messageOf(error)}). Next: ${next}`;
+}
+
+/** Whether a backup has its manifest by now: it may have been taken while prune was looking. */
+export async function isFinished(store: Store, id: string): Promise<boolean> {
+  for await (const { key } of store.list(`backups/${id}/manifest`)) if (key.endsWith('.json')) return true;
+  return false;
 }
 
 /** The order in which a backup is deleted: its manifest first, so that from then on it is none, whatever happens. */

@@ -2,15 +2,29 @@ import { checkAll, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
 import { catalog, fetchManifest } from './catalog.ts';
+import { examiner, newestSound } from './examine.ts';
 import { chooseId } from './id.ts';
 import type { Manifest } from './manifest.ts';
 import type { Restored, Restorer } from './part.ts';
 import { describeRows } from './rows.ts';
-import { Corrupted, type Store } from './store.ts';
+import { Corrupted, type Store, Unreadable } from './store.ts';
 
 /** The manifest of the backup that an operator means: an id or `latest`, which is the newest that is complete. */
-export async function findBackup(store: Store, app: string, wanted: string): Promise<Manifest> {
+export async function findBackup(
+  store: Store,
+  app: string,
+  wanted: string,
+  /** Hears of each newer one that was passed over, because it is not what its name says. */
+  passOver: (doubt: Failure) => void,
+): Promise<Manifest> {
   const entries = await catalog(store);
+  if (wanted === 'latest' && entries.some(({ state }) => state === 'complete')) {
+    const { newest, passed } = await newestSound(entries, examiner({ app, store }));
+    const [first] = passed.map(({ doubt }) => doubt);
+    if (first && (!newest?.manifest || first instanceof Unreadable)) throw first;
+    for (const { doubt } of passed) if (doubt) passOver(doubt);
+    if (newest?.manifest) return newest.manifest;
+  }
   const offered = entries.filter(
     ({ state }) => state === 'complete' || (wanted !== 'latest' && state === 'partial'),
   );

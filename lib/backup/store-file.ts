@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
 import { localHost } from '../hosts/local.ts';
 import { writeSparse } from './files/write.ts';
-import { Corrupted, type Listed, Missing, type Store, Taken } from './store.ts';
+import { Corrupted, type Listed, Missing, type Store, Taken, Unreadable } from './store.ts';
 
 /** What is being written carries this until it is whole; listings do not see it. */
 const PARTIAL = '.partial';
@@ -178,5 +178,6 @@ function explained(error: unknown, path: string): unknown {
     EROFS: ['the disk is mounted read-only', 'mount it writable'],
   };
   const [said, next] = known[code ?? ''] ?? [];
-  return said && next ? new Failure(`${path}: ${said}`, { next, cause: error }) : error;
+  const Kind = code === 'EACCES' ? Unreadable : Failure;
+  return said && next ? new Kind(`${path}: ${said}`, { next, cause: error }) : error;
 }

@@ -4,7 +4,7 @@ import { interruptible, s3Client } from '../aws.ts';
 import { awsFailure, isRefused } from '../aws-failure.ts';
 import { Failure } from '../failure.ts';
 import { download, upload } from './s3-transfer.ts';
-import { type Listed, Missing, type Store, type StoreAccess, Taken } from './store.ts';
+import { type Listed, Missing, type Store, type StoreAccess, Taken, Unreadable } from './store.ts';
 
 const DELETED_AT_ONCE = 1000;
 
@@ -91,6 +91,15 @@ export async function s3Store(bucket: string, folder: string, access: StoreAcces
       }
     },
     settle: async () => {},
+    async keepsVersions() {
+      try {
+        const command = new s3.GetBucketVersioningCommand({ Bucket: bucket });
+        return (await client.send(command, options)).Status === 'Enabled';
+      } catch {
+        // Refused, or unknown to a store that speaks only the protocol's usual part.
+        return undefined;
+      }
+    },
     free: async () => undefined,
   };
 }
@@ -130,7 +139,7 @@ function missing(address: string, cause: unknown): Missing {
 function explained(error: unknown, call: string, address: string, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
   if (call !== 'GetObject' || !isRefused(error)) return awsFailure(error, call, address);
-  return new Failure(`GetObject ${address}: refused, these credentials may not read the store`, {
+  return new Unreadable(`GetObject ${address}: refused, these credentials may not read the store`, {
     next: 'run it with the credentials of a reader: the host that takes backups needs none',
     cause: error,
   });

@@ -34,6 +34,8 @@ export interface Store {
   remove(keys: readonly string[]): Promise<void>;
   /** Makes what was put so far survive a power cut, before the manifest says that it is there. */
   settle(): Promise<void>;
+  /** Whether what is overwritten or deleted stays as an older version; undefined where that cannot be known. */
+  keepsVersions?(): Promise<boolean | undefined>;
   /** Bytes free for more, where that can be known. */
   free(): Promise<number | undefined>;
 }
@@ -74,6 +76,9 @@ export async function openStore(address: StoreAddress, app: string, access: Stor
 
 /** An object that is not in the store. */
 export class Missing extends Failure {}
+
+/** What these credentials, or this user, may not read. */
+export class Unreadable extends Failure {}
 
 /** What was to be claimed was claimed by another. */
 export class Taken extends Failure {}

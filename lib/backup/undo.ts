@@ -3,6 +3,7 @@ import { Failure } from '../failure.ts';
 import type { Context } from '../script.ts';
 import type { Values } from '../settings.ts';
 import { stateDirectory } from '../state.ts';
+import { locate } from './files/address.ts';
 import { undoBucket } from './files/restore-bucket.ts';
 import { undoDirectory } from './files/restore-directory.ts';
 import { lastRestoration, rememberRestoration } from './history.ts';
@@ -55,18 +56,33 @@ async function undoPart(
   const { settings, host } = context;
   const none = (setting: string) =>
     new Failure(`${setting} does not name ${name} any more`, { next: 'set it again' });
-  if (kind === 'directory') return undoDirectory(name, stateDir).kept;
+  if (kind === 'directory') {
+    const address = settings.BACKUP_DIRECTORIES?.find((directory) => directory.name === name);
+    if (!address) throw none('BACKUP_DIRECTORIES');
+    return undoDirectory(name, stateDir, locate(address, settings.APP_DIR)).kept;
+  }
   if (kind === 'bucket') {
     const address = settings.BACKUP_BUCKETS?.find((bucket) => partName(bucket) === name);
     if (!address) throw none('BACKUP_BUCKETS');
     return (await undoBucket(address, bucketAccess(settings, context), stateDir)).kept;
   }
-  for (const address of settings.BACKUP_DATABASES ?? []) {
-    if (address.via === 'sqlite') {
-      if (kind === 'sqlite' && address.name === name) return undoSqlite(address.file, kept, id);
-    } else if (kind === 'postgres' && partName(address) === name) {
-      return undoPostgres(address, compose(host, settings.APP_DIR, settings), { host, id }, kept);
-    }
+  const databases = settings.BACKUP_DATABASES ?? [];
+  for (const address of databases) {
+    if (address.via === 'sqlite' || kind !== 'postgres' || partName(address) !== name) continue;
+    return undoPostgres(address, compose(host, settings.APP_DIR, settings), { host, id }, kept);
+  }
+  const sqlite = databases.find((address) => address.via === 'sqlite' && address.name === name);
+  if (kind === 'sqlite' && sqlite?.via === 'sqlite') {
+    refuseForeign(kept, `${sqlite.file}_before_${id}`);
+    return undoSqlite(sqlite.file, kept, id);
   }
   throw none('BACKUP_DATABASES');
+}
+
+/** What is put back becomes live: only what a restore of this part has kept. */
+function refuseForeign(kept: string, base: string): void {
+  if (kept.replace(/_\d+$/, '') === base || kept === base) return;
+  throw new Failure(`${kept} is not what a restore would have kept (${base}): not put back`, {
+    next: 'see who changed APP_DIR/.opsbook/restores.jsonl, or the settings',
+  });
 }

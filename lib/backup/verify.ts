@@ -96,9 +96,16 @@ export function describeVerification({ id, sealed, parts }: Verification): strin
   return [text, ...problems, ...note].join('\n');
 }
 
-/** @throws Failure with exit 3 when anything is missing or not what was stored */
-export function refuseDamaged({ id, parts }: Verification): void {
+/** @throws Failure with exit 3 when anything is missing or not what was stored, or a newer one was passed over */
+export function refuseDamaged({ id, parts }: Verification, passed: readonly Failure[]): void {
   const problems = parts.flatMap((part) => part.problems);
+  const [newer] = passed;
+  if (problems.length === 0 && newer) {
+    throw new Failure(`a backup newer than ${id} is none: ${newer.message}`, {
+      exit: EXIT.problem,
+      next: `see who wrote it; ${id} was verified in its place`,
+    });
+  }
   if (problems.length === 0) return;
   throw new Failure(
     `backup ${id} is damaged: ${problems[0]}${problems.length > 1 ? ` (and ${problems.length - 1} more)` : ''}`,

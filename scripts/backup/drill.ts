@@ -20,7 +20,10 @@ await script(import.meta, {
     const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
 
     const store = await openSettingsStore(context);
-    const manifest = await asFinding(() => findBackup(store, settings.APP, operands[0] ?? 'latest'));
+    const passOver = ({ message }: Error) => report.warn(`passed over: ${message}`);
+    const manifest = await asFinding(() =>
+      findBackup(store, settings.APP, operands[0] ?? 'latest', passOver),
+    );
     await asFinding(async () => refusePlain(manifest, settings, flags.allowPlain));
     const recovery = await recoveryOf(context, store, manifest.id);
     const restorers = restorersOf(manifest.parts, settings, recovery, { kind: 'drill' });

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { parseAge } from '../../lib/age.ts';
 import type { KnownParts } from '../../lib/backup/baseline.ts';
 import type { Entry } from '../../lib/backup/catalog.ts';
@@ -18,7 +19,7 @@ await script(import.meta, {
     const { catalog } = await import('../../lib/backup/catalog.ts');
     const { partsReader } = await import('../../lib/backup/baseline.ts');
     const { openSettingsStore } = await import('../../lib/backup/open.ts');
-    const { describeStore, refuseStale, usage } = await import('../../lib/backup/listing.ts');
+    const { describeStore, freshest, refuseStale, usage } = await import('../../lib/backup/listing.ts');
 
     const store = await openSettingsStore(context);
     const entries = await catalog(store);
@@ -38,6 +39,11 @@ await script(import.meta, {
         ? JSON.stringify({ store: store.uri, backups, ...use })
         : describeStore(store.uri, listing, use, now),
     );
-    if (flags.maxAge !== undefined) refuseStale(store.uri, entries, flags.maxAge, now);
+    if (flags.maxAge === undefined) return;
+    const { examiner } = await import('../../lib/backup/examine.ts');
+    const stateDir = join(settings.APP_DIR, '.opsbook');
+    const { newest, warnings } = await freshest(entries, examiner({ app: settings.APP, store, stateDir }));
+    for (const warning of warnings) report.warn(warning);
+    refuseStale(store.uri, newest, flags.maxAge, now);
   },
 });

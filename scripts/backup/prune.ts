@@ -1,4 +1,5 @@
 import { parseAge } from '../../lib/age.ts';
+import type { Examined } from '../../lib/backup/examine.ts';
 import { identitySettings, retentionSettings, storeSettings } from '../../lib/backup/settings.ts';
 import { flag, option, script } from '../../lib/script.ts';
 
@@ -9,31 +10,35 @@ await script(import.meta, {
   settings: { ...storeSettings, ...retentionSettings, ...identitySettings },
   flags: {
     olderThan: option('--older-than <age>', 'go by age instead of BACKUP_KEEP: 7d, 12w', parseAge),
-    force: flag('--force', 'delete even though the newest backup is overdue'),
+    force: flag('--force', 'delete even though the newest backup is overdue, or far smaller than before'),
   },
   changes: true,
   reports: true,
   lock: 'backup',
   async run(context) {
     const { settings, flags, report, change, json } = context;
-    const { deletionOrder, judge, judgeByAge, refuseAbsurd, uncollected } = await import(
-      '../../lib/backup/prune.ts'
-    );
+    const lib = await import('../../lib/backup/prune.ts');
     const { findGarbage, forget } = await import('../../lib/backup/collect.ts');
     const { openSettingsStore } = await import('../../lib/backup/open.ts');
     const { stateDirectory } = await import('../../lib/state.ts');
     const { catalog } = await import('../../lib/backup/catalog.ts');
+    const { examiner } = await import('../../lib/backup/examine.ts');
     const { opener } = await import('../../lib/backup/seal.ts');
     const { bytes, count, table } = await import('../../lib/format.ts');
 
     const store = await openSettingsStore(context);
-    const entries = await catalog(store);
+    const stateDir = stateDirectory(settings.APP_DIR);
+    const examine = examiner({ app: settings.APP, store, stateDir });
+    const entries: Examined[] = [];
+    for (const entry of await catalog(store)) entries.push(await examine(entry));
     const now = new Date();
-    if (!flags.force) refuseAbsurd(entries, settings.BACKUP_KEEP, now);
+    for (const { id, doubt } of entries)
+      if (doubt) report.warn(`backup ${id} is left alone, and counts for nothing: ${doubt.message}`);
+    if (!flags.force) lib.refuseAbsurd(entries, settings.BACKUP_KEEP, now);
     const verdicts =
       flags.olderThan === undefined
-        ? judge(entries, settings.BACKUP_KEEP, now)
-        : judgeByAge(entries, flags.olderThan, now);
+        ? lib.judge(entries, settings.BACKUP_KEEP, now)
+        : lib.judgeByAge(entries, flags.olderThan, now);
     report.summary(
       table(
         [
@@ -47,14 +52,17 @@ await script(import.meta, {
       ),
     );
 
+    if (!flags.force) lib.refuseCollapse(verdicts);
     const gone = verdicts.filter((v) => v.reasons.length === 0).map((v) => v.entry);
     const kept = verdicts.filter((v) => v.reasons.length > 0).map((v) => v.entry);
-    for (const { id, keys } of gone) {
-      const order = deletionOrder(keys);
+    for (const { id, state, objects } of gone) {
+      const order = lib.deletionOrder(objects.map(({ key }) => key));
       await change(
         `delete ${id}`,
         order.map((key) => `delete ${store.address(key)}`),
-        async () => {
+        async (step) => {
+          if (state === 'unfinished' && (await lib.isFinished(store, id)))
+            return step.note('it was finished meanwhile: left alone');
           await store.remove(order.slice(0, 1));
           await store.remove(order.slice(1));
         },
@@ -63,7 +71,7 @@ await script(import.meta, {
 
     const where = {
       ...{ app: settings.APP, store, opener: await opener(settings.BACKUP_IDENTITY_FILE) },
-      stateDir: stateDirectory(settings.APP_DIR),
+      stateDir,
     };
     let collected = { keys: [] as string[], bytes: 0 };
     try {
@@ -73,7 +81,7 @@ await script(import.meta, {
         await change(title, [bytes(collected.bytes)], () => store.remove(collected.keys));
       if (!context.dryRun) forget(kept, where);
     } catch (error) {
-      report.warn(uncollected(error));
+      report.warn(lib.uncollected(error));
     }
     const ids = { deleted: gone.map((e) => e.id), kept: kept.map((e) => e.id) };
     if (json)

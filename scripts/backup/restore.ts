@@ -35,7 +35,8 @@ await script(import.meta, {
 
     if (flags.undo) return undo(context);
     const store = await openSettingsStore(context);
-    const manifest = await lib.findBackup(store, settings.APP, operands[0] ?? 'latest');
+    const passOver = ({ message }: Error) => report.warn(`passed over: ${message}`);
+    const manifest = await lib.findBackup(store, settings.APP, operands[0] ?? 'latest', passOver);
     lib.refusePlain(manifest, settings, flags.allowPlain);
     const recovery = {
       ...(await recoveryOf(context, store, manifest.id)),

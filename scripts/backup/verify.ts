@@ -1,4 +1,5 @@
 import { allowPlainFlag, identitySettings, storeSettings } from '../../lib/backup/settings.ts';
+import type { Failure } from '../../lib/failure.ts';
 import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -17,8 +18,16 @@ await script(import.meta, {
     const { describeVerification, refuseDamaged, verifyBackup } = await import('../../lib/backup/verify.ts');
 
     const store = await openSettingsStore(context);
-    const manifest = await asFinding(() => findBackup(store, settings.APP, operands[0] ?? 'latest'));
+    const passed: Failure[] = [];
+    const passOver = (doubt: Failure) => void passed.push(doubt);
+    const manifest = await asFinding(() =>
+      findBackup(store, settings.APP, operands[0] ?? 'latest', passOver),
+    );
     await asFinding(async () => refusePlain(manifest, settings, flags.allowPlain));
+    if ((await store.keepsVersions?.()) === false)
+      report.warn(
+        `the bucket of ${store.uri} keeps no versions: whoever may write can overwrite backups. Next: turn versioning on (docs/backup.md)`,
+      );
     const recovery = await recoveryOf(context, store, manifest.id);
     const result = await verifyBackup(
       manifest,
@@ -27,6 +36,6 @@ await script(import.meta, {
       context,
     );
     report.data(json ? JSON.stringify(result) : describeVerification(result));
-    refuseDamaged(result);
+    refuseDamaged(result, passed);
   },
 });

@@ -127,7 +127,7 @@ backups_of() {
   backups_of 0 >/dev/null
   rm "$APP_DIR/uploads/first"
   backups_of 1 >/dev/null
-  rm -r "$APP_DIR/.opsbook/manifests"
+  rm -r "$APP_DIR/.opsbook/trees"
   run -0 --separate-stderr as_pruner later 2 opsbook prune
   [[ $stderr == *"warning: files that no backup refers to were not collected"*"may not read the store"*"credentials of a reader that may delete"* ]]
   run keys
@@ -145,4 +145,54 @@ backups_of() {
   assert_error 'DeleteObject.*AccessDenied'
   run -0 opsbook list
   assert_output --partial '2 backups'
+}
+
+# Writes what a writer may write: an object of the test's app, from standard input.
+plant() {
+  aws_on_host s3 cp --quiet - "s3://bloaty-backups-x7/$APP/backups/$1"
+}
+
+@test "A4: manifests that a writer planted under later ids let nothing be deleted, and are not fresh" {
+  export BACKUP_STORE=s3://bloaty-backups-x7/ BACKUP_KEEP=daily=2
+  local genuine planted host=$APP_DIR
+  genuine=$(backups_of 0 1 2 | sort)
+  planted=$(date -u -d '+60 hours' +%Y%m%d-%H%M%S)
+  printf '{}' | plant "$planted/manifest.json"
+  sed "s/${genuine##*$'\n'}/$(date -u -d '+61 hours' +%Y%m%d-%H%M%S)/g" \
+    "$host/.opsbook/manifests/${genuine##*$'\n'}.json" | plant "$(date -u -d '+61 hours' +%Y%m%d-%H%M%S)/manifest.json"
+  # On the host, and elsewhere by a reader: the newest is two days old.
+  run -3 --separate-stderr later 4 opsbook list --max-age 26h
+  assert_error "newest complete backup, ${genuine##*$'\n'}, is 2 d 0 h old"
+  APP_DIR=$BATS_TEST_TMPDIR
+  run -3 --separate-stderr as_reader later 4 opsbook list --max-age 26h
+  assert_error "newest complete backup, ${genuine##*$'\n'}, is 2 d 0 h old"
+  [[ $stderr == *"backup $planted does not count: backup $planted: manifest version"* ]]
+  # Elsewhere a role that may not read knows nothing, and deletes nothing.
+  run -1 --separate-stderr as_pruner later 3 opsbook prune
+  assert_error 'there is no complete backup that counts: nothing is deleted'
+  run -0 --separate-stderr as_admin later 3 opsbook prune
+  [[ $stderr == *"backup $planted is left alone, and counts for nothing: "*"manifest version"* ]]
+  run keys
+  refute_output --partial "${genuine%%$'\n'*}"
+  assert_equal "$(grep -c '/manifest.json$' <<<"$output")" 4
+  # What is restored is genuine, and verify does not keep what is wrong to itself.
+  APP_DIR=$host
+  rm -r "$APP_DIR/uploads"
+  run -0 --separate-stderr as_reader later 3 opsbook restore --yes
+  assert_output "${genuine##*$'\n'}"
+  [[ $stderr == *"warning: passed over: backup $planted: manifest version"* ]]
+  run -3 --separate-stderr as_reader later 3 opsbook verify
+  assert_error 'a backup newer than .* is none: .* before the time in its id'
+}
+
+@test "F2: a backup that lacks a part never makes the last that has it go" {
+  mkdir "$APP_DIR/more"
+  echo x >"$APP_DIR/more/x"
+  BACKUP_DIRECTORIES=uploads,more backups_of 0 1 >/dev/null
+  local last
+  last=$(ids | tail -1)
+  backups_of 2 3 >/dev/null
+  BACKUP_KEEP=daily=1 run -0 later 3 opsbook prune
+  assert_output --regexp "$last +complete +[0-9.]+ [k]?B +keep: the last with more"
+  assert_equal "$(ids | wc -l)" 2
 }

@@ -68,4 +68,6 @@ compact() {
   opsbook backup
   run -1 --separate-stderr as_pruner opsbook verify
   assert_error 'GetObject s3://.*: refused'
+  run -0 --separate-stderr as_admin opsbook verify
+  [[ $stderr == *"warning: the bucket of s3://bloaty-backups-x7/$APP keeps no versions"* ]]
 }

@@ -134,6 +134,6 @@ test('a lock file that cannot be opened is a failure of flock, not a conflict', 
   const absent = join(tempDir(t), 'absent', 'backup.lock');
   await assert.rejects(take(t, absent, 'backup'), {
     exit: 1,
-    message: /^flock exited with .*No such file/,
+    message: /^sh exited with .*can't cd to .*absent/,
   });
 });

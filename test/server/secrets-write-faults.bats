@@ -56,7 +56,7 @@ assert_old_file() {
   assert_failure 1
   assert_regex "$stderr" "$APP_DIR/.env was not written: .*killed"
   assert_equal "$(cat "$APP_DIR/.env")" OLD=kept
-  assert_equal "$(stat -c %a "$APP_DIR/.env.opsbook-new")" 600
+  assert_equal "$(stat -c %a "$APP_DIR/.env.opsbook-new" "$APP_DIR/.env.opsbook-new/new" | xargs)" '700 600'
   rm "$BATS_TEST_TMPDIR/bin/cat"
   fetch
   assert_success

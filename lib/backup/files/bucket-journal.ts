@@ -1,10 +1,9 @@
-import { readFileSync, rmSync } from 'node:fs';
 import { z } from 'zod';
 import { EXIT, Failure } from '../../failure.ts';
-import { writeWhole } from '../../keep.ts';
+import { readJournalFile, refusedJournal, removeKept, writeWhole } from '../../keep.ts';
 import { forEach } from '../../pool.ts';
 import { dateOf } from '../id.ts';
-import { fileName, firstProblem, quoted } from '../schema.ts';
+import { fileName } from '../schema.ts';
 import { type Bucket, freeSibling, siblingName } from './bucket.ts';
 
 const keys = z.array(z.string().min(1).max(1024));
@@ -14,7 +13,9 @@ const keys = z.array(z.string().min(1).max(1024));
  * and a finished one undone: `saving` copies what will be overwritten, `writing` changes the live bucket; those of an
  * undo do so backwards.
  */
-const journals = z.object({
+export type Journal = Readonly<z.infer<typeof journalSchema>>;
+
+const journalSchema = z.object({
   part: fileName,
   /** The backup whose objects were written. */
   id: z.string().refine((id) => dateOf(id) !== undefined, 'is no id of a backup'),
@@ -27,55 +28,26 @@ const journals = z.object({
   undone: z.string().optional(),
 });
 
-export type Journal = Readonly<z.infer<typeof journals>>;
-
 const fileOf = (stateDir: string, part: string) => `${stateDir}/restored-bucket-${part}.json`;
 
-/**
- * The last restore into a part's bucket from this host, or nothing.
- * @throws Failure when it is not what we write: its buckets would be emptied
- */
+/** The last restore into a part's bucket from this host, or nothing. */
 export function readJournal(stateDir: string, part: string): Journal | undefined {
-  const file = fileOf(stateDir, part);
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw strange(file, 'is not JSON');
-  }
-  const { success, data, error } = journals.safeParse(json);
-  if (!success) throw strange(file, firstProblem(error, json));
-  if (data.part !== part) throw strange(file, `part: is not ${part} (it says ${quoted(data.part)})`);
-  return data;
-}
-
-const strange = (file: string, problem: string) =>
-  new Failure(`${file}: ${problem}`, {
-    next: `see what it was: it is to say how a restore is undone; then remove it`,
-  });
-
-/** A bucket that a journal names, if it is one that we would have made beside `live`. */
-function besideLive(live: Bucket, name: string, word: 'before' | 'undone', id: string): Bucket {
-  const [, n] = /-(\d+)$/.exec(name) ?? [];
-  const suffix = `-${word}-${id}`;
-  const ours = [siblingName(live.name, suffix), siblingName(live.name, `${suffix}-${n}`)];
-  if (ours.includes(name)) return live.sibling(name);
-  throw new Failure(
-    `the journal of a restore into the ${live.address()} names ${quoted(name)}, which is none of its buckets`,
-    { next: 'see what it was, in APP_DIR/.opsbook; its objects would be copied, and it would be removed' },
-  );
+  return readJournalFile(fileOf(stateDir, part), journalSchema);
 }
 
 function write(stateDir: string, journal: Journal): Journal {
   writeWhole(fileOf(stateDir, journal.part), [`${JSON.stringify(journal)}\n`]);
   return journal;
+}
+
+/** Buckets are emptied and dropped by a journal: only those that a restore of this one makes. */
+function refuseForeign(stateDir: string, { part, id, before, undone }: Journal, live: Bucket): void {
+  const isSibling = (name: string, suffix: string) => {
+    const n = /-(\d+)$/.exec(name)?.[1];
+    return [suffix, `${suffix}-${n}`].some((one) => siblingName(live.name, one) === name);
+  };
+  if (isSibling(before, `-before-${id}`) && (!undone || isSibling(undone, `-undone-${id}`))) return;
+  throw refusedJournal(fileOf(stateDir, part), `before: is none of ${live.name}`);
 }
 
 export const isCutOff = (journal: Journal | undefined): journal is Journal =>
@@ -115,18 +87,18 @@ export async function bringIn(
 /** Puts the live bucket back to what it was before a restore, however far that had come. */
 export async function takeBack(
   stateDir: string,
-  { part, id, phase, before, overwritten, added }: Journal,
+  { part, phase, before, overwritten, added }: Journal,
   live: Bucket,
   signal: AbortSignal,
 ): Promise<void> {
-  const kept = besideLive(live, before, 'before', id);
+  const kept = live.sibling(before);
   if (phase !== 'saving') {
     await copyAll(overwritten, kept, live, signal);
     await live.remove(added);
   }
   // All that it has is in the live bucket again.
   if (await kept.exists()) await kept.drop();
-  rmSync(fileOf(stateDir, part), { force: true });
+  removeKept(fileOf(stateDir, part));
 }
 
 /** Ends what was cut off: a restore is put back, an undo is finished. */
@@ -138,6 +110,7 @@ export async function settleBucket(
 ): Promise<void> {
   const journal = readJournal(stateDir, part);
   if (!isCutOff(journal)) return;
+  refuseForeign(stateDir, journal, live);
   if (journal.phase.startsWith('undo')) await finishUndo(stateDir, journal, live, signal);
   else await takeBack(stateDir, journal, live, signal);
 }
@@ -160,6 +133,7 @@ export async function undoRestore(
       next: 'to restore an earlier backup: npx tsx scripts/backup/list.ts',
     });
   }
+  refuseForeign(stateDir, journal, live);
   const undone = journal.undone ?? (await freeSibling(live, `-undone-${journal.id}`)).name;
   const phase = journal.phase === 'undo-writing' ? journal.phase : 'undo-saving';
   // Nothing live was changed yet: there is nothing to keep of it.
@@ -176,7 +150,7 @@ async function finishUndo(
 ): Promise<void> {
   const { undone = '', overwritten, added, phase } = journal;
   if (phase === 'undo-saving') {
-    const kept = besideLive(live, undone, 'undone', journal.id);
+    const kept = live.sibling(undone);
     await ensure(kept);
     await copyAll([...overwritten, ...added], live, kept, signal);
     write(stateDir, { ...journal, phase: 'undo-writing' });

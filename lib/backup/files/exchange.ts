@@ -1,9 +1,10 @@
-import { readFileSync, renameSync, rmSync } from 'node:fs';
+import { realpathSync, renameSync } from 'node:fs';
+import { z } from 'zod';
 import { EXIT, Failure, messageOf } from '../../failure.ts';
-import { writeWhole } from '../../keep.ts';
+import { readJournalFile, refusedJournal, removeKept, writeWhole } from '../../keep.ts';
+import { dateOf } from '../id.ts';
 import { type BytePath, below, fromText } from './paths.ts';
 import {
-  type Attributes,
   attributesOf,
   ensureDirectory,
   isThere,
@@ -18,32 +19,65 @@ import {
  * One swap of a directory's contents: the directory itself stays, because containers have it mounted. It is written
  * down before each phase, so that a killed one can be put back, and a finished one undone.
  */
-export interface Exchange {
-  part: string;
+export type Exchange = z.infer<typeof exchangeSchema>;
+
+const natural = z.int().nonnegative();
+const attributes = z.object({ mode: natural.max(0o7777), uid: natural, gid: natural, mtime: z.int() });
+const exchangeSchema = z.object({
+  part: z.string(),
   /** The backup whose files came in. */
-  id: string;
-  live: string;
+  id: z.string().refine((id) => dateOf(id), 'is no id of a backup'),
+  live: z.string(),
   /** The directory was not there. */
-  created: boolean;
-  beside: string;
-  before: string;
-  incoming: readonly BytePath[];
-  was: Attributes;
-  becomes: Attributes;
-  phase: 'out' | 'in' | 'done' | 'undo-out' | 'undo-in';
+  created: z.boolean(),
+  beside: z.string(),
+  before: z.string(),
+  /** Names, not paths. */
+  incoming: z.array(z.string().regex(/^(?!\.{1,2}$)[^/\0]+$/, 'is no name')),
+  was: attributes,
+  becomes: attributes,
+  phase: z.enum(['out', 'in', 'done', 'undo-out', 'undo-in']),
   /** Where an undo puts what the restore had brought. */
-  undone?: string;
-}
+  undone: z.string().optional(),
+});
 
 const fileOf = (stateDir: string, part: string) => `${stateDir}/swapped-${part}.json`;
 
 /** The last swap of a part on this host, or nothing. */
 export function readExchange(stateDir: string, part: string): Exchange | undefined {
+  return readJournalFile(fileOf(stateDir, part), exchangeSchema);
+}
+
+/**
+ * The last swap of a part, whose paths are those that a restore of `directory` has.
+ * @throws Failure where they are others
+ */
+function exchangeOf(stateDir: string, part: string, directory: string): Exchange | undefined {
+  const exchange = readExchange(stateDir, part);
+  if (!exchange) return undefined;
+  const { id, live, beside, before, undone } = exchange;
+  const isPlace = (path: string, outer: string, inner: string) =>
+    [`${live}${outer}${id}`, `${live}/.opsbook-${inner}-${id}`].includes(
+      path.replace(/_[2-9]\d*$|_1\d+$/, ''),
+    );
+  const wrong = (
+    [
+      ['part', exchange.part === part],
+      ['live', live === directory || live === real(directory)],
+      ['beside', isPlace(beside, '.restoring-', 'restoring')],
+      ['before', isPlace(before, '_before_', 'before')],
+      ['undone', undone === undefined || isPlace(undone, '_undone_', 'undone')],
+    ] as const
+  ).find(([, right]) => !right);
+  if (!wrong) return exchange;
+  throw refusedJournal(fileOf(stateDir, part), `${wrong[0]}: is another than that of ${directory}`);
+}
+
+function real(directory: string): string {
   try {
-    return JSON.parse(readFileSync(fileOf(stateDir, part), 'utf8')) as Exchange;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+    return realpathSync(directory);
+  } catch {
+    return directory;
   }
 }
 
@@ -71,7 +105,7 @@ export function swapIn(
     moveAll(live, before, namesOf(live), rename);
     setAttributes(before, was);
     write(stateDir, { ...exchange, phase: 'in' });
-    moveAll(beside, live, incoming, rename);
+    moveAll(beside, live, incoming, rename, { ours: true });
     setAttributes(live, becomes);
     write(stateDir, { ...exchange, phase: 'done' });
   } catch (error) {
@@ -105,12 +139,12 @@ export function putBack(
   removeEmpty(before);
   if (created) removeEmpty(live);
   else setAttributes(live, was);
-  rmSync(fileOf(stateDir, part), { force: true });
+  removeKept(fileOf(stateDir, part));
 }
 
 /** Ends a swap or an undo that was cut off: a swap is put back, an undo is finished. */
-export function settle(stateDir: string, part: string): void {
-  const exchange = readExchange(stateDir, part);
+export function settle(stateDir: string, part: string, directory: string): void {
+  const exchange = exchangeOf(stateDir, part, directory);
   if (!isCutOff(exchange)) return;
   if (exchange.phase.startsWith('undo')) finishUndo(stateDir, exchange);
   else putBack(stateDir, exchange);
@@ -124,10 +158,11 @@ export function settle(stateDir: string, part: string): void {
 export function undoExchange(
   stateDir: string,
   part: string,
+  directory: string,
   place: (id: string) => string,
   rename: Rename = renameSync,
 ): string {
-  const exchange = readExchange(stateDir, part);
+  const exchange = exchangeOf(stateDir, part, directory);
   if (!exchange) {
     throw new Failure(`${part}: there is no restore to undo on this host`, {
       exit: EXIT.usage,
@@ -159,5 +194,5 @@ function finishUndo(stateDir: string, exchange: Exchange, rename: Rename = renam
   removeEmpty(before);
   if (created) removeEmpty(live);
   else setAttributes(live, was);
-  rmSync(fileOf(stateDir, part), { force: true });
+  removeKept(fileOf(stateDir, part));
 }

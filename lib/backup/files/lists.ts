@@ -1,6 +1,5 @@
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { folderIn, writeWhole } from '../../keep.ts';
+import { folderIn, readKept, removeOthers, writeWhole } from '../../keep.ts';
 import type { BucketPart, DirectoryPart } from '../manifest.ts';
 import type { Opener } from '../seal.ts';
 import type { Store } from '../store.ts';
@@ -31,10 +30,7 @@ export function keepTree(stateDir: string, sha256: string, tree: Buffer): void {
 
 /** Removes the copies of trees that `kept` does not name. */
 export function forgetTrees(stateDir: string, kept: ReadonlySet<string>): void {
-  const folder = folderIn(stateDir, 'trees');
-  for (const name of readdirSync(folder)) {
-    if (!kept.has(name.slice(0, 64))) rmSync(`${folder}/${name}`);
-  }
+  removeOthers(`${stateDir}/trees`, (name) => kept.has(name.slice(0, 64)));
 }
 
 /**
@@ -67,7 +63,7 @@ export const copyOf = (stateDir: string, sha256: string) =>
 /** The copy of a tree that this host wrote, or nothing. */
 export function copiedTree(stateDir: string, sha256: string): Buffer | undefined {
   try {
-    const tree = zstdDecompressSync(readFileSync(copyOf(stateDir, sha256)));
+    const tree = zstdDecompressSync(readKept(copyOf(stateDir, sha256)) ?? '');
     return measureOf(tree).sha256 === sha256 ? tree : undefined;
   } catch {
     return undefined;

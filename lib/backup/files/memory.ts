@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { folderIn, writeWhole } from '../../keep.ts';
+import { folderIn, readKept, writeWhole } from '../../keep.ts';
 import { headers, sha256 } from '../schema.ts';
 import type { Store } from '../store.ts';
 import type { Headers } from './tree.ts';
@@ -41,7 +40,7 @@ interface Place {
 /** The memory of a part, or nothing where there is none that can be used. */
 export function recall(place: Place): Memory | undefined {
   try {
-    const [head, ...rows] = readFileSync(fileOf(place), 'utf8').split('\n');
+    const [head, ...rows] = (readKept(fileOf(place))?.toString() ?? '').split('\n');
     const { version, ...memory } = JSON.parse(head ?? '');
     if (version !== VERSION) return undefined;
     const known = new Map<string, Known>();

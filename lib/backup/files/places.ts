@@ -3,13 +3,14 @@ import {
   chmodSync,
   constants,
   existsSync,
+  lstatSync,
   readdirSync,
   readFileSync,
-  realpathSync,
+  readlinkSync,
   rmSync,
   statSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { EXIT, Failure } from '../../failure.ts';
 import { below, fromText, toBytes } from './paths.ts';
 import { walk } from './walk.ts';
@@ -31,7 +32,7 @@ export interface Places {
  */
 export function placesOf(directory: string): Places {
   const exists = existsSync(directory);
-  const live = exists ? realpathSync(directory) : directory;
+  const live = realPath(directory);
   const parent = dirname(live);
   const inside = exists && (isMount(live) || !isWritable(parent));
   const place = (outer: string, inner: string) =>
@@ -43,6 +44,26 @@ export function placesOf(directory: string): Places {
     before: (id) => unused(place(`_before_${id}`, `.opsbook-before-${id}`)),
     undone: (id) => unused(place(`_undone_${id}`, `.opsbook-undone-${id}`)),
   };
+}
+
+/**
+ * The path behind links. Root is not led by one that another made to what is not that one's: whoever owns APP_DIR could
+ * have any directory emptied.
+ * @throws Failure that names the link
+ */
+export function realPath(path: string): string {
+  const parent = dirname(path);
+  if (parent === path) return path;
+  const here = join(realPath(parent), basename(path));
+  const link = lstatSync(here, { throwIfNoEntry: false });
+  if (!link?.isSymbolicLink()) return here;
+  const target = realPath(resolve(dirname(here), readlinkSync(here)));
+  const owner = statSync(target, { throwIfNoEntry: false })?.uid;
+  if (process.getuid?.() !== 0 || link.uid === 0 || link.uid === owner) return target;
+  throw new Failure(`${here} is a symbolic link of user ${link.uid} to ${target}: not followed`, {
+    exit: EXIT.usage,
+    next: `name ${target} itself, or make the link root's: chown -h root ${here}`,
+  });
 }
 
 /** `path`, or with `_2`, `_3`… the first that is not taken. */

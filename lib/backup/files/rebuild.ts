@@ -37,7 +37,7 @@ export async function entriesOfPart(
 }
 
 /**
- * Makes everything that `part` lists in `directory`, which must be there and empty. Each file's SHA-256 is checked.
+ * Makes everything that `part` lists in `directory`, which must be there and empty; its own attributes stay. Each file's SHA-256 is checked.
  * @throws Failure naming part, file and key when a content is missing or not what it was
  */
 export async function rebuild(
@@ -63,9 +63,8 @@ export async function rebuild(
       step.progress({ done, total: files.length, unit: 'files' });
     },
   });
-  for (const entry of directories.reverse()) await finish(below(root, entry.path), entry);
-  // One sync of the file system instead of an fsync for each of many small files.
-  await access.host.run({ argv: ['sync', '-f', directory] });
+  for (const entry of directories.reverse())
+    if (entry.path !== '') await finish(below(root, entry.path), entry);
   warnOfOwners(part, entries, access);
 }
 

@@ -1,4 +1,5 @@
-import { mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, fchmodSync, fchownSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { bytes, count } from '../../format.ts';
 import type { Step } from '../../report.ts';
@@ -7,10 +8,21 @@ import type { Recovery, Restored, Restorer } from '../part.ts';
 import { enoughSpace } from '../space.ts';
 import { differences } from './differences.ts';
 import { putBack, readExchange, settle, swapIn, undoExchange } from './exchange.ts';
-import { checkPlaces, clearLeftovers, nearest, type Places, placesOf, removeTree } from './places.ts';
+import { fromText } from './paths.ts';
+import {
+  checkPlaces,
+  clearLeftovers,
+  nearest,
+  type Places,
+  placesOf,
+  realPath,
+  removeTree,
+} from './places.ts';
 import { entriesOfPart, rebuild } from './rebuild.ts';
-import { attributesOf, namesOf } from './swap.ts';
+import { attributesOf, type HeldDirectory, hold, namesOf } from './swap.ts';
 import type { Entry } from './tree.ts';
+import { microseconds } from './walk.ts';
+import { finish } from './write.ts';
 
 /** Brings a directory back: beside the live one, then its files into it by rename. */
 export function directoryRestorer(part: DirectoryPart, directory: string, recovery: Recovery): Restorer {
@@ -30,16 +42,17 @@ export function directoryRestorer(part: DirectoryPart, directory: string, recove
       ]);
     },
     async restoreBeside(step) {
-      settle(stateDir, name);
       const places = placesOf(directory);
+      settle(stateDir, name, directory);
       await clearLeftovers(places);
       const beside = places.beside(id);
-      const entries = await restoreTo(part, beside, recovery, step);
+      const { staged, entries } = await restoreTo(part, beside, recovery, step);
       return {
         place: beside,
-        compare: () => differences(beside, entries, signal),
-        discard: () => removeTree(beside),
-        ...swapping(part, places, beside, entries, recovery),
+        // Until the swap it is ours alone, as it was made.
+        compare: () => differences(staged.at, [asItIs(staged.at), ...entries.slice(1)], signal),
+        discard: () => discard(beside, staged),
+        ...swapping(part, places, staged, entries, recovery),
       };
     },
   };
@@ -48,18 +61,20 @@ export function directoryRestorer(part: DirectoryPart, directory: string, recove
 function swapping(
   { name }: DirectoryPart,
   places: Places,
-  beside: string,
+  staged: HeldDirectory,
   [root]: readonly Entry[],
   { id, stateDir }: Recovery,
 ): Pick<Restored, 'swapIn' | 'swapBack'> {
   return {
     async swapIn() {
       const { live, exists } = places;
+      const beside = places.beside(id);
       const becomes = root ?? attributesOf(beside);
       const before = places.before(id);
       const was = exists ? attributesOf(live) : becomes;
       const incoming = namesOf(beside);
       swapIn(stateDir, { part: name, id, live, created: !exists, beside, before, incoming, was, becomes });
+      staged.release();
       return exists ? before : '';
     },
     async swapBack() {
@@ -96,11 +111,13 @@ export function directoryCopier(
       ]);
     },
     async restore(step) {
-      const entries = await restoreTo(part, target, recovery, step);
+      const { staged, entries } = await restoreTo(part, target, recovery, step);
+      const [root] = entries;
+      if (root) await finish(fromText(staged.at), root);
       return {
         place: target,
-        compare: () => differences(target, entries, recovery.signal),
-        discard: () => removeTree(target),
+        compare: () => differences(staged.at, entries, recovery.signal),
+        discard: () => discard(target, staged),
       };
     },
   };
@@ -115,32 +132,62 @@ function checkEmpty(target: string, part: string): void {
   });
 }
 
-/** Fills a directory of ours, or leaves none. */
+/** The entry of a directory as it is now. */
+function asItIs(at: string): Entry {
+  const stats = lstatSync(at);
+  const { mode, uid, gid } = stats;
+  return { type: 'directory', path: '', mode: mode & 0o7777, uid, gid, mtime: microseconds(stats) };
+}
+
+/** A directory that nobody else may write to, held open: who owns the one above could put another in its place. */
+function stage(directory: string): HeldDirectory {
+  mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
+  if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
+  const staged = hold(realPath(directory));
+  if (process.getuid?.() === 0) fchownSync(staged.handle, 0, 0);
+  fchmodSync(staged.handle, 0o700);
+  if (readdirSync(staged.at).length === 0) return staged;
+  throw new Failure(`${directory} was filled by another while this ran`, {
+    next: 'see who did, and run it again',
+  });
+}
+
+function discard(directory: string, staged: HeldDirectory): Promise<void> {
+  staged.release();
+  return removeTree(directory);
+}
+
+/** Fills a directory of ours, or leaves none. It is finished when it gets the attributes of its first entry. */
 async function restoreTo(
   part: DirectoryPart,
   directory: string,
   recovery: Omit<Recovery, 'appDir'>,
   step: Step,
-): Promise<Entry[]> {
+): Promise<{ staged: HeldDirectory; entries: Entry[] }> {
   const entries = await entriesOfPart(part, recovery);
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const staged = stage(directory);
   try {
-    await rebuild(part, entries, directory, recovery, step);
+    await rebuild(part, entries, staged.at, recovery, step);
+    // One sync of the file system instead of an fsync for each of many small files.
+    await recovery.host.run({ argv: ['sync', '-f', directory] });
   } catch (error) {
     // The failure to report is the first one; what is left of it is cleared by the next restore.
-    await removeTree(directory).catch(() => {});
+    await discard(directory, staged).catch(() => {});
     throw error;
   }
   step.note(`${count(part.files, 'file')}, ${bytes(part.bytesIn)}`);
-  return entries;
+  return { staged, entries };
 }
 
 /**
  * Puts back what was in the directory before the last restore on this host.
  * @returns the backup that had been restored, and where what it had brought is kept
  */
-export function undoDirectory(part: string, stateDir: string): { id: string; kept: string } {
-  const exchange = readExchange(stateDir, part);
-  const id = exchange?.id ?? '';
-  return { id, kept: undoExchange(stateDir, part, (of) => placesOf(exchange?.live ?? '/').undone(of)) };
+export function undoDirectory(
+  part: string,
+  stateDir: string,
+  directory: string,
+): { id: string; kept: string } {
+  const id = readExchange(stateDir, part)?.id ?? '';
+  return { id, kept: undoExchange(stateDir, part, directory, (of) => placesOf(directory).undone(of)) };
 }

@@ -1,14 +1,21 @@
 import {
-  chmodSync,
-  chownSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  futimesSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
+  readlinkSync,
   renameSync,
   rmdirSync,
-  utimesSync,
 } from 'node:fs';
-import { syncDirectory } from '../../keep.ts';
+import { Failure } from '../../failure.ts';
+import { pathOf } from '../../keep.ts';
 import { type BytePath, below, fromText, isForeign, toBytes } from './paths.ts';
 
 export interface Attributes {
@@ -21,20 +28,74 @@ export interface Attributes {
 
 export type Rename = (from: Buffer, to: Buffer) => void;
 
-/** Moves by rename all that is in a directory; what occupies a name at the other side is renamed there, never lost. */
+/**
+ * Moves by rename all that is in a directory, which has to be `ours` where it was made by this script; what occupies a
+ * name at the other side is renamed there, never lost.
+ */
 export function moveAll(
   from: string,
   to: string,
   names: readonly BytePath[],
   rename: Rename = renameSync,
+  { ours = false } = {},
 ): void {
-  for (const name of names) {
-    const target = below(fromText(to), name);
-    if (isThere(target)) rename(toBytes(target), toBytes(freeName(target)));
-    rename(toBytes(below(fromText(from), name)), toBytes(target));
+  holding(from, (source) =>
+    holding(to, (destination) => {
+      if (ours && fstatSync(source.handle).uid !== process.geteuid?.()) throw led(from);
+      for (const name of names) {
+        const target = below(fromText(destination.at), name);
+        if (isThere(target)) rename(toBytes(target), toBytes(freeName(target)));
+        rename(toBytes(below(fromText(source.at), name)), toBytes(target));
+      }
+      fsyncSync(source.handle);
+      fsyncSync(destination.handle);
+    }),
+  );
+}
+
+/** A directory that is held open: what becomes of its path meanwhile leads nobody elsewhere. */
+export interface HeldDirectory {
+  at: string;
+  handle: number;
+  release(): void;
+}
+
+/** Opens a directory by its real path. @throws Failure where a link, or something else, has taken a place in it */
+export function hold(directory: string): HeldDirectory {
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  let handle: number;
+  try {
+    handle = openSync(directory, flags);
+  } catch (error) {
+    if (!lstatSync(directory, { throwIfNoEntry: false })?.isSymbolicLink()) throw error;
+    throw led(directory, error);
   }
-  syncDirectory(from);
-  syncDirectory(to);
+  const at = pathOf(handle, directory);
+  let open = true;
+  const release = () => {
+    if (open) closeSync(handle);
+    open = false;
+  };
+  if (at === directory || readlinkSync(`/proc/self/fd/${handle}`) === directory)
+    return { at, handle, release };
+  release();
+  throw led(directory);
+}
+
+const led = (directory: string, cause?: unknown) =>
+  new Failure(`${directory} leads elsewhere by a symbolic link: nothing is moved there`, {
+    next: `see who changed it while this ran: ls -ld ${directory}`,
+    cause,
+  });
+
+/** Does something in a directory that is held open meanwhile. */
+function holding<T>(directory: string, act: (held: HeldDirectory) => T): T {
+  const held = hold(directory);
+  try {
+    return act(held);
+  } finally {
+    held.release();
+  }
 }
 
 /** The names in a directory that are its data. */
@@ -63,9 +124,11 @@ export function attributesOf(directory: string): Attributes {
 }
 
 export function setAttributes(directory: string, { mode, uid, gid, mtime }: Attributes): void {
-  if (process.getuid?.() === 0) chownSync(directory, uid, gid);
-  chmodSync(directory, mode);
-  utimesSync(directory, mtime / 1e6, mtime / 1e6);
+  holding(directory, ({ handle }) => {
+    if (process.getuid?.() === 0) fchownSync(handle, uid, gid);
+    fchmodSync(handle, mode);
+    futimesSync(handle, mtime / 1e6, mtime / 1e6);
+  });
 }
 
 /** Removes a directory if nothing is left in it. */

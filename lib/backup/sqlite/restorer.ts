@@ -60,7 +60,7 @@ async function restoreBeside(
       const plain = await openStored(part.dump, part.name, recovery, (done) =>
         step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
       );
-      const file = createWriteStream(beside, { mode: 0o600 });
+      const file = createWriteStream(beside, { mode: 0o600, flags: 'wx' });
       await pipeline(Readable.from(unzstd(plain), { objectMode: false }), file, { signal });
     });
     // A live file stays where it is, and keeps its owner.

@@ -11,7 +11,7 @@ const entry = (id: string, state: State = 'complete'): Entry => ({
   state,
   started: dateOf(id) as Date,
   bytes: 1,
-  keys: [],
+  objects: [],
 });
 const at = (text: string) => new Date(`${text}Z`);
 const entries = (...ids: string[]) => ids.map((id) => entry(id));

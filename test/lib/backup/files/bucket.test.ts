@@ -251,3 +251,19 @@ test('a server that refuses once while objects are written has everything put ba
   await assert.rejects(restored.swapIn(), /SlowDown/);
   assert.deepEqual(app.live(), LIVE);
 });
+
+test('A5: a journal that names another bucket copies and drops nothing', async () => {
+  for (const forged of [{ before: 'other' }, { undone: 'other' }, { phase: 'x' }, { id: 'x' }]) {
+    const { app, part } = await changed();
+    app.server.set('other', 'a/photo', 'of another app');
+    const journal = {
+      ...{ part: 'images', id: ID, overwritten: ['a/photo'], added: [], phase: 'undo-writing' },
+      ...{ before: `images-before-${ID}-2`, undone: `images-undone-${ID}`, ...forged },
+    };
+    writeFileSync(join(app.w.state, 'restored-bucket-images.json'), JSON.stringify(journal));
+    await assert.rejects(app.restoreBeside(part), /restored-bucket-images.json is no journal of this part/);
+    await assert.rejects(app.undo(), /is no journal of this part/);
+    assert.deepEqual(app.live(), LIVE);
+    assert.deepEqual(app.server.texts('other'), { 'a/photo': 'of another app' });
+  }
+});

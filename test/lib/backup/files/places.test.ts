@@ -48,7 +48,7 @@ test('a directory that is a disk of its own is restored within it, and undone', 
   assert.equal(kept, join(w.uploads, `.opsbook-before-${ID}`));
   assert.equal(readFileSync(join(w.uploads, 'sub/photo'), 'utf8'), 'old');
   assert.equal((await backUp(w)).files, 1, 'what is kept in it is no data');
-  assert.equal(undoDirectory('uploads', w.state).kept, join(w.uploads, `.opsbook-undone-${ID}`));
+  assert.equal(undoDirectory('uploads', w.state, w.uploads).kept, join(w.uploads, `.opsbook-undone-${ID}`));
   assert.equal(readFileSync(join(w.uploads, 'sub/photo'), 'utf8'), 'new');
   assert.ok(existsSync(join(w.uploads, 'lost+found/x')));
 });

@@ -65,12 +65,12 @@ test('an undo puts back what was there, keeps what was restored, and can be done
   const restored = await restoreBeside(w, part, { id: '20260101-000000' });
   const kept = await restored.swapIn();
   write(w.uploads, { 'written/later': 'by the app' });
-  const undone = undoDirectory('uploads', w.state);
+  const undone = undoDirectory('uploads', w.state, w.uploads);
   assert.deepEqual(filesIn(w.uploads), LIVE);
   assert.deepEqual(undone, { id: '20260101-000000', kept: `${w.uploads}_undone_20260101-000000` });
   assert.deepEqual(filesIn(undone.kept), { ...BACKED_UP, 'written/later': 'by the app' });
   assert.equal(existsSync(kept), false);
-  assert.throws(() => undoDirectory('uploads', w.state), /no restore to undo/);
+  assert.throws(() => undoDirectory('uploads', w.state, w.uploads), /no restore to undo/);
 });
 
 test('a swap is taken back when another part fails', async () => {
@@ -125,7 +125,7 @@ const exchangeOf = (w: World, beside: string): Omit<Exchange, 'phase'> => ({
   live: w.uploads,
   created: false,
   beside,
-  before: `${w.uploads}_before`,
+  before: `${w.uploads}_before_20260101-000000`,
   incoming: namesOf(beside),
   was: attributesOf(w.uploads),
   becomes: attributesOf(beside),
@@ -166,7 +166,7 @@ const RENAMES = 6;
 for (let n = 1; n <= RENAMES; n += 1) {
   test(`a swap that is killed at rename ${n} is refused by a backup, and put back by the next restore or by undo`, async () => {
     const { w, part } = await changedApp();
-    const { place } = await restoreBeside(w, part);
+    const { place } = await restoreBeside(w, part, { id: '20260101-000000' });
     await killedSwap(w, exchangeOf(w, place), n);
     assert.equal(
       Object.keys(filesIn(w.app)).filter((name) => /photo|other|added|third/.test(name)).length,
@@ -174,10 +174,10 @@ for (let n = 1; n <= RENAMES; n += 1) {
     );
     await assert.rejects(backUp(w), /the restore of 20260101-000000 was cut off while it moved files/);
     if (n % 2 === 0) {
-      const { kept } = undoDirectory('uploads', w.state);
+      const { kept } = undoDirectory('uploads', w.state, w.uploads);
       assert.deepEqual(filesIn(kept), BACKED_UP);
     } else {
-      settle(w.state, 'uploads');
+      settle(w.state, 'uploads', w.uploads);
       assert.deepEqual(filesIn(place), BACKED_UP);
     }
     assert.deepEqual(filesIn(w.uploads), LIVE);
@@ -188,7 +188,7 @@ for (let n = 1; n <= RENAMES; n += 1) {
 
   test(`a rename that is refused, the ${n}th, leaves everything as it was`, async () => {
     const { w, part } = await changedApp();
-    const { place } = await restoreBeside(w, part);
+    const { place } = await restoreBeside(w, part, { id: '20260101-000000' });
     let count = 0;
     const refuse = (from: Buffer, to: Buffer) => {
       count += 1;
@@ -206,18 +206,19 @@ for (let n = 1; n <= RENAMES; n += 1) {
 
   test(`an undo that is killed at rename ${n} is finished by the next`, async () => {
     const { w, part } = await changedApp();
-    const restored = await restoreBeside(w, part);
+    const id = '20260101-000000';
+    const restored = await restoreBeside(w, part, { id });
     await restored.swapIn();
-    const place = () => `${w.uploads}_undone`;
-    assert.throws(() => undoExchange(w.state, 'uploads', place, killedAt(n)), /killed/);
-    assert.equal(undoExchange(w.state, 'uploads', place), place());
+    const place = () => `${w.uploads}_undone_${id}`;
+    assert.throws(() => undoExchange(w.state, 'uploads', w.uploads, place, killedAt(n)), /killed/);
+    assert.equal(undoExchange(w.state, 'uploads', w.uploads, place), place());
     assert.deepEqual(filesIn(w.uploads), LIVE);
     assert.deepEqual(filesIn(place()), BACKED_UP);
   });
 
   test(`a swap back that is killed at rename ${n} is finished by the next`, async () => {
     const { w, part } = await changedApp();
-    const { place } = await restoreBeside(w, part);
+    const { place } = await restoreBeside(w, part, { id: '20260101-000000' });
     const exchange = exchangeOf(w, place);
     swapIn(w.state, exchange);
     assert.throws(() => putBack(w.state, exchange, killedAt(n)), /killed/);

@@ -9,7 +9,8 @@ moto 5.1 enforces IAM, but (each point is one patch below, in this order):
 6. it takes policies' resources for regular expressions: `a.b` matches `aXb`, and `?` is no wildcard;
 7. it believes checksums, S3 compares them with the body (BadDigest, XAmzContentSHA256Mismatch);
 8. it lets CompleteMultipartUpload with If-None-Match replace an object that was uploaded in parts;
-9. it knows no resources but S3's: a policy for one secret or one parameter allows nothing.
+9. it knows no resources but S3's: a policy for one secret or one parameter allows nothing;
+10. (not a check) a test whose clock is ahead, which S3 would refuse, says so by a header: what it stores is of that time.
 Beside that, it answers the question whether a caller may do something that the front in front of it does (3), and lets
 the front itself do anything.
 What is still different from AWS is listed in ../../cloud/README.md.
@@ -17,6 +18,7 @@ What is still different from AWS is listed in ../../cloud/README.md.
 
 import base64
 import binascii
+import datetime
 import hashlib
 import json
 import os
@@ -24,12 +26,14 @@ import re
 
 import xmltodict
 from botocore.awsrequest import AWSRequest
+from flask import has_request_context
 from flask import request as flask_request
 from moto.core.exceptions import JsonRESTError, RESTError
 from moto.core.responses import ActionAuthenticatorMixin
 from moto.iam import access_control
 from moto.s3 import responses
 from moto.s3.exceptions import PreconditionFailed, S3AccessDeniedError, S3ClientError
+from moto.s3.models import S3Backend
 from moto.secretsmanager.responses import SecretsManagerResponse
 from moto.server import main
 from moto.ssm.responses import SimpleSystemManagerResponse
@@ -255,6 +259,21 @@ def parameter_resource(self):
 
 SecretsManagerResponse._determine_resource = secret_resource
 SimpleSystemManagerResponse._determine_resource = parameter_resource
+
+
+# 10. Retention goes by LastModified too, and nobody waits a week for a test (test/backup/clock.ts).
+store_object = S3Backend.put_object
+
+
+def put_object_at(self, *args, **kwargs):
+    key = store_object(self, *args, **kwargs)
+    now = has_request_context() and flask_request.headers.get("X-Sandbox-Now")
+    if now:
+        key.last_modified = datetime.datetime.fromisoformat(now).replace(tzinfo=key.last_modified.tzinfo)
+    return key
+
+
+S3Backend.put_object = put_object_at
 
 if __name__ == "__main__":
     main()

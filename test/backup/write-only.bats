@@ -68,6 +68,17 @@ compact() {
   opsbook backup
   run -1 --separate-stderr as_pruner opsbook verify
   assert_error 'GetObject s3://.*: refused'
+}
+
+@test "A4: verify warns of a bucket in which a writer can overwrite backups for good" {
+  opsbook backup
   run -0 --separate-stderr as_admin opsbook verify
-  [[ $stderr == *"warning: the bucket of s3://bloaty-backups-x7/$APP keeps no versions"* ]]
+  [[ $stderr != *'keeps no versions'* ]]
+  local bucket=unversioned-x7-$RANDOM
+  aws_cli s3api create-bucket --bucket "$bucket" --create-bucket-configuration "LocationConstraint=$AWS_REGION" >/dev/null
+  export BACKUP_STORE=s3://$bucket/
+  as_admin opsbook backup
+  run -0 --separate-stderr as_admin opsbook verify
+  aws_cli s3 rb --force "s3://$bucket" >/dev/null
+  [[ $stderr == *"warning: the bucket of s3://$bucket/$APP keeps no versions"* ]]
 }

@@ -2,9 +2,9 @@ import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
 import { type Command, show } from './command.ts';
 import { ask } from './confirm.ts';
-import { readEnvironment } from './environment.ts';
+import { maskSecretsOf, readEnvironment } from './environment.ts';
 import { exclude } from './exclude.ts';
-import { EXIT, Failure, Interrupted, Problems, sentence } from './failure.ts';
+import { EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
 import type { Host } from './host.ts';
 import { localHost } from './hosts/local.ts';
 import { reach } from './reach.ts';
@@ -47,9 +47,10 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   let error: unknown;
   try {
     const raw = await readEnvironment(line.envFile ?? []);
+    if (typeof line.target === 'string') raw.TARGET = line.target;
+    maskSecretsOf(raw);
     adoptAwsEnvironment(raw);
     if (!line.dryRun) watcher = await watch(name, raw, report);
-    if (typeof line.target === 'string') raw.TARGET = line.target;
     const settings = await resolveSettings({ ...appSettings, ...definition.settings }, raw);
     await watcher?.started();
     const onStart = line.verbose ? (command: Command) => report.info(`$ ${show(command)}`) : undefined;
@@ -130,7 +131,7 @@ async function release(releases: Array<() => Promise<void> | void>, error: unkno
 function tell(report: Report, name: string, error: unknown, verbose: boolean): void {
   const failures = error instanceof Problems ? error.problems : [error];
   for (const failure of failures) report.error(sentence(failure));
-  if (verbose && error instanceof Error) report.error(error.stack ?? name);
+  if (verbose && error instanceof Error) report.error(`${messageOf(error) || name}\n${framesOf(error)}`);
 }
 
 /** What was written to a pipe may not have left yet; the callback comes too when the reader has gone. */

@@ -36,7 +36,47 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
   push --yes
   assert_success
   assert_equal "$(aws_cli secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text)" \
-    '{"KEEP":{"nested":[1,null]},"A":"b"}'
+    '{"KEEP":{"nested": [1, null]},"A":"b"}'
+}
+
+# The text of the secret.
+stored_text() { aws_cli secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text; }
+
+@test "H9: pushes of different names at once lose none, whether the secret is there yet or not" {
+  local names='A B C D' name pids=()
+  for name in $names; do
+    echo "$name=$name-hush" >"$APP_DIR/$name.env"
+    mkdir "$BATS_TEST_TMPDIR/$name"
+    # A lock of a host of its own: it is other hosts that push at the same time.
+    (
+      ENV+=(TMPDIR="$BATS_TEST_TMPDIR/$name" APP_DIR="$BATS_TEST_TMPDIR/$name")
+      mv "$APP_DIR/$name.env" "$BATS_TEST_TMPDIR/$name/.env"
+      opsbook server/push-secrets --yes >"$BATS_TEST_TMPDIR/$name.out" 2>&1
+    ) 3>&- &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || fail "$(cat "$BATS_TEST_TMPDIR"/*.out)"; done
+  for name in $names; do assert_equal "$(stored "$name")" "$name-hush"; done
+  # What others lost on the way leaves no label behind.
+  run -0 aws_cli secretsmanager describe-secret --secret-id "$SECRET" --query 'values(VersionIdsToStages)[]' --output text
+  refute_output --partial OPSBOOK_PENDING
+}
+
+@test "H9: what others keep in the secret stays as it is, to the byte: large numbers, escapes, a key called __proto__" {
+  secret '{"ID": 1234567890123456789, "HUGE":1e400, "TEXT":"caf\u00e9 \/", "__proto__": {"a": 1.0}, "A":"a"}'
+  echo 'A=b' >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  assert_equal "$(stored_text)" \
+    '{"ID":1234567890123456789,"HUGE":1e400,"TEXT":"caf\u00e9 \/","__proto__":{"a": 1.0},"A":"b"}'
+}
+
+@test "H9: a secret that was made without a value, as Terraform does it, is filled" {
+  aws_cli secretsmanager create-secret --name "$SECRET" >/dev/null
+  echo 'A=a' >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  assert_equal "$(stored A)" a
 }
 
 @test "✗ sed and an unquoted echo replace a key: one key is replaced by itself, whatever is in its value" {

@@ -6,7 +6,7 @@ import type { Secret } from '../../../secret.ts';
 import { runningServices, secretsCompose, staleNames } from '../containers.ts';
 import type { SecretsSettings } from '../place.ts';
 import { putsFor, refuseUnstorable } from '../put.ts';
-import type { SecretStore } from '../store.ts';
+import { changedMeanwhile, type SecretStore } from '../store.ts';
 import type { Rotation } from './journal.ts';
 import type { Plan } from './plan.ts';
 import { scramVerifier } from './scram.ts';
@@ -61,9 +61,10 @@ function storeStep(store: SecretStore, { name, before, after }: Rotation): Step 
     title: `write ${store.uri}`,
     what: [`store ${name}`],
     async apply(which) {
-      const value = which === 'new' ? after : before;
-      const stored = await store.read();
-      if (stored?.values.get(name)?.reveal() === value.reveal()) return;
+      const [value, replaced] = which === 'new' ? [after, before] : [before, after];
+      const stored = (await store.read())?.values.get(name)?.reveal();
+      if (stored === value.reveal()) return;
+      if (stored !== replaced.reveal()) throw changedMeanwhile(store.uri, [name]);
       await store.write({ set: new Map([[name, value]]), remove: [] });
     },
   };

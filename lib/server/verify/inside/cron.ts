@@ -1,5 +1,5 @@
 import { duration } from '../../../format.ts';
-import { redact } from '../redact.ts';
+import { redact } from '../../../redact.ts';
 import { ok, problem, type Row } from '../row.ts';
 import { lastDue } from './schedule.ts';
 

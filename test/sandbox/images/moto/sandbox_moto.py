@@ -9,7 +9,8 @@ moto 5.1 enforces IAM, but (each point is one patch below, in this order):
 6. it takes policies' resources for regular expressions: `a.b` matches `aXb`, and `?` is no wildcard;
 7. it believes checksums, S3 compares them with the body (BadDigest, XAmzContentSHA256Mismatch);
 8. it lets CompleteMultipartUpload with If-None-Match replace an object that was uploaded in parts;
-9. it knows no resources but S3's: a policy for one secret or one parameter allows nothing.
+9. it knows no resources but S3's: a policy for one secret or one parameter allows nothing;
+10. it forgets which version of a secret is current when UpdateSecretVersionStage has moved AWSCURRENT.
 Beside that, it answers the question whether a caller may do something that the front in front of it does (3), and lets
 the front itself do anything.
 What is still different from AWS is listed in ../../cloud/README.md.
@@ -21,6 +22,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 
 import xmltodict
 from botocore.awsrequest import AWSRequest
@@ -30,6 +32,7 @@ from moto.core.responses import ActionAuthenticatorMixin
 from moto.iam import access_control
 from moto.s3 import responses
 from moto.s3.exceptions import PreconditionFailed, S3AccessDeniedError, S3ClientError
+from moto.secretsmanager.models import SecretsManagerBackend
 from moto.secretsmanager.responses import SecretsManagerResponse
 from moto.server import main
 from moto.ssm.responses import SimpleSystemManagerResponse
@@ -255,6 +258,30 @@ def parameter_resource(self):
 
 SecretsManagerResponse._determine_resource = secret_resource
 SimpleSystemManagerResponse._determine_resource = parameter_resource
+
+# 10. The label says which version is current. One call after another: of two that name the same version, one is refused.
+update_secret_version_stage = SecretsManagerBackend.update_secret_version_stage
+one_at_a_time = threading.Lock()
+
+
+def move_stage(self, secret_id, version_stage, remove_from_version_id, move_to_version_id):
+    with one_at_a_time:
+        secret = self.secrets[secret_id] if secret_id in self.secrets else None
+        labelled = [one for one in secret.versions.values() if version_stage in one["version_stages"]] if secret else []
+        if not labelled and not remove_from_version_id and move_to_version_id in (secret.versions if secret else ()):
+            # A secret that was made without a value has no current version yet, at which moto fails.
+            secret.versions[move_to_version_id]["version_stages"].append(version_stage)
+            moved = (secret.arn, secret.name)
+        else:
+            moved = update_secret_version_stage(
+                self, secret_id, version_stage, remove_from_version_id, move_to_version_id
+            )
+        if version_stage == "AWSCURRENT":
+            secret.set_default_version_id(move_to_version_id)
+        return moved
+
+
+SecretsManagerBackend.update_secret_version_stage = move_stage
 
 if __name__ == "__main__":
     main()

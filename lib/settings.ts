@@ -137,7 +137,7 @@ function family(prefix: string, raw: Readonly<Record<string, string>>): Record<s
 }
 
 /** What cannot be read as an address may hold a password all the same, with a `/` in it for example. */
-const withoutPassword = (text: string) => text.replaceAll(/(\/\/[^\s:@/]*:)[^\s,]+@/g, '$1[redacted]@');
+const withoutPassword = (text: string) => text.replaceAll(/(\/\/[^\s:@/]*:).+@/gs, '$1[redacted]@');
 
 const reason = (error: { issues: ReadonlyArray<{ message: string }> } | undefined) =>
   error?.issues[0]?.message ?? 'is not valid';

@@ -19,7 +19,10 @@ export interface SshAccess {
   knownHosts?: string | undefined;
 }
 
-interface SshOptions extends HostOptions, SshAccess {}
+interface SshOptions extends HostOptions, SshAccess {
+  /** It is called by its port too, since another host of the run has the same address. */
+  withPort?: boolean;
+}
 
 /** An idle connection that nobody closed, because its script was killed, ends by itself after this long. */
 const LINGER_S = 60;
@@ -53,8 +56,9 @@ export function sshHost(
 ): Host & { close(): Promise<void> } {
   const { signal, onStart } = options;
   const { user, host, port } = address;
-  const name = user ? `${user}@${host}` : host;
-  const ssh = ['ssh', ...sshArguments(options, control), ...(port ? ['-p', String(port)] : []), name];
+  const login = user ? `${user}@${host}` : host;
+  const name = options.withPort ? `${login}:${port ?? 22}` : login;
+  const ssh = ['ssh', ...sshArguments(options, control), ...(port ? ['-p', String(port)] : []), login];
   const start = (command: Command): Running => {
     signal?.throwIfAborted();
     onStart?.(command);
@@ -77,14 +81,14 @@ export function sshHost(
     return running;
   };
   return {
-    ...{ name, target: `ssh://${name}${port ? `:${port}` : ''}` },
+    ...{ name, target: `ssh://${login}${port ? `:${port}` : ''}` },
     start,
     run: async (command, input) => runToEnd(start(command), input),
     get uninterrupted() {
       return sshHost(address, { ...options, signal: undefined }, control);
     },
     async close() {
-      const exit = { argv: ['ssh', '-O', 'exit', '-o', `ControlPath=${control}`, name] };
+      const exit = { argv: ['ssh', '-O', 'exit', '-o', `ControlPath=${control}`, login] };
       await runToEnd(launch({ argv: ['ssh'] }, exit, { killAfterMs: 1_000 })).catch((error: unknown) => {
         // There was no connection to close.
         if (!(error instanceof CommandFailure)) throw error;

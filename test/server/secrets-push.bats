@@ -42,24 +42,61 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
 # The text of the secret.
 stored_text() { aws_cli secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text; }
 
-@test "H9: pushes of different names at once lose none, whether the secret is there yet or not" {
-  local names='A B C D' name pids=()
-  for name in $names; do
-    echo "$name=$name-hush" >"$APP_DIR/$name.env"
+# Writes these names at once, each as a run of its own would that has read before any of them has written.
+write_at_once() {
+  local settings=("${ENV[@]}")
+  env "${settings[@]}" "$NODE" --input-type=module -e "
+    import { Secret } from '$REPO/lib/secret.ts';
+    import { parseAddress } from '$REPO/lib/server/secrets/settings.ts';
+    import { openStores } from '$REPO/lib/server/secrets/store.ts';
+    const address = parseAddress(process.env.SECRETS_FROM);
+    await Promise.all(process.argv.slice(1).map(async (name) => {
+      const [store] = await openStores([address], process.env.AWS_REGION);
+      await store.read();
+      await store.write({ set: new Map([[name, new Secret(name + '-hush')]]), remove: [] });
+    }));" "$@"
+}
+
+@test "H9: writes of different names at once lose none, whether the secret is there yet or not" {
+  local name
+  run -0 write_at_once A B C D E F
+  run -0 write_at_once G H I J K L
+  for name in A B C D E F G H I J K L; do assert_equal "$(stored "$name")" "$name-hush"; done
+  # What others lost on the way leaves no label behind.
+  run -0 aws_cli secretsmanager describe-secret --secret-id "$SECRET" --query 'values(VersionIdsToStages)[]' --output text
+  refute_output --partial OPSBOOK_PENDING
+}
+
+@test "H9: pushes at once, from other hosts: all end well, and all is there" {
+  local name pids=()
+  for name in A B; do
     mkdir "$BATS_TEST_TMPDIR/$name"
-    # A lock of a host of its own: it is other hosts that push at the same time.
+    echo "$name=$name-hush" >"$BATS_TEST_TMPDIR/$name/.env"
     (
-      ENV+=(TMPDIR="$BATS_TEST_TMPDIR/$name" APP_DIR="$BATS_TEST_TMPDIR/$name")
-      mv "$APP_DIR/$name.env" "$BATS_TEST_TMPDIR/$name/.env"
+      ENV+=(APP_DIR="$BATS_TEST_TMPDIR/$name")
       opsbook server/push-secrets --yes >"$BATS_TEST_TMPDIR/$name.out" 2>&1
     ) 3>&- &
     pids+=($!)
   done
   for pid in "${pids[@]}"; do wait "$pid" || fail "$(cat "$BATS_TEST_TMPDIR"/*.out)"; done
-  for name in $names; do assert_equal "$(stored "$name")" "$name-hush"; done
-  # What others lost on the way leaves no label behind.
-  run -0 aws_cli secretsmanager describe-secret --secret-id "$SECRET" --query 'values(VersionIdsToStages)[]' --output text
-  refute_output --partial OPSBOOK_PENDING
+  assert_equal "$(stored A) $(stored B)" 'A-hush B-hush'
+}
+
+@test "H9: a name that somebody else changed since it was read is not written over" {
+  secret '{"A": "a"}'
+  # Between the question and the answer of whoever pushes.
+  run -0 env "${ENV[@]}" "$NODE" --input-type=module -e "
+    import { Secret } from '$REPO/lib/secret.ts';
+    import { parseAddress } from '$REPO/lib/server/secrets/settings.ts';
+    import { openStores } from '$REPO/lib/server/secrets/store.ts';
+    const open = async () => (await openStores([parseAddress(process.env.SECRETS_FROM)], process.env.AWS_REGION))[0];
+    const set = (text) => ({ set: new Map([['A', new Secret(text)]]), remove: [] });
+    const [mine, theirs] = [await open(), await open()];
+    await Promise.all([mine.read(), theirs.read()]);
+    await theirs.write(set('theirs'));
+    await mine.write(set('mine')).catch((error) => console.log(error.message));"
+  assert_output "secretsmanager:$SECRET: somebody else has changed A meanwhile"
+  assert_equal "$(stored A)" theirs
 }
 
 @test "H9: what others keep in the secret stays as it is, to the byte: large numbers, escapes, a key called __proto__" {

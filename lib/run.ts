@@ -47,10 +47,10 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   let error: unknown;
   try {
     const raw = await readEnvironment(line.envFile ?? []);
-    if (typeof line.target === 'string') raw.TARGET = line.target;
     maskSecretsOf(raw);
     adoptAwsEnvironment(raw);
     if (!line.dryRun) watcher = await watch(name, raw, report);
+    if (typeof line.target === 'string') raw.TARGET = line.target;
     const settings = await resolveSettings({ ...appSettings, ...definition.settings }, raw);
     await watcher?.started();
     const onStart = line.verbose ? (command: Command) => report.info(`$ ${show(command)}`) : undefined;

@@ -56,9 +56,8 @@ export function sshHost(
 ): Host & { close(): Promise<void> } {
   const { signal, onStart } = options;
   const { user, host, port } = address;
-  const login = user ? `${user}@${host}` : host;
-  const name = options.withPort ? `${login}:${port ?? 22}` : login;
-  const ssh = ['ssh', ...sshArguments(options, control), ...(port ? ['-p', String(port)] : []), login];
+  const name = user ? `${user}@${host}` : host;
+  const ssh = ['ssh', ...sshArguments(options, control), ...(port ? ['-p', String(port)] : []), name];
   const start = (command: Command): Running => {
     signal?.throwIfAborted();
     onStart?.(command);
@@ -81,14 +80,15 @@ export function sshHost(
     return running;
   };
   return {
-    ...{ name, target: `ssh://${login}${port ? `:${port}` : ''}` },
+    ...{ name: options.withPort ? `${name}:${port ?? 22}` : name },
+    ...{ target: `ssh://${name}${port ? `:${port}` : ''}` },
     start,
     run: async (command, input) => runToEnd(start(command), input),
     get uninterrupted() {
       return sshHost(address, { ...options, signal: undefined }, control);
     },
     async close() {
-      const exit = { argv: ['ssh', '-O', 'exit', '-o', `ControlPath=${control}`, login] };
+      const exit = { argv: ['ssh', '-O', 'exit', '-o', `ControlPath=${control}`, name] };
       await runToEnd(launch({ argv: ['ssh'] }, exit, { killAfterMs: 1_000 })).catch((error: unknown) => {
         // There was no connection to close.
         if (!(error instanceof CommandFailure)) throw error;

@@ -1,7 +1,7 @@
 import type { Command } from '../../../command.ts';
 import { Failure } from '../../../failure.ts';
 import type { Host } from '../../../host.ts';
-import { readHostFile, writeHostFile } from '../../../host-files.ts';
+import { readHostFile, rewriteHostFile } from '../../../host-files.ts';
 import type { Secret } from '../../../secret.ts';
 import { runningServices, secretsCompose, staleNames } from '../containers.ts';
 import type { SecretsSettings } from '../place.ts';
@@ -45,7 +45,8 @@ export function stepsOf(
     what: [...made.marks].filter(([, mark]) => mark === '~').map(([changed]) => changed),
     async apply(which, on) {
       const text = which === 'new' ? made.text : old;
-      if ((await readHostFile(on, file.path)) !== text) await writeHostFile(on, file.path, text);
+      const read = await readHostFile(on, file.path);
+      if (read !== text) await rewriteHostFile(on, file.path, read, text);
     },
   };
   const recreate: Step = {

@@ -6,7 +6,7 @@ import { request, textOf, WebAddress } from './web.ts';
 /** Where an app is seen from outside. */
 export const healthUrlSettings = {
   HEALTH_URL: optionalSetting('HEALTH_URL', {
-    about: 'answers 200 when the app is healthy; asked from where the script runs',
+    about: 'answers 200 when the app is healthy; asked from where the script runs; may have USER:PASSWORD@',
     example: 'https://bloaty.example.org/health',
     type: webAddress,
   }),

@@ -82,10 +82,9 @@ write_at_once() {
   assert_equal "$(stored A) $(stored B)" 'A-hush B-hush'
 }
 
-@test "H9: a name that somebody else changed since it was read is not written over" {
-  secret '{"A": "a"}'
-  # Between the question and the answer of whoever pushes.
-  run -0 env "${ENV[@]}" "$NODE" --input-type=module -e "
+# Writes A as a run does between whose reading and writing another run, from elsewhere, has written it; says what it says.
+write_too_late() {
+  run -0 env "${ENV[@]}" SECRETS_FROM="$1" "$NODE" --input-type=module -e "
     import { Secret } from '$REPO/lib/secret.ts';
     import { parseAddress } from '$REPO/lib/server/secrets/settings.ts';
     import { openStores } from '$REPO/lib/server/secrets/store.ts';
@@ -95,8 +94,16 @@ write_at_once() {
     await Promise.all([mine.read(), theirs.read()]);
     await theirs.write(set('theirs'));
     await mine.write(set('mine')).catch((error) => console.log(error.message));"
-  assert_output "secretsmanager:$SECRET: somebody else has changed A meanwhile"
+  assert_output "$1: somebody else has changed A meanwhile"
+}
+
+@test "H9: a name that somebody else changed since it was read is not written over; of a parameter, one that is new" {
+  secret '{"A": "a"}'
+  write_too_late "secretsmanager:$SECRET"
   assert_equal "$(stored A)" theirs
+  write_too_late "ssm:$PARAMETERS/"
+  run -0 aws_cli ssm get-parameter --name "$PARAMETERS/A" --with-decryption --query Parameter.Value --output text
+  assert_output theirs
 }
 
 @test "H9: what others keep in the secret stays as it is, to the byte: large numbers, escapes, a key called __proto__" {

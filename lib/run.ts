@@ -43,6 +43,8 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   for (const signal of Object.keys(SIGNALS) as Array<keyof typeof SIGNALS>) {
     process.on(signal, () => interruption.abort(new Interrupted(signal)));
   }
+  // What nobody waited for would be written as it is, with what it quotes, and would leave everything as it stands.
+  process.on('uncaughtException', (thrown) => interruption.abort(thrown));
   let watcher: Awaited<ReturnType<typeof watch>> | undefined;
   let error: unknown;
   try {

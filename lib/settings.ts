@@ -1,5 +1,5 @@
 import type { z as Z, ZodType } from 'zod';
-import { EXIT, Failure, Problems } from './failure.ts';
+import { EXIT, Failure, messageOf, Problems } from './failure.ts';
 import { Secret } from './secret.ts';
 import { WebAddress } from './web.ts';
 
@@ -49,7 +49,7 @@ export function parsed<T>(parse: (raw: string) => T): (z: Zod) => ZodType<T> {
       try {
         return parse(raw);
       } catch (error) {
-        context.addIssue({ code: 'custom', message: (error as Error).message });
+        context.addIssue({ code: 'custom', message: messageOf(error) });
         return z.NEVER;
       }
     });

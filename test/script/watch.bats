@@ -44,6 +44,16 @@ POST /ping/rehearse/fail $why
 POST /hook {\"text\":\"bloaty: rehearse failed: $why\"}"
 }
 
+@test "V1: an error that nobody waited for is told without the secret in it, fails the run, and lets it tidy up" {
+  listen
+  ENV+=(REHEARSE_TOKEN=Token-Hush-1)
+  run -1 --separate-stderr opsbook "$REHEARSE" --act stray --verbose
+  assert_regex "$stderr" 'error: unexpected: a bug that knows \[redacted\]'
+  assert_regex "$(heard)" 'POST /hook .*a bug that knows \[redacted\]'
+  refute_regex "$stderr$output$(heard)" Hush
+  assert_equal "$(<"$FILE.released")" $'second\nfirst'
+}
+
 @test "wrong settings are heard of, though the run never began" {
   listen
   ENV+=(APP_DIR=)

@@ -7,8 +7,8 @@ const open = new Set<string>();
 /** Values that stores hold as well and that say nothing: masked, they would riddle every message. */
 const COMMON =
   /^(true|false|null|none|yes|postgres|localhost|production|staging|development|info|debug|warn|warning|error|\d{1,5})$/i;
-/** A line of a secret that is this long is no other text's. */
-const OWN_LINE = 16;
+/** A line of a key: of a longer secret it is looked for by itself. (A line of a whole env file is `NAME=text`, and is not.) */
+const KEY_LINE = /^[\w+/-]{16,}={0,2}$/;
 
 /**
  * A value that must not be seen: it prints as `[redacted]` wherever it is written, and every output of a
@@ -21,7 +21,7 @@ export class Secret {
     this.#value = value;
     // Masking very short values would riddle all output with holes and tell the value by where they are.
     if (value.length < 4 || COMMON.test(value)) return;
-    const lines = value.split(/\r?\n/).filter((line) => line.length >= OWN_LINE);
+    const lines = value.split(/\r?\n/).filter((line) => KEY_LINE.test(line));
     for (const part of new Set([value, ...lines])) for (const form of formsOf(part)) known.add(form);
   }
 

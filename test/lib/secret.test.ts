@@ -91,6 +91,8 @@ test('H9: the members of a secret are as they are written, names of objects amon
 test('V1: a line of a longer secret, and a secret in base64, are masked', () => {
   const key = '-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\n-----END KEY-----';
   new Secret(key);
+  new Secret('APP=bloaty\nCOMPOSE_FILE=docker-compose.yml\n');
+  assert.equal(mask('COMPOSE_FILE=docker-compose.yml up'), 'COMPOSE_FILE=docker-compose.yml up');
   assert.equal(mask('near MIIEvQIBADANBgkqhkiG9w0BAQ here'), 'near [redacted] here');
   assert.match(mask(Buffer.from('correct-horse').toString('base64')), /^\[redacted\]=*$/);
 });

@@ -45,9 +45,9 @@ const CHANGED = 65;
 const EDIT_TRIES = 10;
 
 /** Writes only over the file that was read: one writer after another, each of which looks again. */
-const OVER = `exec 9< "$(dirname "$3")" && flock 9 || exit 1
-[ "$(cat "$3" 2>/dev/null | sha256sum | cut -c 1-64)" = "$2" ] || exit ${CHANGED}
-exec sh -c "$1" write "$3" "$4"`;
+const OVER = `exec 9< "$(dirname "$1")" && flock 9 || exit 1
+[ "$(cat "$1" 2>/dev/null | sha256sum | cut -c 1-64)" = "$3" ] || exit ${CHANGED}
+exec sh -c "$4" write "$1" "$2"`;
 
 /**
  * The text of a file of a host; undefined where there is none.
@@ -124,7 +124,7 @@ async function write(
   const argv: Command['argv'] =
     over === undefined
       ? ['sh', '-c', WRITE, 'write', ...which]
-      : ['sh', '-c', OVER, 'over', WRITE, over, ...which];
+      : ['sh', '-c', OVER, 'write', ...which, over, WRITE];
   try {
     await host.run({ argv }, input);
   } catch (error) {

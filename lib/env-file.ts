@@ -34,8 +34,9 @@ export function parseEnv(
   environment: Readonly<Record<string, string | undefined>> = {},
   before: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
-  const values = { ...before };
-  const lookup: Lookup = (name) => environment[name] ?? values[name];
+  const values = new Map(Object.entries(before));
+  const lookup: Lookup = (name) =>
+    (Object.hasOwn(environment, name) ? environment[name] : undefined) ?? values.get(name);
   let position = text.startsWith('\uFEFF') ? 1 : 0;
   const take = (pattern: RegExp): RegExpExecArray | undefined => {
     pattern.lastIndex = position;
@@ -57,10 +58,10 @@ export function parseEnv(
   };
   for (;;) {
     take(BETWEEN);
-    if (position >= text.length) return values;
+    if (position >= text.length) return Object.fromEntries(values);
     const [, name = '', assigns] = take(NAME) ?? fail('is not NAME=value');
     // A name alone passes on what the environment has, which wins anyway.
-    if (assigns) values[name] = value();
+    if (assigns) values.set(name, value());
   }
 }
 

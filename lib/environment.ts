@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { EXIT, Failure } from './failure.ts';
+import { makePublic, Secret } from './secret.ts';
 
 /** The raw text of every variable: the files in order, each over the one before, and the environment over all. */
 export async function readEnvironment(
@@ -19,6 +20,26 @@ export async function readEnvironment(
   }
   for (const [name, value] of Object.entries(environment)) if (value !== undefined) merged[name] = value;
   return merged;
+}
+
+/** Names that say of their value that it is a secret, and so long a value has to be to be looked for in all that is told. */
+const SECRET_NAME = /(PASS|PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|[A-Z]+_?KEY)$/i;
+const LEAST = 8;
+/** Whatever else has these values, paths and questions are told with them. */
+const SHOWN = ['APP', 'APP_DIR', 'TARGET', 'SECRETS_FROM'];
+
+/** Has masked what an environment holds as secrets, the app's too: whoever's log we show may tell them. */
+export function maskSecretsOf(raw: Readonly<Record<string, string>>): void {
+  for (const name of SHOWN) makePublic(raw[name] ?? '');
+  const shown = new Set(
+    Object.entries(raw).flatMap(([name, value]) => (SECRET_NAME.test(name) ? [] : [value])),
+  );
+  for (const [name, value] of Object.entries(raw)) {
+    const [, password = ''] = /^[a-z][\w+.-]*:\/\/[^\s:@/]*:([^\s@]+)@/i.exec(value) ?? [];
+    const isSecret = SECRET_NAME.test(name) && !/^[~.]?\.?\/|:\/\//.test(value);
+    for (const found of [password, isSecret ? value : ''])
+      if (found.length >= LEAST && !shown.has(found)) new Secret(found);
+  }
 }
 
 function unreadable(file: string, { code, message }: NodeJS.ErrnoException): Failure {

@@ -1,3 +1,5 @@
+import { mask } from './secret.ts';
+
 /** The exit codes of every script; `docs/runbook.md` lists them for users. */
 export const EXIT = { done: 0, failed: 1, usage: 2, problem: 3, locked: 75 } as const;
 
@@ -72,8 +74,20 @@ export function sentence(error: unknown): string {
   return `unexpected: ${message}. Next: run it with --verbose and report what it shows`;
 }
 
-/** One line of whatever was thrown, for messages that quote a cause. */
+/**
+ * One line of whatever was thrown, for messages that quote a cause: without secrets that are known, and without the
+ * text that a parser could not read, which may be one that is not known.
+ */
 export function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message || error.name : String(error);
-  return message.split('\n')[0] ?? message;
+  if (error instanceof SyntaxError && message.endsWith('is not valid JSON')) return 'is not valid JSON';
+  return mask(message).split('\n')[0] ?? '';
+}
+
+/** Where an error was thrown, without its message, of which {@link messageOf} tells what may be told. */
+export function framesOf(error: Error): string {
+  return (error.stack ?? '')
+    .split('\n')
+    .filter((line) => /^\s+at /.test(line))
+    .join('\n');
 }

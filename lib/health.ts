@@ -1,21 +1,19 @@
-import type { z as Z } from 'zod';
 import { messageOf } from './failure.ts';
 import { duration } from './format.ts';
-import { optionalSetting } from './settings.ts';
-
-const url = (z: typeof Z) => z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' });
+import { optionalSetting, webAddress } from './settings.ts';
+import { request, textOf, WebAddress } from './web.ts';
 
 /** Where an app is seen from outside. */
 export const healthUrlSettings = {
   HEALTH_URL: optionalSetting('HEALTH_URL', {
-    about: 'answers 200 when the app is healthy; asked from where the script runs',
+    about: 'answers 200 when the app is healthy; asked from where the script runs; may have USER:PASSWORD@',
     example: 'https://bloaty.example.org/health',
-    type: url,
+    type: webAddress,
   }),
   VERSION_URL: optionalSetting('VERSION_URL', {
     about: 'answers which version runs: JSON with version or commit in it, or the version alone',
     example: 'https://bloaty.example.org/api/version',
-    type: url,
+    type: webAddress,
   }),
 };
 
@@ -30,11 +28,11 @@ export interface Answer {
 }
 
 /** Asks once, past caches; redirects are not followed. */
-export async function ask(url: string, signal: AbortSignal): Promise<Answer> {
-  const address = new URL(url);
+export async function ask(url: WebAddress, signal: AbortSignal): Promise<Answer> {
+  const address = url.reveal();
   address.searchParams.set('opsbook', Date.now().toString(36));
   try {
-    const response = await fetch(address, {
+    const response = await request(address, {
       redirect: 'manual',
       headers: { 'cache-control': 'no-cache', accept: 'application/json, text/plain, */*' },
       signal: AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]),
@@ -42,8 +40,8 @@ export async function ask(url: string, signal: AbortSignal): Promise<Answer> {
     const location = response.headers.get('location');
     return {
       status: response.status,
-      text: (await response.text()).trim(),
-      ...(location ? { location } : {}),
+      text: (await textOf(response)).trim(),
+      ...(location ? { location: shown(location) } : {}),
     };
   } catch (error) {
     signal.throwIfAborted();
@@ -51,6 +49,9 @@ export async function ask(url: string, signal: AbortSignal): Promise<Answer> {
     return { text: `does not answer (${messageOf((error as Error).cause ?? error)})` };
   }
 }
+
+/** A server that is asked with a password may lead on with it. */
+const shown = (location: string) => String(URL.canParse(location) ? new WebAddress(location) : location);
 
 /** The versions that an answer tells: JSON with version or commit in it, or a bare text. */
 export function versionsIn(text: string): string[] {
@@ -85,7 +86,7 @@ function complaint(text: string): string | undefined {
 }
 
 /** What is wrong with an answer of HEALTH_URL, if something is. */
-export function illness(url: string, { status, text, location }: Answer): string | undefined {
+export function illness(url: WebAddress, { status, text, location }: Answer): string | undefined {
   if (status === 200) {
     const said = complaint(text);
     return said === undefined ? undefined : `${url} answers 200, but says "${said}"`;

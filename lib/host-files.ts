@@ -1,4 +1,5 @@
-import { CommandFailure } from './command.ts';
+import { createHash } from 'node:crypto';
+import { type Command, CommandFailure } from './command.ts';
 import { Failure } from './failure.ts';
 import type { Host } from './host.ts';
 import { Secret } from './secret.ts';
@@ -46,6 +47,16 @@ sync new
 mv -fT new "../$name"
 sync ..`;
 
+/** The exit code by which {@link OVER} says that the file is another one than was read. */
+const CHANGED = 65;
+/** So often another may have been faster. */
+const EDIT_TRIES = 10;
+
+/** Writes only over the file that was read: one writer after another, each of which looks again. */
+const OVER = `exec 9< "$(dirname "$1")" && flock 9 || exit 1
+[ "$(cat "$1" 2>/dev/null | sha256sum | cut -c 1-64)" = "$3" ] || exit ${CHANGED}
+exec sh -c "$4" write "$1" "$2"`;
+
 /**
  * The text of a file of a host; undefined where there is none.
  * @throws Failure when it may not be read
@@ -67,15 +78,69 @@ export async function readHostFile(host: Host, path: string): Promise<string | u
 export const writeHostFile = (host: Host, path: string, text: string): Promise<void> =>
   write(host, path, text, new Secret(text));
 
+/**
+ * The same, but only over what was read of it: what others wrote since then is not lost.
+ * @throws Failure when the file is another one by now, or has bytes that a text cannot hold
+ */
+export async function rewriteHostFile(
+  host: Host,
+  path: string,
+  read: string | undefined,
+  text: string,
+): Promise<void> {
+  // What is no UTF-8 was read as this character, and would be written as it.
+  if (read?.includes('\ufffd'))
+    throw new Failure(`${path} has bytes that are no UTF-8: not written`, {
+      next: 'nothing was changed: write them in UTF-8, then run it again',
+    });
+  const over = createHash('sha256')
+    .update(read ?? '')
+    .digest('hex');
+  await write(host, path, text, new Secret(text), over);
+}
+
+/** Changes a file of a host by what `edit` makes of its text; again where another has written it meanwhile. */
+export async function editHostFile(
+  host: Host,
+  path: string,
+  edit: (text: string | undefined) => string,
+): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    const read = await readHostFile(host, path);
+    try {
+      return await rewriteHostFile(host, path, read, edit(read));
+    } catch (error) {
+      const changed =
+        error instanceof Failure && (error.cause as CommandFailure | undefined)?.code === CHANGED;
+      if (!changed || tries === EDIT_TRIES) throw error;
+    }
+  }
+}
+
 /** The same for a file without secrets, which over SSM goes by the command itself: kept in its history, and sooner. */
 export const writeOpenHostFile = (host: Host, path: string, text: string): Promise<void> =>
   write(host, path, text, text);
 
-async function write(host: Host, path: string, text: string, input: string | Secret): Promise<void> {
-  const length = Buffer.byteLength(text);
+async function write(
+  host: Host,
+  path: string,
+  text: string,
+  input: string | Secret,
+  over?: string,
+): Promise<void> {
+  const which = [path, String(Buffer.byteLength(text))];
+  const argv: Command['argv'] =
+    over === undefined
+      ? ['sh', '-c', WRITE, 'write', ...which]
+      : ['sh', '-c', OVER, 'write', ...which, over, WRITE];
   try {
-    await host.run({ argv: ['sh', '-c', WRITE, 'write', path, String(length)] }, input);
+    await host.run({ argv }, input);
   } catch (error) {
+    if (over !== undefined && error instanceof CommandFailure && error.code === CHANGED)
+      throw new Failure(`${path} was changed by another run meanwhile: not written`, {
+        next: 'nothing was changed by this one: run it again',
+        cause: error,
+      });
     throw unusable(error, `${path} was not written`, 'nothing was changed: remove the cause, run it again');
   }
 }

@@ -1,4 +1,6 @@
+import { messageOf } from './failure.ts';
 import type { Secret } from './secret.ts';
+import { request } from './web.ts';
 
 const TIMEOUT_MS = 10_000;
 
@@ -38,7 +40,7 @@ export function notify(url: Secret, text: string, timeoutMs = TIMEOUT_MS): Promi
 
 async function post(url: URL, body: string, type: string, timeoutMs: number): Promise<string | undefined> {
   try {
-    const response = await fetch(url, {
+    const response = await request(url, {
       method: 'POST',
       body,
       headers: { 'content-type': type },
@@ -47,7 +49,6 @@ async function post(url: URL, body: string, type: string, timeoutMs: number): Pr
     await response.body?.cancel();
     return response.ok ? undefined : `${url.host} answered ${response.status}`;
   } catch (error) {
-    const cause = (error as Error).cause;
-    return `${url.host}: ${cause instanceof Error ? cause.message : (error as Error).message}`;
+    return `${url.host}: ${messageOf((error as Error).cause ?? error)}`;
   }
 }

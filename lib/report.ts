@@ -2,6 +2,13 @@ import { performance } from 'node:perf_hooks';
 import { duration } from './format.ts';
 import { mask } from './secret.ts';
 
+/** What would move a terminal's cursor, colour it or turn a line around, but for line ends and tabs. */
+const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g;
+
+/** `text` as it may be shown: without secrets, and without power over the terminal, whoever wrote it. */
+const told = (text: string): string =>
+  mask(text).replaceAll(CONTROLS, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
 /** How far a step is; `total` is absent where it is not known beforehand. */
 export interface Progress {
   done: number;
@@ -42,7 +49,7 @@ export class Report {
 
   /** Runs `act` as one step: announced, timed, and reported as done or failed. Steps do not overlap. */
   async step<T>(title: string, act: (step: Step) => Promise<T>): Promise<T> {
-    const shown = mask(title);
+    const shown = told(title);
     const started = performance.now();
     const elapsed = () => performance.now() - started;
     let note = '';
@@ -51,7 +58,7 @@ export class Report {
       const result = await act({
         progress: (progress) => this.voice.progress(shown, progress, elapsed()),
         note: (text) => {
-          note = mask(text);
+          note = told(text);
         },
       });
       this.voice.done(shown, note, elapsed());
@@ -63,30 +70,30 @@ export class Report {
   }
 
   info(text: string): void {
-    this.voice.say('info', mask(text));
+    this.voice.say('info', told(text));
   }
 
   /** Something that the operator should look at, though the run goes on. */
   warn(text: string): void {
-    this.warnings.push(mask(text));
-    this.voice.say('warning', mask(text));
+    this.warnings.push(told(text));
+    this.voice.say('warning', told(text));
   }
 
   error(text: string): void {
-    this.voice.say('error', mask(text));
+    this.voice.say('error', told(text));
   }
 
   summary(text: string): void {
-    this.voice.table(mask(text));
+    this.voice.table(told(text));
   }
 
   output(name: string, value: string): void {
-    this.voice.output(name, mask(value));
+    this.voice.output(name, told(value));
   }
 
   /** The script's answer, on stdout. */
   data(text: string): void {
-    this.stdout(`${mask(text)}\n`);
+    this.stdout(`${told(text)}\n`);
   }
 }
 

@@ -2,9 +2,9 @@ import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
 import { type Command, show } from './command.ts';
 import { ask } from './confirm.ts';
-import { readEnvironment } from './environment.ts';
+import { maskSecretsOf, readEnvironment } from './environment.ts';
 import { exclude } from './exclude.ts';
-import { EXIT, Failure, Interrupted, Problems, sentence } from './failure.ts';
+import { EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
 import type { Host } from './host.ts';
 import { localHost } from './hosts/local.ts';
 import { reach } from './reach.ts';
@@ -43,10 +43,13 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   for (const signal of Object.keys(SIGNALS) as Array<keyof typeof SIGNALS>) {
     process.on(signal, () => interruption.abort(new Interrupted(signal)));
   }
+  // What nobody waited for would be written as it is, with what it quotes, and would leave everything as it stands.
+  process.on('uncaughtException', (thrown) => interruption.abort(thrown));
   let watcher: Awaited<ReturnType<typeof watch>> | undefined;
   let error: unknown;
   try {
     const raw = await readEnvironment(line.envFile ?? []);
+    maskSecretsOf(raw);
     adoptAwsEnvironment(raw);
     if (!line.dryRun) watcher = await watch(name, raw, report);
     if (typeof line.target === 'string') raw.TARGET = line.target;
@@ -130,7 +133,7 @@ async function release(releases: Array<() => Promise<void> | void>, error: unkno
 function tell(report: Report, name: string, error: unknown, verbose: boolean): void {
   const failures = error instanceof Problems ? error.problems : [error];
   for (const failure of failures) report.error(sentence(failure));
-  if (verbose && error instanceof Error) report.error(error.stack ?? name);
+  if (verbose && error instanceof Error) report.error(`${messageOf(error) || name}\n${framesOf(error)}`);
 }
 
 /** What was written to a pipe may not have left yet; the callback comes too when the reader has gone. */

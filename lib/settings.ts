@@ -1,6 +1,7 @@
 import type { z as Z, ZodType } from 'zod';
-import { EXIT, Failure, Problems } from './failure.ts';
+import { EXIT, Failure, messageOf, Problems } from './failure.ts';
 import { Secret } from './secret.ts';
+import { WebAddress } from './web.ts';
 
 type Zod = typeof Z;
 
@@ -48,7 +49,7 @@ export function parsed<T>(parse: (raw: string) => T): (z: Zod) => ZodType<T> {
       try {
         return parse(raw);
       } catch (error) {
-        context.addIssue({ code: 'custom', message: (error as Error).message });
+        context.addIssue({ code: 'custom', message: messageOf(error) });
         return z.NEVER;
       }
     });
@@ -71,6 +72,10 @@ export const secret = (z: Zod): ZodType<Secret> => z.string().transform((raw) =>
 /** An http(s) address that holds a key, and is therefore never shown. */
 export const secretUrl = (z: Zod): ZodType<Secret> =>
   z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).transform((raw) => new Secret(raw));
+
+/** An http(s) address that is shown, without the password that it may have. */
+export const webAddress = (z: Zod): ZodType<WebAddress> =>
+  z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).transform((raw) => new WebAddress(raw));
 
 /** All variables whose names begin alike, by the rest of their names in lower case with dashes. */
 export function settingFamily(
@@ -121,7 +126,7 @@ function valueFrom(setting: Setting<unknown>, raw: Readonly<Record<string, strin
   const { success, data, error } = setting.type(z).safeParse(text);
   if (success) return data;
   const shown = sensitive ? name : `${name}=${text.replaceAll('\n', '\\n')}`;
-  throw wrong(`${shown}: ${reason(error)}`, name, example);
+  throw wrong(withoutPassword(`${shown}: ${reason(error)}`), name, example);
 }
 
 function family(prefix: string, raw: Readonly<Record<string, string>>): Record<string, string> {
@@ -130,6 +135,9 @@ function family(prefix: string, raw: Readonly<Record<string, string>>): Record<s
     ours.map(([name, text]) => [name.slice(prefix.length).toLowerCase().replaceAll('_', '-'), text]),
   );
 }
+
+/** What cannot be read as an address may hold a password all the same, with a `/` in it for example. */
+const withoutPassword = (text: string) => text.replaceAll(/(\/\/[^\s:@/]*:).+@/gs, '$1[redacted]@');
 
 const reason = (error: { issues: ReadonlyArray<{ message: string }> } | undefined) =>
   error?.issues[0]?.message ?? 'is not valid';

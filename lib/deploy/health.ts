@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../failure.ts';
 import { duration } from '../format.ts';
 import { ask, illness, isVersion, versionsIn } from '../health.ts';
+import type { WebAddress } from '../web.ts';
 import type { DeploySettings } from './settings.ts';
 
 type Urls = Pick<DeploySettings, 'HEALTH_URL' | 'VERSION_URL'>;
@@ -91,7 +92,7 @@ export async function lookBefore(
 
 async function seen(
   name: string,
-  url: string,
+  url: WebAddress,
   signal: AbortSignal,
 ): Promise<{ text: string; warning?: string }> {
   const answer = await ask(url, signal);

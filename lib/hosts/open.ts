@@ -54,7 +54,10 @@ export async function openHosts(
         next: 'name a host: local, ssh:// or ssm://',
       });
     const { sshHost } = await import('./ssh.ts');
-    const host = sshHost(target, { ...options, ...access });
+    const withPort =
+      TARGET.filter((one) => one.kind === 'ssh' && one.host === target.host && one.user === target.user)
+        .length > 1;
+    const host = sshHost(target, { ...options, ...access, withPort });
     closes.push(() => host.close());
     try {
       await host.run({ argv: ['true'] });

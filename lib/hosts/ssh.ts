@@ -19,7 +19,10 @@ export interface SshAccess {
   knownHosts?: string | undefined;
 }
 
-interface SshOptions extends HostOptions, SshAccess {}
+interface SshOptions extends HostOptions, SshAccess {
+  /** It is called by its port too, since another host of the run has the same address. */
+  withPort?: boolean;
+}
 
 /** An idle connection that nobody closed, because its script was killed, ends by itself after this long. */
 const LINGER_S = 60;
@@ -77,7 +80,8 @@ export function sshHost(
     return running;
   };
   return {
-    ...{ name, target: `ssh://${name}${port ? `:${port}` : ''}` },
+    ...{ name: options.withPort ? `${name}:${port ?? 22}` : name },
+    ...{ target: `ssh://${name}${port ? `:${port}` : ''}` },
     start,
     run: async (command, input) => runToEnd(start(command), input),
     get uninterrupted() {

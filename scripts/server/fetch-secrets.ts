@@ -26,7 +26,7 @@ await script(import.meta, {
       ]);
     const { isCurrent, makeFile } = await import('../../lib/server/secrets/make.ts');
     const { changedNames, describeMarks } = await import('../../lib/server/secrets/changes.ts');
-    const { writeHostFile } = await import('../../lib/host-files.ts');
+    const { rewriteHostFile } = await import('../../lib/host-files.ts');
     const { recreateCommand, tellStale } = await import('../../lib/server/secrets/recreate.ts');
 
     const addresses = needAddresses(settings.SECRETS_FROM);
@@ -56,7 +56,7 @@ await script(import.meta, {
     if (isCurrent(file, made)) report.info(`${file.path} is as it should be`);
     else
       await change(`write ${file.path}`, names, async (step) => {
-        await writeHostFile(host, file.path, made.text);
+        await rewriteHostFile(host, file.path, file.text, made.text);
         step.note(names.length > 0 ? `changed: ${names.join(', ')}` : 'no value changed');
       });
     const recreate = dryRun ? [] : await tellStale(host, settings, report);

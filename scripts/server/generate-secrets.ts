@@ -19,7 +19,7 @@ await script(import.meta, {
     const { describeMarks, marks } = await import('../../lib/server/secrets/changes.ts');
     const { putAll, putsFor, refuseUnstorable } = await import('../../lib/server/secrets/put.ts');
     const { makeFile } = await import('../../lib/server/secrets/make.ts');
-    const { writeHostFile } = await import('../../lib/host-files.ts');
+    const { rewriteHostFile } = await import('../../lib/host-files.ts');
     const { tellStale } = await import('../../lib/server/secrets/recreate.ts');
 
     const template = await needTemplate(host, settings);
@@ -49,7 +49,9 @@ await script(import.meta, {
     }
     const values = new Map([...secrets.values, ...drawn]);
     const made = makeFile(file, template, { ...secrets, values }, { from: 'the template' });
-    await change(`write ${file.path}`, [...drawn.keys()], () => writeHostFile(host, file.path, made.text));
+    await change(`write ${file.path}`, [...drawn.keys()], () =>
+      rewriteHostFile(host, file.path, file.text, made.text),
+    );
     tell(dryRun ? [] : await tellStale(host, settings, report));
   },
 });

@@ -26,6 +26,8 @@ in_progress() { [ "$(of_service 'deployments[0].rolloutState')" = IN_PROGRESS ];
   [[ $stderr =~ "ECS gave up the deployment ecs-svc/"|"ECS rolled the deployment ecs-svc/" ]] || fail "$stderr"
   said "web: exit code 7"
   said "fatal: no such table: meals"
+  # A7: what it wrote on its way there.
+  said "cannot reach postgres://app:[redacted]@db/meals\\u001b[0m"
   said "3.0.0 failed and 1.0.0 runs again"
   assert_runs 1.0.0
   run -0 --separate-stderr opsbook deploy/list-deployments
@@ -100,6 +102,26 @@ in_progress() { [ "$(of_service 'deployments[0].rolloutState')" = IN_PROGRESS ];
   update 1 2.0.0
   said "GREETING of $SERVICE:"
   said "there is no such secret"
+}
+
+@test "V1: a secret that is no JSON, or a JSON text, is told on stderr and to NOTIFY_URL without what it holds" {
+  local heard=$BATS_TEST_TMPDIR/heard text valueFrom=''
+  for text in 'plain-hush' '"string-hush"' '{"A":"a"}'; do
+    valueFrom+="\"}, {\"name\": \"S${#valueFrom}\", \"valueFrom\": \"$(aws_cli secretsmanager create-secret \
+      --name "$SERVICE/$RANDOM$RANDOM" --secret-string "$text" --query ARN --output text):constructor::"
+  done
+  register "s|\"valueFrom\": \"[^\"]*\"|&${valueFrom#\"}\"|; s|\"\"}, |\"}, |"
+  by_hand --task-definition "$SERVICE" --deployment-configuration \
+    'deploymentCircuitBreaker={enable=false,rollback=false},minimumHealthyPercent=100,maximumPercent=200'
+  "$NODE" "$REPO/test/script/fixture/listener.ts" >"$heard" 2>&1 3>&- &
+  STARTED+=("$!")
+  wait_for test -s "$heard"
+  ENV+=(NOTIFY_URL="http://127.0.0.1:$(head -1 "$heard")/hook")
+  update 1 2.0.0 --verbose
+  [ "$(grep -o 'has no key constructor' <<<"$stderr" | wc -l)" = 3 ] || fail "$stderr"
+  run -0 cat "$heard"
+  assert_output --partial 'has no key constructor'
+  refute_regex "$stderr$output" '(plain|string)-hush'
 }
 
 @test "a service that never was, one that is deleted, and a cluster that never was are told apart" {

@@ -59,3 +59,13 @@ test('an env file that cannot be understood is a matter of usage, and names the 
   const message = `--env-file ${file}: line 2: a " is not closed`;
   await assert.rejects(readEnvironment([file], {}), { message, exit: 2 });
 });
+
+test('A7: names that every object has are names like others', () => {
+  const read = parseEnv('A=${constructor}x\n__proto__=1\nB=${__proto__}${toString:-d}\n', {}, { C: '2' });
+  assert.deepEqual(Object.entries(read), [
+    ['C', '2'],
+    ['A', 'x'],
+    ['__proto__', '1'],
+    ['B', '1d'],
+  ]);
+});

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkAll, EXIT, Failure, Interrupted, messageOf, Problems, sentence } from '../../lib/failure.ts';
+import {
+  checkAll,
+  EXIT,
+  Failure,
+  framesOf,
+  Interrupted,
+  messageOf,
+  Problems,
+  sentence,
+} from '../../lib/failure.ts';
+import { Secret } from '../../lib/secret.ts';
 
 const fails = (message: string, exit?: (typeof EXIT)[keyof typeof EXIT]) => () => {
   throw new Failure(message, exit === undefined ? {} : { exit });
@@ -61,4 +71,26 @@ test('what ended a run is one line that says how to go on', () => {
 
 test('an error without a message is known by its name', () => {
   assert.equal(messageOf(new RangeError()), 'RangeError');
+});
+
+test("V1: what a parser could not read is not in its message, whoever's it is, nor in what --verbose shows", () => {
+  for (const text of [
+    'hunter-hush',
+    'a\nhunter-hush',
+    '{"A": hunter-hush, "B": "and more of it, to be long"}',
+  ])
+    try {
+      JSON.parse(text);
+      assert.fail('is JSON');
+    } catch (error) {
+      assert.equal(messageOf(error), 'is not valid JSON');
+      assert.doesNotMatch(sentence(error), /hush/);
+      assert.match(framesOf(error as Error), /^ +at JSON\.parse.*\n +at .*failure\.test/);
+      assert.doesNotMatch(framesOf(error as Error), /hush/);
+    }
+});
+
+test('V1: a secret is not in the message of an error that quotes it', () => {
+  const secret = new Secret('hunter-in-message');
+  assert.equal(messageOf(new TypeError(`no "x" in ${secret.reveal()}`)), 'no "x" in [redacted]');
 });

@@ -44,3 +44,15 @@ test('everything that is said is masked, and so is the answer', async () => {
   assert.doesNotMatch(JSON.stringify(voice.heard), /tell-nobody/);
   assert.equal(voice.heard.length, 9);
 });
+
+test('A7: what would move a cursor or colour a terminal is written out, whoever wrote it', () => {
+  const voice = recorder();
+  const written: string[] = [];
+  const report = new Report(voice, (text) => void written.push(text));
+  report.info('key \x1b]0;owned\x07\x1b[2J of\u202e a\tstore\nnext');
+  report.data('a\rb\x9b31m');
+  assert.deepEqual(voice.heard, [
+    ['say', 'info', 'key \\u001b]0;owned\\u0007\\u001b[2J of\\u202e a\tstore\nnext'],
+  ]);
+  assert.deepEqual(written, ['a\\u000db\\u009b31m\n']);
+});

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { format, inspect } from 'node:util';
-import { knownSecrets, mask, Secret } from '../../lib/secret.ts';
+import { maskSecretsOf } from '../../lib/environment.ts';
+import { redact } from '../../lib/redact.ts';
+import { knownSecrets, makePublic, mask, membersOf, parseSecret, Secret } from '../../lib/secret.ts';
 
 test('a secret prints as [redacted], however it is printed', () => {
   const secret = new Secret('correct-horse');
@@ -58,4 +60,78 @@ test('all known forms are listed, longest first', () => {
     [...lengths].sort((a, b) => b - a),
   );
   for (const form of ['a b c d', 'a%20b%20c%20d', 'a+b+c+d']) assert.ok(knownSecrets().includes(form));
+});
+
+test('V1: what cannot be parsed of a secret is not quoted', () => {
+  for (const text of ['hunter-hush', '"hunter-hush', '{"A": hunter-hush}', '', '{"A":"hunter\nhush"}'])
+    for (const parse of [() => parseSecret(new Secret(text)), () => membersOf(new Secret(text))])
+      assert.throws(parse, (error: Error) => {
+        assert.deepEqual([error.message, error.cause], ['is not JSON', undefined], text);
+        return true;
+      });
+  for (const text of ['"hunter-hush"', '["hunter-hush"]', 'null', '1e400'])
+    assert.equal(membersOf(new Secret(text)), undefined, text);
+});
+
+test('H9: the members of a secret are as they are written, names of objects among them', () => {
+  const text = '{ "a" : 1e400,"b":{"c":[1,{"d":",}"}]} ,"__proto__":"\\u00e9", "q\\"," : "]" }';
+  assert.deepEqual(
+    [...(membersOf(new Secret(text)) ?? [])],
+    [
+      ['a', '1e400'],
+      ['b', '{"c":[1,{"d":",}"}]}'],
+      ['__proto__', '"\\u00e9"'],
+      ['q",', '"]"'],
+    ],
+  );
+  assert.equal(membersOf(new Secret(text))?.has('constructor'), false);
+  assert.deepEqual([...(membersOf(new Secret(' {} ')) ?? [1])], []);
+});
+
+test('V1: a line of a longer secret, and a secret in base64, are masked', () => {
+  const key = '-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\n-----END KEY-----';
+  new Secret(key);
+  new Secret('APP=bloaty\nCOMPOSE_FILE=docker-compose.yml\n');
+  assert.equal(mask('COMPOSE_FILE=docker-compose.yml up'), 'COMPOSE_FILE=docker-compose.yml up');
+  assert.equal(mask('near MIIEvQIBADANBgkqhkiG9w0BAQ here'), 'near [redacted] here');
+  assert.match(mask(Buffer.from('correct-horse').toString('base64')), /^\[redacted\]=*$/);
+});
+
+test('V1: the password of an address is masked though nobody knows it, and other addresses are not touched', () => {
+  for (const [text, shown] of [
+    [
+      'git@github.com:x/y https://x-access-token:ghs_abc@github.com/x',
+      'https://x-access-token:[redacted]@github.com/x',
+    ],
+    ['https://0123456789abcdef0123@github.com/x', 'https://[redacted]@github.com/x'],
+    ['redis://:unknown@cache:6379/0', 'redis://:[redacted]@cache:6379/0'],
+    ['ssh://deploy@host:22,ssh://c@d', 'ssh://deploy@host:22,ssh://c@d'],
+    ['http://host:80/@scope/a', 'http://host:80/@scope/a'],
+    [
+      'is not postgres://USER:PASSWORD@HOST:PORT/DATABASE',
+      'is not postgres://USER:PASSWORD@HOST:PORT/DATABASE',
+    ],
+  ] as const)
+    assert.ok(mask(text).endsWith(shown), mask(text));
+});
+
+test('A7, R17: what the environment holds as secrets is masked; what everybody knows is not', () => {
+  maskSecretsOf({
+    ...{ APP: 'bloaty-shop', APP_DIR: '/srv/bloaty-shop', POSTGRES_USER: 'shopkeeper' },
+    ...{ POSTGRES_PASSWORD: 'shopkeeper', SMTP_PASSWORD: 'bloaty-shop', KEY_FILE: '/etc/keys/one' },
+    ...{
+      DATABASE_URL: 'postgres://app:in-address@db/x',
+      SESSION_SECRET_KEY: 'of-sessions',
+      SSH_KEY: '/root/.ssh/id',
+    },
+  });
+  assert.equal(
+    mask('/srv/bloaty-shop shopkeeper /root/.ssh/id: login in-address of-sessions'),
+    '/srv/bloaty-shop shopkeeper /root/.ssh/id: login [redacted] [redacted]',
+  );
+  new Secret('bloaty-store');
+  makePublic('secretsmanager:bloaty-store/production');
+  new Secret('production');
+  assert.equal(mask('secretsmanager:bloaty-store/production'), 'secretsmanager:bloaty-store/production');
+  assert.equal(redact('DATABASE_URL=postgres://a:b@c'), 'DATABASE_URL=postgres://a:[redacted]@c');
 });

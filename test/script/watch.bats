@@ -44,6 +44,16 @@ POST /ping/rehearse/fail $why
 POST /hook {\"text\":\"bloaty: rehearse failed: $why\"}"
 }
 
+@test "V1: an error that nobody waited for is told without the secret in it, fails the run, and lets it tidy up" {
+  listen
+  ENV+=(REHEARSE_TOKEN=Token-Hush-1)
+  run -1 --separate-stderr opsbook "$REHEARSE" --act stray --verbose
+  assert_regex "$stderr" 'error: unexpected: a bug that knows \[redacted\]'
+  assert_regex "$(heard)" 'POST /hook .*a bug that knows \[redacted\]'
+  refute_regex "$stderr$output$(heard)" Hush
+  assert_equal "$(<"$FILE.released")" $'second\nfirst'
+}
+
 @test "wrong settings are heard of, though the run never began" {
   listen
   ENV+=(APP_DIR=)
@@ -104,7 +114,7 @@ POST /hook {\"text\":\"bloaty: rehearse failed: $why\"}"
   ENV+=(GITHUB_ACTIONS=true GITHUB_OUTPUT="$to/output" GITHUB_STEP_SUMMARY="$to/summary" REHEARSE_TOKEN=hunter22)
   run -0 --separate-stderr opsbook "$REHEARSE"
   assert_equal "$output" "$FILE"
-  assert_equal "${stderr_lines[0]}" "::add-mask::hunter22"
+  assert_equal "${stderr_lines[*]:0:2}" "::add-mask::aHVudGVyMjI ::add-mask::hunter22"
   assert_regex "$stderr" $'::group::write the file\n1 word \\([0-9.]+ s\\)\n::endgroup::'
   assert_equal "$(<"$to/output")" "file=$FILE"
   assert_equal "$(<"$to/summary")" $'### rehearse\n\n```\nfile  words\nhere      1\n```'

@@ -36,7 +36,91 @@ push() { run --separate-stderr opsbook server/push-secrets "$@"; }
   push --yes
   assert_success
   assert_equal "$(aws_cli secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text)" \
-    '{"KEEP":{"nested":[1,null]},"A":"b"}'
+    '{"KEEP":{"nested": [1, null]},"A":"b"}'
+}
+
+# The text of the secret.
+stored_text() { aws_cli secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text; }
+
+# Writes these names at once, each as a run of its own would that has read before any of them has written.
+write_at_once() {
+  local settings=("${ENV[@]}")
+  env "${settings[@]}" "$NODE" --input-type=module -e "
+    import { Secret } from '$REPO/lib/secret.ts';
+    import { parseAddress } from '$REPO/lib/server/secrets/settings.ts';
+    import { openStores } from '$REPO/lib/server/secrets/store.ts';
+    const address = parseAddress(process.env.SECRETS_FROM);
+    await Promise.all(process.argv.slice(1).map(async (name) => {
+      const [store] = await openStores([address], process.env.AWS_REGION);
+      await store.read();
+      await store.write({ set: new Map([[name, new Secret(name + '-hush')]]), remove: [] });
+    }));" "$@"
+}
+
+@test "H9: writes of different names at once lose none, whether the secret is there yet or not" {
+  local name
+  run -0 write_at_once A B C D E F
+  run -0 write_at_once G H I J K L
+  for name in A B C D E F G H I J K L; do assert_equal "$(stored "$name")" "$name-hush"; done
+  # What others lost on the way leaves no label behind.
+  run -0 aws_cli secretsmanager describe-secret --secret-id "$SECRET" --query 'values(VersionIdsToStages)[]' --output text
+  refute_output --partial OPSBOOK_PENDING
+}
+
+@test "H9: pushes at once, from other hosts: all end well, and all is there" {
+  local name pids=()
+  for name in A B; do
+    mkdir "$BATS_TEST_TMPDIR/$name"
+    echo "$name=$name-hush" >"$BATS_TEST_TMPDIR/$name/.env"
+    (
+      ENV+=(APP_DIR="$BATS_TEST_TMPDIR/$name")
+      opsbook server/push-secrets --yes >"$BATS_TEST_TMPDIR/$name.out" 2>&1
+    ) 3>&- &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || fail "$(cat "$BATS_TEST_TMPDIR"/*.out)"; done
+  assert_equal "$(stored A) $(stored B)" 'A-hush B-hush'
+}
+
+# Writes A as a run does between whose reading and writing another run, from elsewhere, has written it; says what it says.
+write_too_late() {
+  run -0 env "${ENV[@]}" SECRETS_FROM="$1" "$NODE" --input-type=module -e "
+    import { Secret } from '$REPO/lib/secret.ts';
+    import { parseAddress } from '$REPO/lib/server/secrets/settings.ts';
+    import { openStores } from '$REPO/lib/server/secrets/store.ts';
+    const open = async () => (await openStores([parseAddress(process.env.SECRETS_FROM)], process.env.AWS_REGION))[0];
+    const set = (text) => ({ set: new Map([['A', new Secret(text)]]), remove: [] });
+    const [mine, theirs] = [await open(), await open()];
+    await Promise.all([mine.read(), theirs.read()]);
+    await theirs.write(set('theirs'));
+    await mine.write(set('mine')).catch((error) => console.log(error.message));"
+  assert_output "$1: somebody else has changed A meanwhile"
+}
+
+@test "H9: a name that somebody else changed since it was read is not written over; of a parameter, one that is new" {
+  secret '{"A": "a"}'
+  write_too_late "secretsmanager:$SECRET"
+  assert_equal "$(stored A)" theirs
+  write_too_late "ssm:$PARAMETERS/"
+  run -0 aws_cli ssm get-parameter --name "$PARAMETERS/A" --with-decryption --query Parameter.Value --output text
+  assert_output theirs
+}
+
+@test "H9: what others keep in the secret stays as it is, to the byte: large numbers, escapes, a key called __proto__" {
+  secret '{"ID": 1234567890123456789, "HUGE":1e400, "TEXT":"caf\u00e9 \/", "__proto__": {"a": 1.0}, "A":"a"}'
+  echo 'A=b' >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  assert_equal "$(stored_text)" \
+    '{"ID":1234567890123456789,"HUGE":1e400,"TEXT":"caf\u00e9 \/","__proto__":{"a": 1.0},"A":"b"}'
+}
+
+@test "H9: a secret that was made without a value, as Terraform does it, is filled" {
+  aws_cli secretsmanager create-secret --name "$SECRET" >/dev/null
+  echo 'A=a' >"$APP_DIR/.env"
+  push --yes
+  assert_success
+  assert_equal "$(stored A)" a
 }
 
 @test "✗ sed and an unquoted echo replace a key: one key is replaced by itself, whatever is in its value" {

@@ -36,6 +36,7 @@ ENV
   sed -i 's/+psycopg//' "$PROJECT_DIR/.env.template"
   printf '%s\n' 'POSTGRES_PASSWORD="of-old/#1"' 'DATABASE_URL="postgresql://bloaty:of-old%2F%231@db:5432/app"' \
     SESSION_KEY=session-of-old TOKEN=of-old API_KEY=of-issuer >"$PROJECT_DIR/.env"
+  project up --detach --wait db >/dev/null 2>&1
   project up --detach --wait >/dev/null 2>&1
 }
 

@@ -95,6 +95,20 @@ assert_old_file() {
   assert_old_file
 }
 
+@test "A15: what a deployment writes into the file between reading and writing it is not lost, nor what is drawn" {
+  ENV+=(SECRETS_FROM=)
+  template <<<'KEY=${generate:hex:32}'
+  echo OLD=kept >"$APP_DIR/.env"
+  before_real stat <<<"[ -e '$BATS_TEST_TMPDIR/deployed' ] || { touch '$BATS_TEST_TMPDIR/deployed'; echo COMPOSE_FILE=pinned.yml >>'$APP_DIR/.env'; }"
+  run --separate-stderr opsbook server/generate-secrets
+  assert_failure 1
+  assert_regex "$stderr" "$APP_DIR/.env was changed by another run meanwhile: not written"
+  run -0 --separate-stderr opsbook server/generate-secrets
+  run -0 cat "$APP_DIR/.env"
+  assert_line 'COMPOSE_FILE="pinned.yml"'
+  assert_line --regexp '^KEY="[0-9a-f]{64}"$'
+}
+
 @test "a symbolic link is refused, and what it leads to is not touched" {
   secret '{"A": "new"}'
   echo OLD=kept >"$BATS_TEST_TMPDIR/elsewhere"

@@ -1,5 +1,6 @@
 import type { Command } from '../../command.ts';
 import type { Host } from '../../host.ts';
+import { redact } from '../../redact.ts';
 import type { ComposeApp } from './app.ts';
 
 /** A container as `docker inspect` tells of it. */
@@ -88,8 +89,8 @@ export async function lastLines(
     ...text
       .trimEnd()
       .split('\n')
-      .map((line) => `  ${line}`),
-    ...(health?.said ? [`its health check said: ${health.said.split('\n')[0]}`] : []),
+      .map((line) => `  ${redact(line)}`),
+    ...(health?.said ? [`its health check said: ${redact(health.said.split('\n')[0] ?? '')}`] : []),
   ];
 }
 

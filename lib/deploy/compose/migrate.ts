@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { type Command, CommandFailure } from '../../command.ts';
 import { Failure } from '../../failure.ts';
 import { duration } from '../../format.ts';
+import { redact } from '../../redact.ts';
 import type { Release } from '../strategy.ts';
 import type { ComposeApp } from './app.ts';
 import { removeCommand } from './containers.ts';
@@ -77,5 +78,5 @@ const failed = (what: string, cause: unknown) =>
   });
 
 async function tell(stream: Readable, say: (line: string) => void): Promise<void> {
-  for await (const line of createInterface({ input: stream })) if (line.trim() !== '') say(line);
+  for await (const line of createInterface({ input: stream })) if (line.trim() !== '') say(redact(line));
 }

@@ -1,5 +1,5 @@
 import { Failure } from '../../failure.ts';
-import { readHostFile, writeHostFile } from '../../host-files.ts';
+import { editHostFile } from '../../host-files.ts';
 import type { ComposeApp } from './app.ts';
 
 const PROBE = 'unset COMPOSE_FILE; docker compose config --format json 2>/dev/null || true';
@@ -31,11 +31,7 @@ export async function pinBoot({ files, composeFile }: ComposeApp): Promise<void>
  */
 export async function pin(app: ComposeApp): Promise<void> {
   const file = `${app.dir}/.env`;
-  await writeHostFile(
-    app.host,
-    file,
-    withComposeFile((await readHostFile(app.host, file)) ?? '', app.composeFile),
-  );
+  await editHostFile(app.host, file, (text) => withComposeFile(text ?? '', app.composeFile));
   if (await isPinned(app)) return;
   throw new Failure(
     `docker compose in ${app.dir} does not read .opsbook/deployed.yml, though ${file} says so`,

@@ -1,5 +1,6 @@
 import type { Task } from '@aws-sdk/client-ecs';
 import { logsClient } from '../../aws.ts';
+import { redact } from '../../redact.ts';
 import { ask, describeRevision, type EcsApp, shortName } from './calls.ts';
 
 /** Tasks whose end is told whole: the others ended as they did. */
@@ -61,7 +62,7 @@ async function lastLines(app: EcsApp, task: Task, container: string): Promise<st
       new GetLogEventsCommand({ logGroupName: group, logStreamName, limit: LINES, startFromHead: false }),
       { abortSignal: app.signal },
     );
-    return events.map(({ message = '' }) => message.trimEnd());
+    return events.map(({ message = '' }) => redact(message.trimEnd()));
   } catch (error) {
     app.signal.throwIfAborted();
     return [`(no log lines: ${(error as Error).name} on ${group} ${logStreamName})`];

@@ -1,8 +1,9 @@
-import type { Secret, Service, TaskDefinition } from '@aws-sdk/client-ecs';
+import type { Secret as SecretOfTask, Service, TaskDefinition } from '@aws-sdk/client-ecs';
 import { secretsManagerClient, ssmClient } from '../../aws.ts';
 import { isRefused } from '../../aws-failure.ts';
 import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { duration } from '../../format.ts';
+import { membersOf, Secret } from '../../secret.ts';
 import { describeRevision, type EcsApp, shortName } from './calls.ts';
 
 /** @throws Problems with all that keeps the service from being deployed to without an interruption */
@@ -75,7 +76,11 @@ export async function refuseMissingSecrets(app: EcsApp, definition: TaskDefiniti
   await checkAll(secrets.map((secret) => () => lookUp(app, secret, shortName(definition.taskDefinitionArn))));
 }
 
-async function lookUp(app: EcsApp, { name = '', valueFrom = '' }: Secret, revision: string): Promise<void> {
+async function lookUp(
+  app: EcsApp,
+  { name = '', valueFrom = '' }: SecretOfTask,
+  revision: string,
+): Promise<void> {
   const missing = (what: string) =>
     new Failure(`${name} of ${revision} comes from ${valueFrom}: ${what}`, {
       next: 'create it, or correct valueFrom in the task definition',
@@ -105,9 +110,14 @@ async function secretAbsent(app: EcsApp, valueFrom: string): Promise<string | un
     }),
     { abortSignal: app.signal },
   );
+  // From here on it is masked wherever it is told, in the logs of the tasks that get it too.
+  const found = new Secret(SecretString);
   if (!key) return undefined;
-  const values = JSON.parse(SecretString) as Record<string, unknown>;
-  return key in values ? undefined : `the secret has no key ${key}`;
+  try {
+    return membersOf(found)?.has(key) ? undefined : `the secret has no key ${key}`;
+  } catch {
+    return `the secret is not JSON, and has no key ${key}`;
+  }
 }
 
 async function parameterAbsent(app: EcsApp, valueFrom: string): Promise<string | undefined> {

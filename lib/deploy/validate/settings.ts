@@ -1,5 +1,6 @@
 import { composeSettings } from '../../compose.ts';
 import { list, setting } from '../../settings.ts';
+import { WebAddress } from '../../web.ts';
 import { healthSettings } from '../settings.ts';
 
 /** What is tried before a deployment, on the machine of whoever develops it. */
@@ -13,8 +14,8 @@ export const validateSettings = {
   }),
 };
 
-function parseUrl(raw: string): string {
+function parseUrl(raw: string): WebAddress {
   if (!URL.canParse(raw) || !/^https?:\/\//.test(raw))
     throw new Error('has an item that is not an http(s) URL');
-  return raw;
+  return new WebAddress(raw);
 }

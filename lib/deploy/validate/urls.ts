@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../failure.ts';
+import { request, textOf, type WebAddress } from '../../web.ts';
 
 const ANSWER_MS = 10_000;
 const POLL_MS = 250;
@@ -21,7 +22,7 @@ export interface Finding {
 }
 
 /** Asks until the answer is right, or has been wrong for ten seconds. Redirects are not followed. */
-export async function checkUrl(url: string, signal: AbortSignal): Promise<Finding> {
+export async function checkUrl(url: WebAddress, signal: AbortSignal): Promise<Finding> {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     const finding = await askOnce(url, signal);
@@ -30,13 +31,14 @@ export async function checkUrl(url: string, signal: AbortSignal): Promise<Findin
   }
 }
 
-async function askOnce(url: string, signal: AbortSignal): Promise<Finding> {
+async function askOnce(address: WebAddress, signal: AbortSignal): Promise<Finding> {
+  const url = String(address);
   try {
-    const response = await fetch(url, {
+    const response = await request(address.reveal(), {
       redirect: 'manual',
       signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
     });
-    const illness = response.status === 200 ? illnessIn(await response.text()) : undefined;
+    const illness = response.status === 200 ? illnessIn(await textOf(response)) : undefined;
     const answer = [String(response.status), ...(illness ? [illness] : [])].join(': ');
     return { url, answer, ok: response.status === 200 && illness === undefined };
   } catch (error) {

@@ -1,6 +1,7 @@
 import { EXIT, Failure } from '../../failure.ts';
 import { table } from '../../format.ts';
 import type { Context } from '../../script.ts';
+import type { WebAddress } from '../../web.ts';
 import { inspect, lastLines } from '../compose/containers.ts';
 import { awaitHealthy } from '../compose/healthy.ts';
 import { ours } from './cleanup.ts';
@@ -50,7 +51,7 @@ async function showFailed(project: Project, { host, report }: Pick<Work, 'host' 
 /** Every service has its container, and every address answers as it should. */
 export async function check(
   project: Project,
-  urls: readonly string[],
+  urls: readonly WebAddress[],
   { host, signal }: Work,
 ): Promise<Finding[]> {
   const containers = await inspect(host, await ours(host, 'container', project));

@@ -1,7 +1,8 @@
-import type { Command } from '../../command.ts';
+import { type Command, show } from '../../command.ts';
 import { type Compose, compose } from '../../compose.ts';
-import { Failure } from '../../failure.ts';
+import { Failure, messageOf } from '../../failure.ts';
 import type { Host } from '../../host.ts';
+import { parseSecret } from '../../secret.ts';
 import { runForSecret } from '../../secret-output.ts';
 import type { SecretsSettings } from './place.ts';
 
@@ -48,8 +49,7 @@ export async function containersOf(host: Host, settings: SecretsSettings): Promi
   const ids = (await host.run(command('ps', '--all', '--quiet'))).split('\n').filter(Boolean);
   if (ids.length === 0) return [];
   const inspect: Command = { argv: ['docker', 'inspect', '--type', 'container', ...ids] };
-  const text = await runForSecret(host, inspect);
-  return (JSON.parse(text) as Inspected[])
+  return (await answerOf<Inspected[]>(host, inspect))
     .map((container) => compared(container, configured))
     .sort((a, b) => a.name.localeCompare(b.name));
 }
@@ -73,11 +73,22 @@ async function configuredServices(
   config: Command,
 ): Promise<Record<string, Configured> | undefined> {
   try {
-    return (JSON.parse(await runForSecret(host, config)) as { services: Record<string, Configured> })
-      .services;
+    return (await answerOf<{ services: Record<string, Configured> }>(host, config)).services;
   } catch (error) {
     if (error instanceof Failure && /no configuration file provided/.test(error.message)) return undefined;
     throw error;
+  }
+}
+
+/** What a command of docker tells in JSON, passwords and all. @throws Failure that quotes nothing of it */
+async function answerOf<T>(host: Host, command: Command): Promise<T> {
+  const text = await runForSecret(host, command);
+  try {
+    return parseSecret<T>(text);
+  } catch (error) {
+    throw new Failure(`${command.argv[0]}: what it wrote ${messageOf(error)}`, {
+      next: `try it by hand: ${show(command)}`,
+    });
   }
 }
 

@@ -3,7 +3,7 @@ import { ssmClient } from '../../aws.ts';
 import { Failure } from '../../failure.ts';
 import { Secret } from '../../secret.ts';
 import type { Address } from './settings.ts';
-import { call, type SecretStore, tooLong } from './store.ts';
+import { call, changedMeanwhile, type SecretStore, tooLong } from './store.ts';
 
 /** What a parameter holds at the most, in bytes, and how much of that is not charged for. */
 const PARAMETER_MAX = 8192;
@@ -32,10 +32,30 @@ export async function parameterStore(
     return found;
   };
 
+  /** Names that were there when it was read: a parameter has no version that it could be compared with as it is put. */
+  let seen = new Set<string>();
+
+  /** @throws Failure when a name that was not there is there now, with another value */
+  const put = async (name: string, Value: string) => {
+    const advanced = Buffer.byteLength(Value) > STANDARD_MAX ? ({ Tier: 'Advanced' } as const) : {};
+    const parameter = { Name: path + name, Value, Type: 'SecureString', Overwrite: seen.has(name) } as const;
+    const command = new sdk.PutParameterCommand({ ...parameter, ...advanced });
+    const stored = await call('ssm:PutParameter', `${uri} ${name}`, () =>
+      client.send(command).catch((error: unknown) => {
+        if (error instanceof sdk.ParameterAlreadyExists) return undefined;
+        throw error;
+      }),
+    );
+    // One that is ours already was put by a try whose answer was lost.
+    const ours = stored ?? (await parameters()).find(({ Name }) => Name === path + name)?.Value === Value;
+    if (!ours) throw changedMeanwhile(uri, [name]);
+  };
+
   return {
     uri,
     async read() {
       const found = await parameters();
+      seen = new Set(found.map(({ Name = '' }) => Name.slice(path.length)));
       if (found.length === 0) return undefined;
       const values = found.map(({ Name = '', Value = '' }) => [Name.slice(path.length), Value] as const);
       const texts = values.filter(([, value]) => value !== '');
@@ -49,20 +69,7 @@ export async function parameterStore(
       return [...set].flatMap(([name, value]) => refusal(uri, name, value.reveal()));
     },
     async write({ set, remove }) {
-      for (const [name, value] of set) {
-        const Value = value.reveal();
-        const advanced = Buffer.byteLength(Value) > STANDARD_MAX ? ({ Tier: 'Advanced' } as const) : {};
-        const input = {
-          Name: path + name,
-          Value,
-          Type: 'SecureString',
-          Overwrite: true,
-          ...advanced,
-        } as const;
-        await call('ssm:PutParameter', `${uri} ${name}`, () =>
-          client.send(new sdk.PutParameterCommand(input)),
-        );
-      }
+      for (const [name, value] of set) await put(name, value.reveal());
       for (let i = 0; i < remove.length; i += AT_ONCE) {
         const Names = remove.slice(i, i + AT_ONCE).map((name) => path + name);
         await call('ssm:DeleteParameters', uri, () =>

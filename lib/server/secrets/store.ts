@@ -26,7 +26,10 @@ export interface SecretStore {
   read(): Promise<Stored | undefined>;
   /** Why the store would not take a change; asked before anything is changed. */
   refusals(change: Change): Promise<Failure[]>;
-  /** Changes these and keeps all others. */
+  /**
+   * Changes these and keeps all others, whoever changes them at the same time.
+   * @throws Failure when one of these is another one than when it was read
+   */
   write(change: Change): Promise<void>;
 }
 
@@ -52,6 +55,22 @@ export async function call<T>(permission: string, on: string, send: () => Promis
     throw awsFailure(error, permission, on);
   }
 }
+
+/** @throws Failure naming what is to be changed and was changed by somebody else since it was read */
+export function refuseChanged(
+  uri: string,
+  { set, remove }: Change,
+  read: ReadonlyMap<string, string> | undefined,
+  now: ReadonlyMap<string, string> | undefined,
+): void {
+  const others = [...set.keys(), ...remove].filter((name) => read?.get(name) !== now?.get(name));
+  if (others.length > 0) throw changedMeanwhile(uri, others);
+}
+
+export const changedMeanwhile = (uri: string, names: readonly string[]): Failure =>
+  new Failure(`${uri}: somebody else has changed ${names.join(', ')} meanwhile`, {
+    next: 'agree with them, then run it again',
+  });
 
 /** `too long` as stores say it. */
 export const tooLong = (uri: string, what: string, size: number, limit: number): Failure =>

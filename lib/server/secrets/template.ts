@@ -16,7 +16,7 @@ export interface Template {
 }
 
 const REFERENCE = /\$\{([^}]*)(\}?)/g;
-const VALUE = /^([A-Za-z_][A-Za-z0-9_]*)(?:(\|urlencode)|:-(.*))?$/;
+const VALUE = /^([A-Za-z_][A-Za-z0-9_]*)(?:(\|urlencode)|:-((?:(?!\$\{).)*))?$/;
 
 /**
  * Reads a template: comments, empty lines, and `NAME=text` in which `${NAME}`, `${NAME|urlencode}`, `${NAME:-default}`

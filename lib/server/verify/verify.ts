@@ -2,6 +2,7 @@ import type { Host } from '../../host.ts';
 import type { Unreached } from '../../hosts/open.ts';
 import { forEach } from '../../pool.ts';
 import type { Context } from '../../script.ts';
+import type { WebAddress } from '../../web.ts';
 import { insideRows } from './inside/rows.ts';
 import { secretRows } from './inside/secrets.ts';
 import { healthRow, lastVerified, versionRow } from './outside/app.ts';
@@ -86,20 +87,19 @@ async function secretsOf(context: VerifyContext, host: Host): Promise<Row[]> {
 /** What is seen from where the script runs. */
 async function outsideRows({ settings, signal }: VerifyContext, records: Promise<string>): Promise<Row[]> {
   const { DOMAIN, EXPECTED_ADDRESS, HEALTH_URL, VERSION_URL } = settings;
-  const names = (look: (name: string) => Promise<Row>) => async () => Promise.all((DOMAIN ?? []).map(look));
-  const looks: Array<[string, 'DOMAIN' | 'HEALTH_URL' | 'VERSION_URL', () => Promise<Row[]>]> = [
+  const names = (look: (name: string) => Promise<Row>) =>
+    DOMAIN && (async () => Promise.all(DOMAIN.map(look)));
+  const health = async (url: WebAddress) => [await healthRow(url, signal)];
+  const version = async (url: WebAddress) => [await versionRow(url, lastVerified(await records), signal)];
+  const looks: Array<[string, string, (() => Promise<Row[]>) | undefined]> = [
     ['dns', 'DOMAIN', names((name) => dnsRow(name, EXPECTED_ADDRESS))],
     ['tls', 'DOMAIN', names((name) => tlsRow(name, new Date(), signal))],
     ['redirect', 'DOMAIN', names((name) => redirectRow(name, signal))],
-    ['health', 'HEALTH_URL', async () => [await healthRow(HEALTH_URL ?? '', signal)]],
-    [
-      'version',
-      'VERSION_URL',
-      async () => [await versionRow(VERSION_URL ?? '', lastVerified(await records), signal)],
-    ],
+    ['health', 'HEALTH_URL', HEALTH_URL && (() => health(HEALTH_URL))],
+    ['version', 'VERSION_URL', VERSION_URL && (() => version(VERSION_URL))],
   ];
   const rows = looks
     .filter(([check]) => selects(settings.CHECKS, check))
-    .map(async ([check, name, look]) => (settings[name] ? look() : [unset(check, `${name} is`)]));
+    .map(async ([check, name, look]) => look?.() ?? [unset(check, `${name} is`)]);
   return (await Promise.all(rows)).flat();
 }

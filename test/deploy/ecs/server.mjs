@@ -13,6 +13,7 @@ if (command === 'migrate') {
 }
 if (MODE === 'crash') {
   console.log(`version ${VERSION} starts`);
+  console.log('cannot reach postgres://app:Loud-Secret-1@db/meals\x1b[0m');
   console.error('fatal: no such table: meals');
   process.exit(7);
 }

@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { awaitAnswers, lookBefore } from '../../../lib/deploy/health.ts';
 import { Failure } from '../../../lib/failure.ts';
+import { WebAddress } from '../../../lib/web.ts';
 import { httpServer } from '../kit.ts';
 
 interface Answer {
@@ -25,7 +26,7 @@ async function app(t: TestContext, ...answers: Answer[]) {
     await sleep(after, undefined, { ref: false });
     response.writeHead(status, location ? { location } : {}).end(text);
   });
-  return { HEALTH_URL: `${url}/health`, VERSION_URL: undefined, asked: () => asked };
+  return { HEALTH_URL: new WebAddress(`${url}/health`), VERSION_URL: undefined, asked: () => asked };
 }
 
 const says = (pattern: RegExp) => (error: unknown) => error instanceof Failure && pattern.test(error.message);

@@ -1,7 +1,7 @@
 import { Failure } from '../../../failure.ts';
 import type { Host } from '../../../host.ts';
 import { readHostFile, writeHostFile } from '../../../host-files.ts';
-import { Secret } from '../../../secret.ts';
+import { parseSecret, Secret } from '../../../secret.ts';
 import { stateFileOn } from '../../../state.ts';
 
 /** A rotation that began: all that is needed to end it, or to undo it, by another run. */
@@ -39,10 +39,13 @@ export function journal(host: Host, appDir: string): Journal {
   };
 }
 
+/** A rotation as it is written. */
+type Noted = Record<'name' | 'began' | 'before' | 'after', string> & { verifiers: Record<string, string> };
+
 function parseRotation(text: string, appDir: string): Rotation {
   try {
-    const { name, began, before, after, verifiers } = JSON.parse(text);
-    const kept = Object.entries<string>(verifiers).map(([role, verifier]) => [role, new Secret(verifier)]);
+    const { name, began, before, after, verifiers } = parseSecret<Noted>(text);
+    const kept = Object.entries(verifiers).map(([role, verifier]) => [role, new Secret(verifier)]);
     return {
       ...{ name, began, before: new Secret(before), after: new Secret(after) },
       verifiers: Object.fromEntries(kept),

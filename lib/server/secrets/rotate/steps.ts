@@ -1,12 +1,12 @@
 import type { Command } from '../../../command.ts';
 import { Failure } from '../../../failure.ts';
 import type { Host } from '../../../host.ts';
-import { readHostFile, writeHostFile } from '../../../host-files.ts';
+import { readHostFile, rewriteHostFile } from '../../../host-files.ts';
 import type { Secret } from '../../../secret.ts';
 import { runningServices, secretsCompose, staleNames } from '../containers.ts';
 import type { SecretsSettings } from '../place.ts';
 import { putsFor, refuseUnstorable } from '../put.ts';
-import type { SecretStore } from '../store.ts';
+import { changedMeanwhile, type SecretStore } from '../store.ts';
 import type { Rotation } from './journal.ts';
 import type { Plan } from './plan.ts';
 import { scramVerifier } from './scram.ts';
@@ -45,7 +45,8 @@ export function stepsOf(
     what: [...made.marks].filter(([, mark]) => mark === '~').map(([changed]) => changed),
     async apply(which, on) {
       const text = which === 'new' ? made.text : old;
-      if ((await readHostFile(on, file.path)) !== text) await writeHostFile(on, file.path, text);
+      const read = await readHostFile(on, file.path);
+      if (read !== text) await rewriteHostFile(on, file.path, read, text);
     },
   };
   const recreate: Step = {
@@ -61,9 +62,10 @@ function storeStep(store: SecretStore, { name, before, after }: Rotation): Step 
     title: `write ${store.uri}`,
     what: [`store ${name}`],
     async apply(which) {
-      const value = which === 'new' ? after : before;
-      const stored = await store.read();
-      if (stored?.values.get(name)?.reveal() === value.reveal()) return;
+      const [value, replaced] = which === 'new' ? [after, before] : [before, after];
+      const stored = (await store.read())?.values.get(name)?.reveal();
+      if (stored === value.reveal()) return;
+      if (stored !== replaced.reveal()) throw changedMeanwhile(store.uri, [name]);
       await store.write({ set: new Map([[name, value]]), remove: [] });
     },
   };

@@ -1,5 +1,5 @@
 import { duration } from '../../../format.ts';
-import { redact } from '../redact.ts';
+import { redact } from '../../../redact.ts';
 import { ok, problem, type Row } from '../row.ts';
 import { lastDue } from './schedule.ts';
 
@@ -14,6 +14,9 @@ interface CronFile {
   entry?: { schedule: string; command: string };
   log?: { path: string; changed: number; size: number; last: string };
 }
+
+/** Jobs that write a line at each run. Of others, as of a renewal that is not due yet, silence says nothing. */
+const TELLING = ['backup', 'prune', 'drill', 'verify'];
 
 /** A run that is this late by now is not just a long one: it never began. */
 const LATE_MS = 2 * 3_600_000;
@@ -99,7 +102,8 @@ function fileRow(file: CronFile, job: string, zoneMs: number, now: Date): Row {
   const { entry, log, changed } = file;
   const due = lastDue(entry?.schedule ?? '', now.getTime() - LATE_MS, zoneMs);
   const ran = log && log.size > 0 ? log.changed : undefined;
-  if (due !== undefined && due > changed && (ran === undefined || ran < due)) {
+  const silent = due !== undefined && due > changed && (ran === undefined || ran < due);
+  if (silent && TELLING.includes(job)) {
     const since = ran === undefined ? 'it never ran' : `it last ran ${ago(ran, now)}`;
     return bad(
       `${since}, due ${ago(due, now)} (${entry?.schedule})`,
@@ -112,7 +116,12 @@ function fileRow(file: CronFile, job: string, zoneMs: number, now: Date): Row {
       ...bad(`its last run failed, ${ago(ran, now)}`, `read ${log?.path}`),
       lines: [redact(log?.last ?? '')],
     };
-  return ok('cron', `${job}: ${ran === undefined ? 'not due yet' : `ran ${ago(ran, now)}`}`, EXPECTED);
+  return ok('cron', `${job}: ${lastRun(ran, silent, now)}`, EXPECTED);
+}
+
+function lastRun(ran: number | undefined, silent: boolean, now: Date): string {
+  if (ran !== undefined) return `ran ${ago(ran, now)}`;
+  return silent ? 'has written nothing yet' : 'not due yet';
 }
 
 /** Why cron passes a file over, or cuts its command, of which it tells nobody; and what to do (crontab(5)). */

@@ -1,5 +1,5 @@
 import { count } from '../../../format.ts';
-import { redact } from '../redact.ts';
+import { redact } from '../../../redact.ts';
 import { ok, problem, type Row } from '../row.ts';
 
 const EXPECTED = 'no error lines in the last hour';

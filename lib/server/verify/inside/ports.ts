@@ -43,7 +43,7 @@ export function parseUfw(text: string): ((port: number) => boolean) | undefined 
   const ranges: Array<[number, number]> = [];
   for (const line of text.split('\n')) {
     const [, to = ''] = /^(.+?)(?: \(v6\))?\s+(?:ALLOW|LIMIT)(?: IN)?\s+Anywhere/.exec(line) ?? [];
-    for (const port of PROFILES[to] ?? []) ranges.push([port, port]);
+    for (const port of (Object.hasOwn(PROFILES, to) && PROFILES[to]) || []) ranges.push([port, port]);
     const [, ports = '', protocol = 'tcp'] = /^([\d,:]+)(?:\/(\w+))?$/.exec(to) ?? [];
     if (protocol !== 'tcp') continue;
     for (const item of ports.split(',').filter(Boolean)) {

@@ -1,8 +1,9 @@
 import { ask, illness, isVersion, versionsIn } from '../../../health.ts';
+import type { WebAddress } from '../../../web.ts';
 import { ok, problem, type Row } from '../row.ts';
 
 /** HEALTH_URL answers 200, and does not say that it is ill. */
-export async function healthRow(url: string, signal: AbortSignal): Promise<Row> {
+export async function healthRow(url: WebAddress, signal: AbortSignal): Promise<Row> {
   const expected = 'answers 200, and does not say that it is ill';
   const answer = await ask(url, signal);
   const ill = illness(url, answer);
@@ -37,7 +38,7 @@ export function lastVerified(deployments: string): Verified | undefined {
 
 /** VERSION_URL tells the version of the last verified deployment, where there is one. */
 export async function versionRow(
-  url: string,
+  url: WebAddress,
   verified: Verified | undefined,
   signal: AbortSignal,
 ): Promise<Row> {

@@ -1,5 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { ask } from '../../../health.ts';
+import { WebAddress } from '../../../web.ts';
 import { lifetimeRow } from '../../certificates/row.ts';
 import { served } from '../../certificates/served.ts';
 import { ok, problem, type Row } from '../row.ts';
@@ -58,7 +59,7 @@ export async function tlsRow(name: string, now: Date, signal: AbortSignal): Prom
 /** http must lead to https of the same name. */
 export async function redirectRow(name: string, signal: AbortSignal): Promise<Row> {
   const expected = `http://${name} leads to https://${name}`;
-  const { status, text, location } = await ask(`http://${name}/`, signal);
+  const { status, text, location } = await ask(new WebAddress(`http://${name}/`), signal);
   const bad = (found: string, todo: string) => problem('redirect', `http://${name} ${found}`, expected, todo);
   if (status === undefined) return bad(text, 'let the proxy listen on port 80, and redirect');
   if (!location)

@@ -61,3 +61,12 @@ test('stores are named as in AWS', () => {
   for (const wrong of ['bloaty', 'ssm:spotter', 'secretsmanager:', 's3://x', 'ssm:/a//b/'])
     assert.throws(() => parseAddress(wrong), /is none of secretsmanager:NAME and ssm:/, wrong);
 });
+
+test('H10: a default with another name in it is refused, where half of it would be the value', () => {
+  for (const text of ['A=${B:-${C}}', 'A=x${B:-a${C}b}', 'A=${B:-${C:-d}}'])
+    assert.throws(() => parseTemplate(text, 'T'), {
+      message: /^T, line 1: A: \$\{B:-.* is not \$\{NAME\}/,
+      exit: 2,
+    });
+  assert.deepEqual(filled('A=${B:-$x{y}', {}), { A: '$x{y' });
+});

@@ -118,6 +118,23 @@ test('cron: an entry of another app, whose name begins alike, is none of ours', 
   assert.deepEqual(cronRows(file({ job: 'two-backup' }), 'bloaty', [], NOW), []);
 });
 
+test('H13: a certbot entry that had nothing to renew, and so wrote nothing, is no problem', () => {
+  for (const [job, log] of [
+    ['certbot', undefined],
+    ['renew', undefined],
+    [
+      'renew',
+      ['2026-10-01T00:17:09Z', '2026-10-01T00:17:09Z renew-certificates: ~ certificate x: 90 days left'],
+    ],
+  ] as const)
+    assert.equal(judged({ schedule: '17 0,12 * * *', log: log && [...log] }, job)?.state, 'ok', job);
+  const log: [string, string] = [
+    '2026-10-01T00:17:09Z',
+    '2026-10-01T00:17:09Z renew-certificates: error: port 80 is shut',
+  ];
+  assert.equal(judged({ log }, 'renew')?.state, 'problem');
+});
+
 test('cron: that nobody runs the entries is found before one is late', () => {
   assert.equal(cronRows(`D\n${file({ log: RAN })}`, 'bloaty', [], NOW)[0]?.found, 'cron does not run');
 });

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { healthRow, lastVerified, versionRow } from '../../../../lib/server/verify/outside/app.ts';
 import { judge } from '../../../../lib/server/verify/outside/backup.ts';
 import { dnsRow } from '../../../../lib/server/verify/outside/names.ts';
+import { WebAddress } from '../../../../lib/web.ts';
 import { httpServer } from '../../kit.ts';
 
 const { signal } = new AbortController();
@@ -25,14 +26,14 @@ for (const [body, well] of [
 ] as const)
   test(`health: a 200 that says ${body} is ${well ? 'well' : 'ill'}`, async (t) => {
     const { url } = await httpServer(t, (response) => response.end(body));
-    assert.equal((await healthRow(url, signal)).state, well ? 'ok' : 'problem');
+    assert.equal((await healthRow(new WebAddress(url), signal)).state, well ? 'ok' : 'problem');
   });
 
 test('health: a redirect is named with where it leads, and not followed (C4)', async (t) => {
   const { url } = await httpServer(t, (response) =>
     response.writeHead(301, { location: 'https://example.org/health' }).end(),
   );
-  const row = await healthRow(url, signal);
+  const row = await healthRow(new WebAddress(url), signal);
   assert.match(row.found, /a redirect to https:\/\/example\.org\/health/);
   assert.match(row.todo, /HEALTH_URL/);
 });
@@ -47,10 +48,10 @@ test('version: the last verified deployment is what has to answer, not the last 
   const verified = lastVerified(`cut off}\n${records.join('\n')}\n`);
   assert.equal(verified?.version, '1.1.0');
   const { url } = await httpServer(t, (response) => response.end('{"version":"v1.1.0"}'));
-  assert.equal((await versionRow(url, verified, signal)).state, 'ok');
-  const other = await versionRow(url, { version: '1.0.0' }, signal);
+  assert.equal((await versionRow(new WebAddress(url), verified, signal)).state, 'ok');
+  const other = await versionRow(new WebAddress(url), { version: '1.0.0' }, signal);
   assert.equal(other.found, 'v1.1.0 answers, not 1.0.0');
-  assert.equal((await versionRow(url, lastVerified(''), signal)).state, 'ok');
+  assert.equal((await versionRow(new WebAddress(url), lastVerified(''), signal)).state, 'ok');
 });
 
 const NOW = new Date('2026-11-21T08:00:00Z');

@@ -11,6 +11,7 @@ moto 5.1 enforces IAM, but (each point is one patch below, in this order):
 8. it lets CompleteMultipartUpload with If-None-Match replace an object that was uploaded in parts;
 9. it knows no resources but S3's: a policy for one secret or one parameter allows nothing;
 10. (not a check) a test whose clock is ahead, which S3 would refuse, says so by a header: what it stores is of that time.
+11. it forgets which version of a secret is current when UpdateSecretVersionStage has moved AWSCURRENT.
 Beside that, it answers the question whether a caller may do something that the front in front of it does (3), and lets
 the front itself do anything.
 What is still different from AWS is listed in ../../cloud/README.md.
@@ -23,6 +24,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 
 import xmltodict
 from botocore.awsrequest import AWSRequest
@@ -34,6 +36,7 @@ from moto.iam import access_control
 from moto.s3 import responses
 from moto.s3.exceptions import PreconditionFailed, S3AccessDeniedError, S3ClientError
 from moto.s3.models import S3Backend
+from moto.secretsmanager.models import SecretsManagerBackend
 from moto.secretsmanager.responses import SecretsManagerResponse
 from moto.server import main
 from moto.ssm.responses import SimpleSystemManagerResponse
@@ -274,6 +277,32 @@ def put_object_at(self, *args, **kwargs):
 
 
 S3Backend.put_object = put_object_at
+
+
+# 11. The label says which version is current. One call after another: of two that name the same version, one is refused.
+update_secret_version_stage = SecretsManagerBackend.update_secret_version_stage
+one_at_a_time = threading.Lock()
+
+
+def move_stage(self, secret_id, version_stage, remove_from_version_id, move_to_version_id):
+    with one_at_a_time:
+        secret = self.secrets[secret_id] if secret_id in self.secrets else None
+        labelled = [one for one in secret.versions.values() if version_stage in one["version_stages"]] if secret else []
+        if not labelled and not remove_from_version_id and move_to_version_id in (secret.versions if secret else ()):
+            # A secret that was made without a value has no current version yet, at which moto fails.
+            secret.versions[move_to_version_id]["version_stages"].append(version_stage)
+            moved = (secret.arn, secret.name)
+        else:
+            moved = update_secret_version_stage(
+                self, secret_id, version_stage, remove_from_version_id, move_to_version_id
+            )
+        if version_stage == "AWSCURRENT":
+            secret.set_default_version_id(move_to_version_id)
+        return moved
+
+
+SecretsManagerBackend.update_secret_version_stage = move_stage
+
 
 if __name__ == "__main__":
     main()

@@ -6,16 +6,19 @@ load remote
 setup_file() {
   (cd "$REPO" && npm run --silent sandbox -- up instance fleet >"$BATS_FILE_TMPDIR/exports")
   load_exports
-  app_on "$SANDBOX_INSTANCE_DOCKER_HOST" "$SANDBOX_INSTANCE_CONTAINER"
-  # Row 23, started now so that nothing waits for it.
+  app_on "$SANDBOX_INSTANCE_CONTAINER"
+  # Row 23, started now so that nothing waits for it: on a host of its own, which no test stops or loses.
+  app_on "$SLOW_CONTAINER"
   over_ssm
+  export TARGET="ssm://$SLOW_ID"
   (cd "$BATS_FILE_TMPDIR" && "$NODE" "$REPO/scripts/server/remote.ts" exec 'sleep 31; echo invited' >slow.out 2>slow.err 3>&-; echo $? >slow.code) 3>&- &
 }
 
 teardown_file() {
   load_exports
   wait_for test -e "$BATS_FILE_TMPDIR/slow.code"
-  DOCKER_HOST=$SANDBOX_INSTANCE_DOCKER_HOST docker rm --force --volumes codemonet-web-1 >/dev/null
+  on "$SANDBOX_INSTANCE_CONTAINER" docker rm --force --volumes codemonet-web-1 >/dev/null
+  on "$SLOW_CONTAINER" docker rm --force --volumes codemonet-web-1 >/dev/null
 }
 
 setup() {
@@ -26,9 +29,14 @@ setup() {
 teardown() {
   end_started
   curl -fsS -X DELETE "$AWS_ENDPOINT_URL/sandbox/ssm" >/dev/null
+  # Whatever became of the test, the next one finds the instance running.
+  engine unpause "$SANDBOX_INSTANCE_CONTAINER" >/dev/null 2>&1 || true
 }
 
-load_exports() { eval "$(cat "$BATS_FILE_TMPDIR/exports")"; }
+load_exports() {
+  eval "$(cat "$BATS_FILE_TMPDIR/exports")"
+  SLOW_CONTAINER=${SANDBOX_FLEET_CONTAINERS%%,*} SLOW_ID=${SANDBOX_FLEET_IDS%%,*}
+}
 
 over_ssm() {
   export TARGET="ssm://$SANDBOX_INSTANCE_ID" APP=codemonet APP_DIR=/opt/codemonet
@@ -38,21 +46,24 @@ over_ssm() {
 
 # A compose app of one service, which does nothing by itself.
 app_on() {
-  on "$2" sh -c 'mkdir -p /opt/codemonet && cat > /opt/codemonet/docker-compose.yml' <<'YAML'
+  on "$1" sh -c 'mkdir -p /opt/codemonet && cat > /opt/codemonet/docker-compose.yml' <<'YAML'
 services:
   web:
     image: sandbox/nginx:1.26
     init: true
     entrypoint: [sleep, infinity]
 YAML
-  on "$2" docker compose --project-directory /opt/codemonet up --detach --quiet-pull >/dev/null 2>&1
+  on "$1" docker compose --project-directory /opt/codemonet up --detach --quiet-pull >/dev/null 2>&1
 }
+
+# The engine that the sandbox's hosts run on.
+engine() { docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} "$@"; }
 
 # Runs a command in a container of the sandbox, past the scripts.
 on() {
   local container=$1
   shift
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} exec -i "$container" "$@"
+  engine exec -i "$container" "$@"
 }
 
 fault() { curl -fsS -d "$1" "$AWS_ENDPOINT_URL/sandbox/ssm" >/dev/null; }
@@ -194,11 +205,31 @@ parameters() {
   start_remote shell sleep 88
   runs() { on "$SANDBOX_INSTANCE_CONTAINER" pgrep -fx 'sleep 88' >/dev/null; }
   wait_for runs
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} pause "$SANDBOX_INSTANCE_CONTAINER"
-  assert_ends 1 || { docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} unpause "$SANDBOX_INSTANCE_CONTAINER"; false; }
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} unpause "$SANDBOX_INSTANCE_CONTAINER"
+  engine pause "$SANDBOX_INSTANCE_CONTAINER"
+  assert_ends 1
+  engine unpause "$SANDBOX_INSTANCE_CONTAINER"
   grep -F "$SANDBOX_INSTANCE_ID was lost while the command ran" "$ERR"
   on "$SANDBOX_INSTANCE_CONTAINER" pkill -fx 'sleep 88'
+}
+
+@test "F29: an instance that tells nothing of a look at the output, and then answers again, does not keep the run" {
+  start_remote shell 'echo first; while ! [ -e /tmp/go-on ]; do sleep 0.1; done; echo last; rm /tmp/go-on'
+  wait_for grep -q first "$OUT"
+  fault "{\"silent\":[\"$SANDBOX_INSTANCE_ID\"]}"
+  SILENT_SINCE=$(date +%s)
+  wait_for untold_look
+  fault '{"silent":[]}'
+  on "$SANDBOX_INSTANCE_CONTAINER" touch /tmp/go-on
+  assert_ends 0
+  assert_equal "$(cat "$OUT")" "$(printf 'first\nlast')"
+}
+
+# A look at the output that was taken up after the instance fell silent.
+untold_look() {
+  local at
+  at=$(aws_cli ssm list-commands --output json |
+    jq -r '[.Commands[] | select(.Comment == "opsbook fetches output" and .Status == "InProgress") | .RequestedDateTime] | max')
+  [ "$at" != null ] && [ "$(date -d "$at" +%s)" -gt "$SILENT_SINCE" ]
 }
 
 @test "a throttled API is asked again" {

@@ -22,10 +22,11 @@ interface LaunchOptions {
   killAfterMs: number;
   /** The host, where it is another than this. */
   on?: string;
-  /** Takes out of stderr what is not the command's own. */
+  /** Take out of its output what is not the command's own. */
+  stdout?: Transform;
   stderr?: Transform;
-  /** What its failure is, where more is known of it than an exit code. */
-  failure?: (failure: CommandFailure) => Error;
+  /** What is wrong with its end, where more is known of it than an exit code. */
+  judge?: (code: number | null, failure: CommandFailure | undefined) => Error | undefined;
 }
 
 /** Starts a process of this machine for `command`, in whose terms its failure is told. */
@@ -43,9 +44,10 @@ export function launch(
   if (signal) endOnAbort(child, signal, end, killAfterMs);
   // A command that ended early closes its input; its exit code says why, not our EPIPE.
   child.stdin.on('error', () => {});
+  const stdout = options.stdout ? child.stdout.pipe(options.stdout) : child.stdout;
   const stderr = options.stderr ? child.stderr.pipe(options.stderr) : child.stderr;
   return {
-    ...{ stdin: child.stdin, stdout: child.stdout, stderr },
+    ...{ stdin: child.stdin, stdout, stderr },
     done: ended(child, stderr, command, options),
     kill: () => end(child),
   };
@@ -68,7 +70,7 @@ function ended(
   child: ChildProcess,
   stderrOf: Readable,
   command: Command,
-  { signal: interruption, failure = (error) => error, on }: LaunchOptions,
+  { signal: interruption, judge = (_, failure) => failure, on }: LaunchOptions,
 ): Promise<void> {
   const heard: Buffer[] = [];
   let length = 0;
@@ -84,8 +86,8 @@ function ended(
     const settle = (code: number | null, signal: NodeJS.Signals | null) => {
       if (code === 0 && interruption?.aborted) return reject(interruption.reason);
       const stderr = Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT);
-      const failed = failureOf(command, { code, stderr, killedBy: signal, on });
-      if (failed) reject(failure(failed));
+      const failed = judge(code, failureOf(command, { code, stderr, killedBy: signal, on }));
+      if (failed) reject(failed);
       else resolve();
     };
     child.on('close', (code, signal) => {

@@ -74,7 +74,11 @@ export function sshHost(
       if (said.group === undefined) return void child.kill();
       const text = `kill -s TERM -- -${said.group} 2>/dev/null || sudo -n kill -s TERM -- -${said.group}`;
       const signal = AbortSignal.timeout(KILL_MS);
-      launch({ argv: ['kill'] }, { argv: [...ssh, forAnyShell(text)] }, { signal, killAfterMs: 1_000 }).stdin.end();
+      launch(
+        { argv: ['kill'] },
+        { argv: [...ssh, forAnyShell(text)] },
+        { signal, killAfterMs: 1_000 },
+      ).stdin.end();
     };
     const running = launch(
       command,
@@ -98,10 +102,12 @@ export function sshHost(
     async close() {
       const exit = { argv: ['ssh', '-O', 'exit', '-o', `ControlPath=${control}`, name] };
       const signal = AbortSignal.timeout(KILL_MS);
-      await runToEnd(launch({ argv: ['ssh'] }, exit, { signal, killAfterMs: 1_000 })).catch((error: unknown) => {
-        // There was no connection to close, or it does not heed us: it ends by itself.
-        if (!(error instanceof CommandFailure) && !signal.aborted) throw error;
-      });
+      await runToEnd(launch({ argv: ['ssh'] }, exit, { signal, killAfterMs: 1_000 })).catch(
+        (error: unknown) => {
+          // There was no connection to close, or it does not heed us: it ends by itself.
+          if (!(error instanceof CommandFailure) && !signal.aborted) throw error;
+        },
+      );
     },
   };
 }

@@ -232,6 +232,29 @@ untold_look() {
   [ "$at" != null ] && [ "$(date -d "$at" +%s)" -gt "$SILENT_SINCE" ]
 }
 
+@test "F26: update-deployment --backup over SSM is taken by the instance's own opsbook" {
+  # Nothing of the instance is here: neither its directory nor a socket.
+  assert [ ! -e /opt/codemonet ]
+  on "$SANDBOX_INSTANCE_CONTAINER" sh -c 'cd /opt/codemonet && mkdir -p uploads && echo hello > uploads/file && cat > .env' <<'ENV'
+APP=codemonet
+APP_DIR=/opt/codemonet
+BACKUP_STORE=file:///opt/codemonet-backups
+BACKUP_DIRECTORIES=uploads
+TARGET=ssh://nobody@127.0.0.1:9
+ENV
+  on "$SANDBOX_INSTANCE_CONTAINER" sh -c 'chown -R ec2-user /opt/codemonet; install -d -o ec2-user /opt/codemonet-backups'
+  export OPSBOOK_DIR=$REPO IMAGE=sandbox/nginx HEALTHY_FOR=0 BACKUP_STORE=file:///nowhere
+  run -0 --separate-stderr opsbook ../deploy/update-deployment 1.26 --backup
+  local id
+  id=$(on "$SANDBOX_INSTANCE_CONTAINER" find /opt/codemonet-backups -name manifest.json -printf '%h')
+  assert_regex "$stderr" "drawing \| .* backup: backup ${id##*/}"
+  assert_regex "$stderr" "update-deployment: back up: ${id##*/}"
+  # As cron does it: all of it is the owner's of the app.
+  assert_equal "$(on "$SANDBOX_INSTANCE_CONTAINER" find /opt/codemonet-backups ! -user ec2-user)" ""
+  run -3 remote opsbook backup/list --max-age 0h
+  assert_output --partial "${id##*/}"
+}
+
 @test "a throttled API is asked again" {
   fault '{"throttle":3}'
   run -0 remote shell echo through

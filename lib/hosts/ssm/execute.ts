@@ -46,7 +46,13 @@ export async function execute(
   try {
     const script = runScript({ id, command, secretPath, input: text });
     signal?.throwIfAborted();
-    const sent = await send(client, { ...order, instances, script, comment: show(command), limitS: LONGEST_S });
+    const sent = await send(client, {
+      ...order,
+      instances,
+      script,
+      comment: show(command),
+      limitS: LONGEST_S,
+    });
     const stop = new AbortController();
     const watching = instances.map((instance) => order.whileRunning?.(instance, id, stop.signal));
     try {

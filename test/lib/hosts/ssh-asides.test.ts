@@ -19,14 +19,22 @@ test('our lines are taken out, wherever they begin and however they are cut', as
   const whole = '\x1eopsbook group 12\nfirst, no end\x1eopsbook exit 7\n';
   for (const chunks of cuts(whole)) {
     const { said, group, exit } = await through(chunks);
-    assert.deepEqual({ said, group, exit }, { said: 'first, no end', group: '12', exit: 7 }, `${chunks.length}`);
+    assert.deepEqual(
+      { said, group, exit },
+      { said: 'first, no end', group: '12', exit: 7 },
+      `${chunks.length}`,
+    );
   }
 });
 
 test('F9: what profile files print before the command begins is not its output', async () => {
   for (const chunks of cuts('Welcome!\n\x1e\n\x1eopsbook begin\n{"a":1}\n\x1eopsbook begin\n')) {
     const { said, before } = await through(chunks, 'stdout');
-    assert.deepEqual({ said, before }, { said: '{"a":1}\n\x1eopsbook begin\n', before: '' }, `${chunks.length}`);
+    assert.deepEqual(
+      { said, before },
+      { said: '{"a":1}\n\x1eopsbook begin\n', before: '' },
+      `${chunks.length}`,
+    );
   }
   for (const chunks of cuts('locale: no such\n\x1eopsbook group 12\nown\n\x1eopsbook exit 0\n'))
     assert.equal((await through(chunks)).said, 'own\n', `${chunks.length}`);

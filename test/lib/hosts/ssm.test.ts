@@ -42,7 +42,9 @@ function ssm(fate: (comment: string, script: string) => Told, online: () => bool
         return toldOf(CommandId);
       case 'DescribeInstanceInformationCommand':
         return {
-          InstanceInformationList: [{ InstanceId: INSTANCE, PingStatus: online() ? 'Online' : 'ConnectionLost' }],
+          InstanceInformationList: [
+            { InstanceId: INSTANCE, PingStatus: online() ? 'Online' : 'ConnectionLost' },
+          ],
         };
       default:
         return {};
@@ -57,7 +59,9 @@ const DONE: Told = { text: `opsbook 0 20 20\n${EMPTY}\n${EMPTY}\n` };
 
 const order = (more: Partial<Order> = {}): Order => ({ command: { argv: ['true'] }, ...more });
 
-test('F29: a look at the output that never ends does not keep a run that has ended', { timeout: 30_000 }, async () => {
+test('F29: a look at the output that never ends does not keep a run that has ended', {
+  timeout: 30_000,
+}, async () => {
   let over = false;
   const { client, sent } = ssm((comment) => (comment === LOOK ? {} : over ? DONE : {}));
   const shown = { out: new PassThrough(), err: new PassThrough(), outBytes: 0, errBytes: 0 };

@@ -152,6 +152,19 @@ break')"
   refute_output --partial Hist
 }
 
+@test "F29: create-user waits for the line of the password, and not for the end of its input" {
+  export REMOTE_CREATE_USER='wc -c; echo'
+  mkfifo "$BATS_TEST_TMPDIR/input"
+  sleep 300 >"$BATS_TEST_TMPDIR/input" 3>&- &
+  STARTED+=("$!")
+  (echo Hist-Secret-9 >"$BATS_TEST_TMPDIR/input") 3>&- &
+  (remote create-user me@example.org --password-stdin <"$BATS_TEST_TMPDIR/input" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&-) &
+  PID=$!
+  STARTED+=("$PID")
+  assert_ends 0
+  assert_equal "$(head -n 1 "$BATS_TEST_TMPDIR/out")" 14
+}
+
 @test "create-user without a terminal and without --password-stdin refuses" {
   export REMOTE_CREATE_USER=cat
   run -2 remote create-user me@example.org </dev/null

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { SSMClient } from '@aws-sdk/client-ssm';
-import { execute, type Order } from '../../../lib/hosts/ssm/execute.ts';
+import { ask, execute, type Order } from '../../../lib/hosts/ssm/execute.ts';
 import { tail } from '../../../lib/hosts/ssm/tail.ts';
 
 const INSTANCE = 'i-0123456789abcdef0';
@@ -76,4 +76,26 @@ test('F29: a look at the output that never ends does not keep a run that has end
   over = true;
   await running;
   assert.deepEqual(ended, [{ code: 0, out: Buffer.alloc(0), err: Buffer.alloc(0), paged: false }]);
+});
+
+test('F29: an interruption ends the wait for a look, and a look may take a minute', {
+  timeout: 30_000,
+}, async () => {
+  const { client, sent } = ssm(() => ({}));
+  const interruption = new AbortController();
+  const asking = ask(client, INSTANCE, 'echo', interruption.signal);
+  while (sent.length === 0) await new Promise((done) => setTimeout(done, 20));
+  interruption.abort(new Error('interrupted'));
+  await assert.rejects(asking, /^Error: interrupted$/);
+  assert.deepEqual(sent[0]?.timeouts, [60, 60]);
+});
+
+test('F29: output of which a part is gone is a failure, and not cut', { timeout: 30_000 }, async () => {
+  const { client } = ssm((comment) => ({ text: comment === LOOK ? EMPTY : 'opsbook 0 40000 20\n' }));
+  const ended: unknown[] = [];
+  await execute(client, [INSTANCE], order(), (_, result) => ended.push(result));
+  assert.match(
+    String(ended[0]),
+    /Failure: \d+ of \d+ bytes of the command's output \((out|err)\.gz\) could be fetched/,
+  );
 });

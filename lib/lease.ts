@@ -13,6 +13,8 @@ export interface Lease {
 
 const LEASE_S = 180;
 const RENEW_MS = 40_000;
+/** What asks for a lease, renews or releases it takes a moment; that of a host that does not answer is given up. */
+const withinS = 60;
 
 /** Takes the lock of $1 for the owner $2 until the file $3 is gone, or $4 seconds old. It exits with $5 when it is held. */
 const TAKE = `exec 9>> "$1"
@@ -32,16 +34,20 @@ export async function takeLease(host: Host, path: string, owner: string, held: n
   const left = await host.run({
     argv: ['sh', '-c', TAKE, 'take', path, owner, lease, String(LEASE_S), String(held)],
     env: { KEEP },
+    withinS,
   });
   // One that could not be renewed is noticed by whoever takes it; there is nothing else to do about it here.
-  const renew = () => void host.run({ argv: ['touch', '--no-create', lease] }).catch(() => {});
+  const renew = () => void host.run({ argv: ['touch', '--no-create', lease], withinS }).catch(() => {});
   const timer = setInterval(renew, RENEW_MS);
   timer.unref();
   return {
     left,
     async release() {
       clearInterval(timer);
-      await host.run({ argv: ['sh', '-c', 'rm -f "$2"; flock --wait 10 "$1" true', 'release', path, lease] });
+      await host.run({
+        argv: ['sh', '-c', 'rm -f "$2"; flock --wait 10 "$1" true', 'release', path, lease],
+        withinS,
+      });
     },
   };
 }

@@ -18,12 +18,12 @@ interface Opened {
 }
 
 /** A host that let us in and ran nothing by then is not going to: its login shell waits for something. */
-const ANSWERS_MS = 60_000;
+const ANSWERS_S = 60;
 
 /**
  * The hosts of TARGET, each seen to answer.
  * @param without whether the caller wants those that answer, when others do not
- * @param answersMs how long each has for it
+ * @param answersS how long each has for it, in seconds
  * @throws Problems that name each host that does not; Failure when a tag matches nothing
  */
 export async function openHosts(
@@ -35,7 +35,7 @@ export async function openHosts(
   }: Values<typeof targetSettings> & { AWS_REGION?: string | undefined },
   options: HostOptions,
   without = false,
-  answersMs = ANSWERS_MS,
+  answersS = ANSWERS_S,
 ): Promise<Opened> {
   const unreached: Unreached[] = [];
   const absent = (name: string, failure: unknown): never[] => {
@@ -58,16 +58,13 @@ export async function openHosts(
         exit: EXIT.usage,
         next: 'name a host: local, ssh:// or ssm://',
       });
-    const { controlPath, sshHost } = await import('./ssh.ts');
-    const control = controlPath();
-    const host = sshHost(target, { ...options, ...access }, control);
+    const { sshHost } = await import('./ssh.ts');
+    const host = sshHost(target, { ...options, ...access });
     closes.push(() => host.close());
-    const late = AbortSignal.timeout(answersMs);
-    const signal = options.signal ? AbortSignal.any([options.signal, late]) : late;
     try {
-      await sshHost(target, { ...options, ...access, signal }, control).run({ argv: ['true'] });
+      await host.run({ argv: ['true'], withinS: answersS });
     } catch (error) {
-      return absent(host.name, late.aborted ? silent(host.name, error) : error);
+      return absent(host.name, error);
     }
     return [host];
   };
@@ -81,9 +78,3 @@ export async function openHosts(
     throw error;
   }
 }
-
-const silent = (name: string, cause: unknown) =>
-  new Failure(`${name} ran nothing in the time that it had`, {
-    next: `try it by hand: ssh ${name} true; what its login shell waits for is in its profile files`,
-    cause,
-  });

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Readable, Transform } from 'node:stream';
 import { type Command, CommandFailure, failureOf } from '../command.ts';
+import { duration } from '../format.ts';
 import type { Running } from '../host.ts';
 import type { Secret } from '../secret.ts';
 
@@ -36,19 +37,21 @@ export function launch(
   options: LaunchOptions,
 ): Running {
   const { signal, end = (child) => void child.kill(), killAfterMs } = options;
+  const limit = command.withinS === undefined ? undefined : AbortSignal.timeout(command.withinS * 1000);
+  const stops = [signal, limit].filter((stop) => stop !== undefined);
   const child = spawn(file, rest, {
     env: { ...process.env, ...env },
     ...(cwd === undefined ? {} : { cwd }),
     stdio: ['pipe', 'pipe', 'pipe'],
   });
-  if (signal) endOnAbort(child, signal, end, killAfterMs);
+  if (stops.length > 0) endOnAbort(child, AbortSignal.any(stops), end, killAfterMs);
   // A command that ended early closes its input; its exit code says why, not our EPIPE.
   child.stdin.on('error', () => {});
   const stdout = options.stdout ? child.stdout.pipe(options.stdout) : child.stdout;
   const stderr = options.stderr ? child.stderr.pipe(options.stderr) : child.stderr;
   return {
     ...{ stdin: child.stdin, stdout, stderr },
-    done: ended(child, stderr, command, options),
+    done: ended(child, stderr, command, { ...options, limit }),
     kill: () => end(child),
   };
 }
@@ -70,7 +73,12 @@ function ended(
   child: ChildProcess,
   stderrOf: Readable,
   command: Command,
-  { signal: interruption, judge = (_, failure) => failure, on }: LaunchOptions,
+  {
+    signal: interruption,
+    judge = (_, failure) => failure,
+    on,
+    limit,
+  }: LaunchOptions & { limit: AbortSignal | undefined },
 ): Promise<void> {
   const heard: Buffer[] = [];
   let length = 0;
@@ -86,6 +94,9 @@ function ended(
     const settle = (code: number | null, signal: NodeJS.Signals | null) => {
       if (code === 0 && interruption?.aborted) return reject(interruption.reason);
       const stderr = Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT);
+      const how = `did not end within ${duration((command.withinS ?? 0) * 1000)}`;
+      if (limit?.aborted && code !== 0)
+        return reject(new CommandFailure({ command, words: how, how, code: null, stderr, on }));
       const failed = judge(code, failureOf(command, { code, stderr, killedBy: signal, on }));
       if (failed) reject(failed);
       else resolve();

@@ -113,7 +113,7 @@ export function sshHost(
 }
 
 /** Short: the path of a socket may not be longer than 108 bytes, and ssh appends 17 of its own. */
-export const controlPath = (): string => join(tmpdir(), `opsbook-${randomUUID().slice(0, 8)}`);
+const controlPath = (): string => join(tmpdir(), `opsbook-${randomUUID().slice(0, 8)}`);
 
 function sshArguments({ identityFile, knownHosts }: SshAccess, control: string): string[] {
   const options: Record<string, string | number> = {

@@ -6,7 +6,7 @@ import { Secret } from '../../secret.ts';
 import { secretsOf } from '../shell.ts';
 import { type Answer, readAnswer } from './answer.ts';
 import { cancel, LONGEST_S, lostOn, type Sending, send, unanswered } from './calls.ts';
-import { invocationEnded, invocationsEnded } from './follow.ts';
+import { invocationEnded, invocationsEnded, type Patience } from './follow.ts';
 import { forgetScript, pageScript, runScript, secretText } from './script.ts';
 import { forget, store } from './secrets.ts';
 
@@ -34,6 +34,7 @@ export async function execute(
   hear: (instance: string, result: Answer | Failure) => void,
 ): Promise<void> {
   const { command, input, signal } = order;
+  const limitS = command.withinS ?? LONGEST_S;
   const id = randomUUID();
   const isSecret = (input instanceof Secret && input.reveal() !== '') || secretsOf(command).length > 0;
   const text = input instanceof Secret ? input.reveal() : (input ?? '');
@@ -51,12 +52,12 @@ export async function execute(
       instances,
       script,
       comment: show(command),
-      limitS: LONGEST_S,
+      limitS,
     });
     const stop = new AbortController();
     const watching = instances.map((instance) => order.whileRunning?.(instance, id, stop.signal));
     try {
-      await settleAll(client, sent, instances, id, signal, hear);
+      await settleAll(client, sent, instances, id, { signal, limitS }, hear);
     } finally {
       stop.abort();
       await Promise.allSettled(watching);
@@ -71,12 +72,12 @@ async function settleAll(
   sent: string,
   instances: readonly string[],
   id: string,
-  signal: AbortSignal | undefined,
+  patience: Patience,
   hear: (instance: string, result: Answer | Failure) => void,
 ): Promise<void> {
+  const { signal } = patience;
   const settled: Array<Promise<void>> = [];
   try {
-    const patience = { signal, limitS: LONGEST_S };
     for await (const { instance, lost } of invocationsEnded(client, sent, instances, patience))
       if (lost) hear(instance, lostOn(instance, sent));
       else settled.push(result(client, sent, instance, id, signal).then((found) => hear(instance, found)));

@@ -90,6 +90,19 @@ test('F29: an interruption ends the wait for a look, and a look may take a minut
   assert.deepEqual(sent[0]?.timeouts, [60, 60]);
 });
 
+test('F29: SSM is told how long a command may take', { timeout: 30_000 }, async () => {
+  const { client, sent } = ssm(() => DONE);
+  for (const command of [{ argv: ['true'] }, { argv: ['true'], withinS: 60 }] as const)
+    await execute(client, [INSTANCE], { command }, () => {});
+  assert.deepEqual(
+    sent.map(({ timeouts }) => timeouts),
+    [
+      [60, 172_800],
+      [60, 60],
+    ],
+  );
+});
+
 test('F29: output of which a part is gone is a failure, and not cut', { timeout: 30_000 }, async () => {
   const { client } = ssm((comment) => ({ text: comment === LOOK ? EMPTY : 'opsbook 0 40000 20\n' }));
   const ended: unknown[] = [];

@@ -125,6 +125,9 @@ function sshArguments({ identityFile, knownHosts }: SshAccess, control: string):
     ConnectTimeout: 10,
     ServerAliveInterval: 15,
     ServerAliveCountMax: 2,
+    // Whatever the user's own configuration asks for with this host: a terminal changes what a command writes.
+    RequestTTY: 'no',
+    RemoteCommand: 'none',
     ...(identityFile ? { IdentityFile: identityFile, IdentitiesOnly: 'yes' } : {}),
     ...(knownHosts ? { UserKnownHostsFile: knownHosts } : {}),
   };

@@ -99,6 +99,15 @@ break')"
   assert_output --partial 'did not run true: This account is currently not available.'
 }
 
+@test "F9: a terminal or a command that the user's own ssh configuration asks for is not had" {
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  printf 'RequestTTY force\nRemoteCommand echo instead\n' >"$BATS_TEST_TMPDIR/config"
+  printf '#!/bin/sh\nexec %s -F "%s" "$@"\n' "$(command -v ssh)" "$BATS_TEST_TMPDIR/config" >"$BATS_TEST_TMPDIR/bin/ssh"
+  chmod +x "$BATS_TEST_TMPDIR/bin/ssh"
+  PATH="$BATS_TEST_TMPDIR/bin:$PATH" run -0 --separate-stderr remote shell printf 'a\nb\n'
+  assert_output $'a\nb'
+}
+
 @test "shell runs on the host, as root" {
   run -0 remote shell id -u
   assert_output 0

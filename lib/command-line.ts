@@ -23,6 +23,8 @@ export async function commandLine(
   if (is.changes) program.option('--dry-run', 'look at everything, print what would be done, change nothing');
   if (is.reports) program.option('--json', 'answer with one JSON document on stdout');
   if ('TARGET' in is.settings) program.option('--target <uri>', 'run on it instead of TARGET');
+  else if (!is.targetless)
+    program.option('--target <uri>', 'local: on this machine, whatever TARGET says; another is refused');
   if (is.asks) program.option('--yes', 'do not ask');
   return program
     .option('--env-file <file>', 'read settings from it (default: .env); the environment wins', repeated)

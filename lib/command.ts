@@ -9,6 +9,8 @@ export interface Command {
   readonly cwd?: string;
   /** It has to be root's: by sudo, which must not ask, where the host's user is another. */
   readonly root?: true;
+  /** How long it may take, in seconds: it is ended then. For what answers at once, or not at all. */
+  readonly withinS?: number;
   /** The line on stderr without which it did not end well, whatever its exit code says. */
   readonly witness?: string;
 }

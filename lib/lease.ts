@@ -15,6 +15,8 @@ export interface Lease {
 
 const LEASE_S = 180;
 const RENEW_MS = 40_000;
+/** What asks for a lease, renews or releases it takes a moment; that of a host that does not answer is given up. */
+const withinS = 60;
 
 /** Takes the lock of $1 for the owner $2 until the file $3 is gone, or $4 seconds old. It exits with $5 when it is held. */
 const TAKE = `exec 9>> "$1"
@@ -37,9 +39,11 @@ export async function takeLease(host: Host, path: string, owner: string, held: n
   const left = await host.run({
     argv: asOwner(folder, 'sh', '-c', TAKE, 'take', name, owner, lease, ...times),
     env: { KEEP },
+    withinS,
   });
   // One that could not be renewed is noticed by whoever takes it; there is nothing else to do about it here.
-  const renew = () => void host.run({ argv: asOwner(folder, 'touch', '--no-create', lease) }).catch(() => {});
+  const renew = () =>
+    void host.run({ argv: asOwner(folder, 'touch', '--no-create', lease), withinS }).catch(() => {});
   const timer = setInterval(renew, RENEW_MS);
   timer.unref();
   return {
@@ -47,7 +51,7 @@ export async function takeLease(host: Host, path: string, owner: string, held: n
     async release() {
       clearInterval(timer);
       const RELEASE = 'rm -f "$2"; flock --wait 10 "$1" true';
-      await host.run({ argv: asOwner(folder, 'sh', '-c', RELEASE, 'release', name, lease) });
+      await host.run({ argv: asOwner(folder, 'sh', '-c', RELEASE, 'release', name, lease), withinS });
     },
   };
 }

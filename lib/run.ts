@@ -7,10 +7,11 @@ import { exclude } from './exclude.ts';
 import { EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
 import type { Host } from './host.ts';
 import { localHost } from './hosts/local.ts';
-import { reach } from './reach.ts';
+import { reach, refuseElsewhere } from './reach.ts';
 import { Report } from './report.ts';
 import type { Context, Definition, Flag } from './script.ts';
 import { resolveSettings, type Settings } from './settings.ts';
+import { targetSettings } from './target.ts';
 import { chooseVoice } from './voice.ts';
 import { watch } from './watch.ts';
 
@@ -53,7 +54,7 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
     adoptAwsEnvironment(raw);
     if (!line.dryRun) watcher = await watch(name, raw, report);
     if (typeof line.target === 'string') raw.TARGET = line.target;
-    const settings = await resolveSettings({ ...appSettings, ...definition.settings }, raw);
+    const settings = await settingsOf(name, definition, raw);
     await watcher?.started();
     const onStart = line.verbose ? (command: Command) => report.info(`$ ${show(command)}`) : undefined;
     const host = localHost({ signal: interruption.signal, onStart });
@@ -71,6 +72,16 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   await watcher?.ended(error);
   await Promise.all([process.stdout, process.stderr].map(drained));
   process.exit(exitCode(error));
+}
+
+/** @throws Problems naming what is wrong with them; Failure where the app runs on another machine than the script */
+async function settingsOf(name: string, definition: AnyDefinition, raw: Readonly<Record<string, string>>) {
+  // Only what is told to do without a host may overlook where the app runs.
+  const staysHere = !('TARGET' in definition.settings) && !definition.targetless;
+  const where = staysHere ? { TARGET: targetSettings.TARGET } : {};
+  const settings = await resolveSettings({ ...appSettings, ...definition.settings, ...where }, raw);
+  if (staysHere) refuseElsewhere(name, settings, raw.TARGET);
+  return settings;
 }
 
 function makeContext(

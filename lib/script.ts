@@ -58,9 +58,11 @@ export interface Definition<S extends Settings, F extends Flags> {
   lock?: string;
   /** After a signal it has this long to undo what it did, in milliseconds; half a minute unless told. */
   graceMs?: number;
+  /** It works on an account, a registry or a checkout and on no host: TARGET means nothing to it. */
+  targetless?: true;
   /** The flag with which no host is asked, whatever TARGET names. */
   hostless?: string;
-  /** What TARGET may name, where the settings have it: one host unless told. */
+  /** What TARGET may name, where the settings have it: one host unless told. Where they do not, only this machine. */
   reaches?: 'host' | 'hosts' | 'hosts that answer' | 'hosts or service';
   run(context: Context<S, F>): Promise<void>;
 }

@@ -1,45 +1,62 @@
 import { join } from 'node:path';
-import { CommandFailure } from '../command.ts';
+import type { Command } from '../command.ts';
 import { Failure } from '../failure.ts';
-import { localHost } from '../hosts/local.ts';
+import type { Host } from '../host.ts';
+import { hostOpsbook, opsbookFailure, splitShared, typedHostOpsbook } from '../host-opsbook.ts';
+import type { Context } from '../script.ts';
+import { streamed } from './streamed.ts';
 
 const SCRIPT = join(import.meta.dirname, '../../scripts/backup/backup.ts');
 
-/** The flags of ours by which the backup finds the same app. */
-const SHARED = /^--(env-file|target)(=|$)/;
+type Backing = Pick<Context, 'hosts' | 'report'> & { settings: { APP_DIR: string; OPSBOOK_DIR: string } };
 
-/** `--env-file FILE` and the like, as they stand on a command line. */
-export function sharedFlags(argv: readonly string[]): string[] {
-  return argv.flatMap((word, i) => {
-    if (!SHARED.test(word)) return [];
-    const value = argv[i + 1];
-    return word.includes('=') || value === undefined ? [word] : [word, value];
-  });
+/** A backup that a deployment takes: what runs, and where. */
+export interface Backup {
+  command: Command;
+  /** @throws Failure that says why no backup could be taken */
+  preflight(): Promise<void>;
+  /** @returns the id of the backup */
+  take(): Promise<string>;
 }
 
 /**
- * Runs the backup script, as somebody would by hand, with the settings of this run.
- * @returns the id of the backup; of a dry run nothing
+ * The backup of the app where it runs, by the opsbook of its host with that host's settings; by this one where TARGET
+ * is this machine, or has no host at all. Of several hosts the first takes it: the app is one.
  */
-export async function backUp(
-  mode: 'take' | 'dry run',
-  signal: AbortSignal,
+export function backupOf(
+  { hosts, settings, report }: Backing,
   argv: readonly string[] = process.argv.slice(2),
-): Promise<string> {
-  const words = [
-    ...process.execArgv,
-    SCRIPT,
-    ...sharedFlags(argv),
-    ...(mode === 'take' ? [] : ['--dry-run']),
-  ];
-  try {
-    const said = await localHost({ signal }).run({ argv: [process.execPath, ...words] });
-    return said.trim().split('\n').at(-1) ?? '';
-  } catch (error) {
-    if (!(error instanceof CommandFailure)) throw error;
-    throw new Failure(`--backup: ${error.words.replace(/^.*?error: /, '')}`, {
-      next: 'try it by itself: npx tsx scripts/backup/backup.ts --dry-run',
-      cause: error,
-    });
-  }
+): Backup {
+  const [host] = hosts as readonly [Host];
+  const here = host.target === 'local';
+  const { shared } = splitShared(argv);
+  const files = shared.filter((word, i) => !/^--target/.test(word) && shared[i - 1] !== '--target');
+  const commandOf = (...words: string[]): Command =>
+    here
+      ? { argv: [process.execPath, ...process.execArgv, SCRIPT, '--target', 'local', ...files, ...words] }
+      : hostOpsbook(settings, 'backup/backup', words);
+  const by = here
+    ? 'npx tsx scripts/backup/backup.ts --dry-run'
+    : typedHostOpsbook(shared, 'backup/backup', ['--dry-run']);
+  const explained = (error: unknown) =>
+    opsbookFailure(error, here ? '--backup: ' : `--backup on ${host.name}: `, `try it by itself: ${by}`);
+  const prefixed = { info: (line: string) => report.info(`${host.name} | ${line}`) };
+  // Here its output is ours: what it says of a step to the terminal or to GitHub would be said twice.
+  const heard = () => (here ? host.run(commandOf()) : streamed(host, commandOf(), prefixed));
+  return {
+    command: commandOf(),
+    async preflight() {
+      await host.run(commandOf('--dry-run')).catch((error: unknown) => {
+        throw explained(error);
+      });
+    },
+    async take() {
+      const said = await heard().catch((error: unknown) => {
+        throw explained(error);
+      });
+      const id = said.trim().split('\n').at(-1) ?? '';
+      if (/^\d{8}-\d{6}$/.test(id)) return id;
+      throw new Failure(`--backup: the backup told no id, but "${id}"`, { next: `try it by itself: ${by}` });
+    },
+  };
 }

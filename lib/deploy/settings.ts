@@ -2,6 +2,7 @@ import type { z as Z } from 'zod';
 import { appCommandSettings } from '../app-commands.ts';
 import { composeSettings } from '../compose.ts';
 import { healthUrlSettings } from '../health.ts';
+import { opsbookSettings } from '../host-opsbook.ts';
 import { option } from '../script.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
@@ -37,6 +38,7 @@ export const deploySettings = {
   ...imageSettings,
   ...healthSettings,
   ...appCommandSettings,
+  ...opsbookSettings,
   MIGRATE_TIMEOUT: setting('MIGRATE_TIMEOUT', {
     about: 'how many seconds MIGRATE_COMMAND may take in a deployment',
     example: '1800',

@@ -9,7 +9,7 @@ import type { Secret } from '../secret.ts';
 export async function streamed(
   host: Host,
   command: Command,
-  report: Report,
+  report: Pick<Report, 'info'>,
   input: string | Secret = '',
 ): Promise<string> {
   const running = host.start(command);
@@ -22,7 +22,7 @@ export async function streamed(
   return written.join('\n');
 }
 
-async function linesOf(stream: Readable, report: Report): Promise<string[]> {
+async function linesOf(stream: Readable, report: Pick<Report, 'info'>): Promise<string[]> {
   const lines: string[] = [];
   for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
     lines.push(line);

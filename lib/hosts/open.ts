@@ -17,9 +17,13 @@ interface Opened {
   close(): Promise<void>;
 }
 
+/** A host that let us in and ran nothing by then is not going to: its login shell waits for something. */
+const ANSWERS_S = 60;
+
 /**
  * The hosts of TARGET, each seen to answer.
  * @param without whether the caller wants those that answer, when others do not
+ * @param answersS how long each has for it, in seconds
  * @throws Problems that name each host that does not; Failure when a tag matches nothing
  */
 export async function openHosts(
@@ -31,6 +35,7 @@ export async function openHosts(
   }: Values<typeof targetSettings> & { AWS_REGION?: string | undefined },
   options: HostOptions,
   without = false,
+  answersS = ANSWERS_S,
 ): Promise<Opened> {
   const unreached: Unreached[] = [];
   const absent = (name: string, failure: unknown): never[] => {
@@ -60,7 +65,7 @@ export async function openHosts(
     const host = sshHost(target, { ...options, ...access, withPort });
     closes.push(() => host.close());
     try {
-      await host.run({ argv: ['true'] });
+      await host.run({ argv: ['true'], withinS: answersS });
     } catch (error) {
       return absent(host.name, error);
     }

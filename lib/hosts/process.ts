@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Readable, Transform } from 'node:stream';
 import { type Command, CommandFailure, failureOf } from '../command.ts';
+import { duration } from '../format.ts';
 import type { Running } from '../host.ts';
 import type { Secret } from '../secret.ts';
 
@@ -22,10 +23,11 @@ interface LaunchOptions {
   killAfterMs: number;
   /** The host, where it is another than this. */
   on?: string;
-  /** Takes out of stderr what is not the command's own. */
+  /** Take out of its output what is not the command's own. */
+  stdout?: Transform;
   stderr?: Transform;
-  /** What its failure is, where more is known of it than an exit code. */
-  failure?: (failure: CommandFailure) => Error;
+  /** What is wrong with its end, where more is known of it than an exit code. */
+  judge?: (code: number | null, failure: CommandFailure | undefined) => Error | undefined;
 }
 
 /** Starts a process of this machine for `command`, in whose terms its failure is told. */
@@ -35,18 +37,21 @@ export function launch(
   options: LaunchOptions,
 ): Running {
   const { signal, end = (child) => void child.kill(), killAfterMs } = options;
+  const limit = command.withinS === undefined ? undefined : AbortSignal.timeout(command.withinS * 1000);
+  const stops = [signal, limit].filter((stop) => stop !== undefined);
   const child = spawn(file, rest, {
     env: { ...process.env, ...env },
     ...(cwd === undefined ? {} : { cwd }),
     stdio: ['pipe', 'pipe', 'pipe'],
   });
-  if (signal) endOnAbort(child, signal, end, killAfterMs);
+  if (stops.length > 0) endOnAbort(child, AbortSignal.any(stops), end, killAfterMs);
   // A command that ended early closes its input; its exit code says why, not our EPIPE.
   child.stdin.on('error', () => {});
+  const stdout = options.stdout ? child.stdout.pipe(options.stdout) : child.stdout;
   const stderr = options.stderr ? child.stderr.pipe(options.stderr) : child.stderr;
   return {
-    ...{ stdin: child.stdin, stdout: child.stdout, stderr },
-    done: ended(child, stderr, command, options),
+    ...{ stdin: child.stdin, stdout, stderr },
+    done: ended(child, stderr, command, { ...options, limit }),
     kill: () => end(child),
   };
 }
@@ -68,7 +73,12 @@ function ended(
   child: ChildProcess,
   stderrOf: Readable,
   command: Command,
-  { signal: interruption, failure = (error) => error, on }: LaunchOptions,
+  {
+    signal: interruption,
+    judge = (_, failure) => failure,
+    on,
+    limit,
+  }: LaunchOptions & { limit: AbortSignal | undefined },
 ): Promise<void> {
   const heard: Buffer[] = [];
   let length = 0;
@@ -84,8 +94,11 @@ function ended(
     const settle = (code: number | null, signal: NodeJS.Signals | null) => {
       if (code === 0 && interruption?.aborted) return reject(interruption.reason);
       const stderr = Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT);
-      const failed = failureOf(command, { code, stderr, killedBy: signal, on });
-      if (failed) reject(failure(failed));
+      const how = `did not end within ${duration((command.withinS ?? 0) * 1000)}`;
+      if (limit?.aborted && code !== 0)
+        return reject(new CommandFailure({ command, words: how, how, code: null, stderr, on }));
+      const failed = judge(code, failureOf(command, { code, stderr, killedBy: signal, on }));
+      if (failed) reject(failed);
       else resolve();
     };
     child.on('close', (code, signal) => {

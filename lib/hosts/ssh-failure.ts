@@ -1,6 +1,7 @@
-import type { CommandFailure } from '../command.ts';
+import type { Command, CommandFailure } from '../command.ts';
 import { Failure } from '../failure.ts';
-import type { Asides } from './ssh-stderr.ts';
+import { mask } from '../secret.ts';
+import type { Asides } from './ssh-asides.ts';
 
 /** What ssh says, what it means, and what to do about it; the first that fits. */
 const CAUSES: ReadonlyArray<[RegExp, string, (name: string) => string]> = [
@@ -32,19 +33,30 @@ const CAUSES: ReadonlyArray<[RegExp, string, (name: string) => string]> = [
 
 const bare = (name: string) => name.replace(/^.*@/, '');
 
-/** A failure of ssh itself as what it is; that of a command stays as it was. */
-export function connectionFailure(failure: CommandFailure, name: string, said: Asides): Failure {
-  if (said.exit !== undefined || failure.code === null) return failure;
+/**
+ * What is wrong with how ssh ended. Without the exit code that the other side tells there is no success: a login shell
+ * that did not run the command may end with 0.
+ * @param failure what is wrong by ssh's own exit code, if anything
+ */
+export function connectionFailure(
+  code: number | null,
+  failure: CommandFailure | undefined,
+  { command, name, said }: { command: Command; name: string; said: Asides },
+): Failure | undefined {
+  if (said.exit === code || (failure && code === null)) return failure;
+  const cause = { cause: failure };
   if (said.group !== undefined)
-    return new Failure(`${name}: the connection was lost while ${failure.command.argv[0]} ran`, {
+    return new Failure(`${name}: the connection was lost while ${command.argv[0]} ran`, {
       next: 'look at the host: whether the command ended is not known',
-      cause: failure,
+      ...cause,
     });
-  for (const [pattern, cause, next] of CAUSES)
-    if (pattern.test(failure.stderr))
-      return new Failure(`${name} cannot be reached: ${cause}`, { next: next(name), cause: failure });
-  return new Failure(`${name} cannot be reached: ${failure.words}`, {
-    next: `try it by hand: ssh ${name} true`,
-    cause: failure,
+  const stderr = failure?.stderr ?? '';
+  for (const [pattern, why, next] of CAUSES)
+    if (pattern.test(stderr))
+      return new Failure(`${name} cannot be reached: ${why}`, { next: next(name), ...cause });
+  const words = said.before.trim().split('\n').at(-1) || (failure?.words ?? 'its login shell ended first');
+  return new Failure(`${name} did not run ${command.argv[0]}: ${mask(words)}`, {
+    next: `try it by hand: ssh ${name} true; then look at the login shell of that user and its profile files`,
+    ...cause,
   });
 }

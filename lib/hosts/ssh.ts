@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -5,8 +6,8 @@ import { type Command, CommandFailure, quote } from '../command.ts';
 import type { Host, HostOptions, Running } from '../host.ts';
 import { launch, runToEnd } from './process.ts';
 import { secretsOf, shellText } from './shell.ts';
+import { asides, BEGIN } from './ssh-asides.ts';
 import { connectionFailure } from './ssh-failure.ts';
-import { asides } from './ssh-stderr.ts';
 
 export interface SshAddress {
   user?: string | undefined;
@@ -26,11 +27,21 @@ interface SshOptions extends HostOptions, SshAccess {
 
 /** An idle connection that nobody closed, because its script was killed, ends by itself after this long. */
 const LINGER_S = 60;
+/** How long ssh may take to end a command or a connection. */
+const KILL_MS = 15_000;
 
 /**
- * What runs a command on the other side. It tells the group to kill, and the exit code once there is one: ssh itself
- * exits with 255 for a broken connection and for a command that does so alike. Secret variables come as the first
- * lines of standard input; `read` takes no byte more than its line.
+ * A text for /bin/sh as the one line that every login shell passes on alike: sshd gives the line to the user's own, and
+ * sh, bash, zsh, tcsh and fish each read breaks, backslashes and redirections in their own way. Standard input stays
+ * the command's.
+ */
+export const forAnyShell = (text: string): string =>
+  `exec /bin/sh -c 'eval "$(printf %s ${Buffer.from(text).toString('base64')} | base64 -d)"'`;
+
+/**
+ * What runs a command on the other side. It tells the group to kill, where the command's output begins, and the exit
+ * code once there is one: ssh itself exits with 255 for a broken connection and for a command that does so alike.
+ * Secret variables come as the first lines of standard input; `read` takes no byte more than its line.
  */
 function remoteText(command: Command): string {
   const reads = secretsOf(command).map(
@@ -38,7 +49,7 @@ function remoteText(command: Command): string {
       `IFS= read -r v; ${name}=$(printf %s "$v" | base64 -d; printf .); export ${name}="\${${name}%.}"`,
   );
   return [
-    `printf '\\036opsbook group %s\\n' $$ >&2`,
+    `printf '\\036opsbook group %s\\n' $$ >&2; printf %s ${quote(BEGIN)}`,
     ...reads,
     `sh -c ${quote(shellText(command))}`,
     `code=$?; printf '\\036opsbook exit %s\\n' "$code" >&2; exit "$code"`,
@@ -62,17 +73,22 @@ export function sshHost(
     signal?.throwIfAborted();
     onStart?.(command);
     const said = asides();
-    const kill = () => {
-      if (said.group === undefined) return;
+    const kill = (child: ChildProcess) => {
+      if (said.group === undefined) return void child.kill();
       const text = `kill -s TERM -- -${said.group} 2>/dev/null || sudo -n kill -s TERM -- -${said.group}`;
-      launch({ argv: ['kill'] }, { argv: [...ssh, text] }, { killAfterMs: 5_000 }).stdin.end();
+      const signal = AbortSignal.timeout(KILL_MS);
+      launch(
+        { argv: ['kill'] },
+        { argv: [...ssh, forAnyShell(text)] },
+        { signal, killAfterMs: 1_000 },
+      ).stdin.end();
     };
     const running = launch(
       command,
-      { argv: [...ssh, `exec sh -c ${quote(remoteText(command))}`] },
+      { argv: [...ssh, forAnyShell(remoteText(command))] },
       {
-        ...{ signal, end: kill, killAfterMs: 10_000, stderr: said.filter, on: name },
-        failure: (error) => connectionFailure(error, name, said),
+        ...{ signal, end: kill, killAfterMs: 10_000, on: name, stdout: said.stdout, stderr: said.stderr },
+        judge: (code, failure) => connectionFailure(code, failure, { command, name, said }),
       },
     );
     for (const [, secret] of secretsOf(command))
@@ -89,16 +105,19 @@ export function sshHost(
     },
     async close() {
       const exit = { argv: ['ssh', '-O', 'exit', '-o', `ControlPath=${control}`, name] };
-      await runToEnd(launch({ argv: ['ssh'] }, exit, { killAfterMs: 1_000 })).catch((error: unknown) => {
-        // There was no connection to close.
-        if (!(error instanceof CommandFailure)) throw error;
-      });
+      const signal = AbortSignal.timeout(KILL_MS);
+      await runToEnd(launch({ argv: ['ssh'] }, exit, { signal, killAfterMs: 1_000 })).catch(
+        (error: unknown) => {
+          // There was no connection to close, or it does not heed us: it ends by itself.
+          if (!(error instanceof CommandFailure) && !signal.aborted) throw error;
+        },
+      );
     },
   };
 }
 
 /** Short: the path of a socket may not be longer than 108 bytes, and ssh appends 17 of its own. */
-const controlPath = () => join(tmpdir(), `opsbook-${randomUUID().slice(0, 8)}`);
+const controlPath = (): string => join(tmpdir(), `opsbook-${randomUUID().slice(0, 8)}`);
 
 function sshArguments({ identityFile, knownHosts }: SshAccess, control: string): string[] {
   const options: Record<string, string | number> = {
@@ -110,6 +129,9 @@ function sshArguments({ identityFile, knownHosts }: SshAccess, control: string):
     ConnectTimeout: 10,
     ServerAliveInterval: 15,
     ServerAliveCountMax: 2,
+    // Whatever the user's own configuration asks for with this host: a terminal changes what a command writes.
+    RequestTTY: 'no',
+    RemoteCommand: 'none',
     ...(identityFile ? { IdentityFile: identityFile, IdentitiesOnly: 'yes' } : {}),
     ...(knownHosts ? { UserKnownHostsFile: knownHosts } : {}),
   };

@@ -6,6 +6,7 @@ await script(import.meta, {
   step: 'Build the image',
   example: 'npx tsx scripts/deploy/build-image.ts 1.2.0',
   settings: buildSettings,
+  targetless: true,
   operands: {
     '[version]': 'the version; unless told that of the tag at the commit, or else the commit alone',
   },

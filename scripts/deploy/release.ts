@@ -6,6 +6,7 @@ await script(import.meta, {
   step: 'Release',
   example: 'npx tsx scripts/deploy/release.ts 1.2.0',
   settings: githubSettings,
+  targetless: true,
   operands: { '[version]': 'the version, such as 1.2.0 or 1.2.0-rc.1; with --notes the newest unless told' },
   flags: {
     branch: option<string>('--branch <name>', 'releases are made on it, unless told on main'),

@@ -6,6 +6,7 @@ await script(import.meta, {
   step: 'Publish the static files',
   example: 'npx tsx scripts/deploy/sync-assets.ts --dry-run',
   settings: assetSettings,
+  targetless: true,
   flags: { force: flag('--force', 'delete even though that is more than half of what is there') },
   changes: true,
   reports: true,

@@ -23,13 +23,13 @@ await script(import.meta, {
   // A version that was switched to is taken back first, on each host of a fleet.
   graceMs: 600_000,
   async run(context) {
-    const { settings, flags, operands, report, change, signal, json } = context;
+    const { settings, flags, operands, report, change, json } = context;
     const [
       { wantedOf },
       { openStrategy, lockDeployment },
       { describeChanges, look },
       { carryOut },
-      { backUp },
+      { backupOf },
     ] = await Promise.all([
       import('../../lib/deploy/wanted.ts'),
       import('../../lib/deploy/open.ts'),
@@ -44,21 +44,17 @@ await script(import.meta, {
     const strategy = await openStrategy({ ...context, waitMs: flags.waitTimeout });
     const version = 'commit' in wanted ? wanted.commit.slice(0, 12) : wanted.version;
     if (!flags.diff) await lockDeployment(context, `update-deployment of ${version}`);
-    const seen = await look(
-      context,
-      strategy,
-      () => strategy.preflight(wanted),
-      flags.backup && !flags.diff ? () => backUp('dry run', signal) : undefined,
-    );
+    const first = flags.backup && !flags.diff ? backupOf(context) : undefined;
+    const seen = await look(context, strategy, () => strategy.preflight(wanted), first?.preflight);
     report.summary(describeChanges(seen));
     if (flags.diff) return;
-    const backup = flags.backup
-      ? await change('back up', ['npx tsx scripts/backup/backup.ts'], async (step) => {
-          const id = await backUp('take', signal);
-          step.note(id);
-          return id;
-        })
-      : undefined;
+    const backup =
+      first &&
+      (await change('back up', [first.command], async (step) => {
+        const id = await first.take();
+        step.note(id);
+        return id;
+      }));
     const record = await carryOut(context, strategy, {
       did: 'update',
       seen,

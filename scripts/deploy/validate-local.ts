@@ -6,6 +6,7 @@ await script(import.meta, {
   step: 'Validate locally',
   example: 'npx tsx scripts/deploy/validate-local.ts --env-file .env.local',
   settings: validateSettings,
+  targetless: true,
   flags: {
     cleanup: flag('--cleanup', 'remove what validations of this checkout started, and do nothing else'),
   },

@@ -8,7 +8,7 @@ await script(import.meta, {
   settings: remoteSettings,
   operands: {
     '<verb>':
-      'logs, status, restart, migrate, create-user EMAIL, exec, shell, or the <name> of a REMOTE_<NAME>',
+      'logs, status, restart, migrate, create-user EMAIL, exec, shell, opsbook AREA/SCRIPT, or the <name> of a REMOTE_<NAME>',
     '[words...]': 'services, operands, or a command; each word stays one',
   },
   flags: {
@@ -19,7 +19,7 @@ await script(import.meta, {
     grep: option('--grep <pattern>', 'logs: only lines that match this regular expression', parsePattern),
     passwordStdin: flag('--password-stdin', 'create-user: the password is the first line of standard input'),
   },
-  literalAfter: ['exec', 'shell'],
+  literalAfter: ['exec', 'shell', 'opsbook'],
   changes: true,
   reports: true,
   reaches: 'hosts',

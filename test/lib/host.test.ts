@@ -174,3 +174,9 @@ test('many commands at once make no warning', async (t) => {
   await new Promise(setImmediate);
   assert.deepEqual(warnings, []);
 });
+
+test('F29: a command that may not take so long is ended, and said to have been', async () => {
+  const sleep = localHost().run({ argv: ['sleep', '100'], withinS: 0.1 });
+  await assert.rejects(sleep, /^CommandFailure: sleep did not end within /);
+  assert.equal(await localHost().run({ argv: ['echo', 'at once'], withinS: 60 }), 'at once\n');
+});

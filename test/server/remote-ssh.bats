@@ -5,6 +5,7 @@ load remote
 
 setup() { over_ssh; }
 teardown() { end_started; }
+teardown_file() { on_host sh -c 'for name in bash tcsh fish; do userdel --force --remove "as-$name"; done' >/dev/null 2>&1 || true; }
 
 @test "status tells of every container" {
   run -0 remote status
@@ -34,6 +35,77 @@ teardown() { end_started; }
   remote exec head -c 100000 /bin/sh >"$BATS_TEST_TMPDIR/there"
   remote exec sha256sum /bin/sh >/dev/null
   assert_equal "$(sha256sum <"$BATS_TEST_TMPDIR/there")" "$(remote exec sh -c 'head -c 100000 /bin/sh | sha256sum')"
+}
+
+# Another name for the host's user, with this login shell and a profile file that prints a line.
+as_with() {
+  on_host sh -s "$@" <<'SH'
+    set -e
+    id "as-$1" >/dev/null 2>&1 || useradd --create-home --non-unique --uid 1000 --gid ec2-user \
+      --groups docker,sudo --shell "$(command -v "$1")" "as-$1"
+    mkdir -p "/home/as-$1/.config/fish"
+    cd "/home/as-$1"
+    printf 'echo "Welcome back"\n%s\n' "$3" >"$2"
+    chown -R ec2-user .
+SH
+  export TARGET="ssh://as-$1@${SANDBOX_SSH#*@}"
+}
+
+# A command's words, output, input and exit code, as they are with sh.
+is_as_with_sh() {
+  run -0 --separate-stderr remote exec printf '[%s]\n' "a  b" "o'brien" '$HOME' '"q"' '; id' '!!' '' 'line
+break'
+  assert_output "$(printf '[%s]\n' "a  b" "o'brien" '$HOME' '"q"' '; id' '!!' '' 'line
+break')"
+  assert_equal "$stderr" ""
+  run -0 --separate-stderr remote status --json
+  assert_equal "$(jq -r 'map(select(.service == "web"))[0].health' <<<"$output")" healthy
+  run -0 --separate-stderr remote create-user me@example.org --password-stdin <<<'Hist-Secret-9'
+  assert_output 'me@example.org 13'
+  run -1 --separate-stderr remote shell 'echo seen; echo bad luck >&2; exit 7'
+  assert_output seen
+  assert_regex "$stderr" '127.0.0.1: sh exited with 7: bad luck'
+}
+
+@test "F9: whatever the user's login shell is, and whatever its profile prints" {
+  export REMOTE_CREATE_USER='sh -c '\''read -r p; echo "$1 $(printf %s "$p" | wc -c)"'\'' sh'
+  as_with bash .bashrc ''
+  is_as_with_sh
+  as_with tcsh .tcshrc ''
+  is_as_with_sh
+  as_with fish .config/fish/config.fish ''
+  is_as_with_sh
+}
+
+@test "F9: Ctrl-C ends the command also where the login shell is tcsh" {
+  as_with tcsh .tcshrc ''
+  "$NODE" "$REPO/scripts/server/remote.ts" shell sleep 77 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+  PID=$!
+  STARTED+=("$PID")
+  runs() { on_host pgrep -fx 'sleep 77' >/dev/null; }
+  wait_for runs
+  kill -INT "$PID"
+  assert_ends 130
+  ended() { ! runs; }
+  wait_for ended
+}
+
+@test "F9: a login shell that ends before our command does not pass for a success" {
+  as_with bash .bashrc 'exit 0'
+  run -1 remote exec true
+  assert_output --partial 'did not run true: Welcome back'
+  on_host usermod --shell /usr/sbin/nologin as-bash
+  run -1 remote exec true
+  assert_output --partial 'did not run true: This account is currently not available.'
+}
+
+@test "F9: a terminal or a command that the user's own ssh configuration asks for is not had" {
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  printf 'RequestTTY force\nRemoteCommand echo instead\n' >"$BATS_TEST_TMPDIR/config"
+  printf '#!/bin/sh\nexec %s -F "%s" "$@"\n' "$(command -v ssh)" "$BATS_TEST_TMPDIR/config" >"$BATS_TEST_TMPDIR/bin/ssh"
+  chmod +x "$BATS_TEST_TMPDIR/bin/ssh"
+  PATH="$BATS_TEST_TMPDIR/bin:$PATH" run -0 --separate-stderr remote shell printf 'a\nb\n'
+  assert_output $'a\nb'
 }
 
 @test "shell runs on the host, as root" {
@@ -87,6 +159,19 @@ teardown() { end_started; }
   run -0 --separate-stderr remote create-user me@example.org --password-stdin <<<'Hist-Secret-9'
   assert_output --partial 'me@example.org 13 '
   refute_output --partial Hist
+}
+
+@test "F29: create-user waits for the line of the password, and not for the end of its input" {
+  export REMOTE_CREATE_USER='wc -c; echo'
+  mkfifo "$BATS_TEST_TMPDIR/input"
+  sleep 300 >"$BATS_TEST_TMPDIR/input" 3>&- &
+  STARTED+=("$!")
+  (echo Hist-Secret-9 >"$BATS_TEST_TMPDIR/input") 3>&- &
+  (remote create-user me@example.org --password-stdin <"$BATS_TEST_TMPDIR/input" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&-) &
+  PID=$!
+  STARTED+=("$PID")
+  assert_ends 0
+  assert_equal "$(head -n 1 "$BATS_TEST_TMPDIR/out")" 14
 }
 
 @test "create-user without a terminal and without --password-stdin refuses" {

@@ -6,16 +6,22 @@ load remote
 setup_file() {
   (cd "$REPO" && npm run --silent sandbox -- up instance fleet >"$BATS_FILE_TMPDIR/exports")
   load_exports
-  app_on "$SANDBOX_INSTANCE_DOCKER_HOST" "$SANDBOX_INSTANCE_CONTAINER"
-  # Row 23, started now so that nothing waits for it.
+  app_on "$SANDBOX_INSTANCE_CONTAINER"
+  # Row 23, started now so that nothing waits for it: on a host of its own, which no test stops or loses.
+  app_on "$SLOW_CONTAINER"
   over_ssm
+  export TARGET="ssm://$SLOW_ID"
   (cd "$BATS_FILE_TMPDIR" && "$NODE" "$REPO/scripts/server/remote.ts" exec 'sleep 31; echo invited' >slow.out 2>slow.err 3>&-; echo $? >slow.code) 3>&- &
 }
 
 teardown_file() {
   load_exports
   wait_for test -e "$BATS_FILE_TMPDIR/slow.code"
-  DOCKER_HOST=$SANDBOX_INSTANCE_DOCKER_HOST docker rm --force --volumes codemonet-web-1 >/dev/null
+  local container
+  for container in "$SANDBOX_INSTANCE_CONTAINER" "$SLOW_CONTAINER"; do
+    on "$container" docker rm --force --volumes codemonet-web-1 >/dev/null
+    on "$container" rm -rf /opt/codemonet /opt/codemonet-backups
+  done
 }
 
 setup() {
@@ -26,9 +32,14 @@ setup() {
 teardown() {
   end_started
   curl -fsS -X DELETE "$AWS_ENDPOINT_URL/sandbox/ssm" >/dev/null
+  # Whatever became of the test, the next one finds the instance running.
+  engine unpause "$SANDBOX_INSTANCE_CONTAINER" >/dev/null 2>&1 || true
 }
 
-load_exports() { eval "$(cat "$BATS_FILE_TMPDIR/exports")"; }
+load_exports() {
+  eval "$(cat "$BATS_FILE_TMPDIR/exports")"
+  SLOW_CONTAINER=${SANDBOX_FLEET_CONTAINERS%%,*} SLOW_ID=${SANDBOX_FLEET_IDS%%,*}
+}
 
 over_ssm() {
   export TARGET="ssm://$SANDBOX_INSTANCE_ID" APP=codemonet APP_DIR=/opt/codemonet
@@ -38,21 +49,24 @@ over_ssm() {
 
 # A compose app of one service, which does nothing by itself.
 app_on() {
-  on "$2" sh -c 'mkdir -p /opt/codemonet && cat > /opt/codemonet/docker-compose.yml' <<'YAML'
+  on "$1" sh -c 'mkdir -p /opt/codemonet && cat > /opt/codemonet/docker-compose.yml' <<'YAML'
 services:
   web:
     image: sandbox/nginx:1.26
     init: true
     entrypoint: [sleep, infinity]
 YAML
-  on "$2" docker compose --project-directory /opt/codemonet up --detach --quiet-pull >/dev/null 2>&1
+  on "$1" docker compose --project-directory /opt/codemonet up --detach --quiet-pull >/dev/null 2>&1
 }
+
+# The engine that the sandbox's hosts run on.
+engine() { docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} "$@"; }
 
 # Runs a command in a container of the sandbox, past the scripts.
 on() {
   local container=$1
   shift
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} exec -i "$container" "$@"
+  engine exec -i "$container" "$@"
 }
 
 fault() { curl -fsS -d "$1" "$AWS_ENDPOINT_URL/sandbox/ssm" >/dev/null; }
@@ -194,11 +208,57 @@ parameters() {
   start_remote shell sleep 88
   runs() { on "$SANDBOX_INSTANCE_CONTAINER" pgrep -fx 'sleep 88' >/dev/null; }
   wait_for runs
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} pause "$SANDBOX_INSTANCE_CONTAINER"
-  assert_ends 1 || { docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} unpause "$SANDBOX_INSTANCE_CONTAINER"; false; }
-  docker ${SANDBOX_DOCKER_HOST:+--host "$SANDBOX_DOCKER_HOST"} unpause "$SANDBOX_INSTANCE_CONTAINER"
+  engine pause "$SANDBOX_INSTANCE_CONTAINER"
+  assert_ends 1
+  engine unpause "$SANDBOX_INSTANCE_CONTAINER"
   grep -F "$SANDBOX_INSTANCE_ID was lost while the command ran" "$ERR"
   on "$SANDBOX_INSTANCE_CONTAINER" pkill -fx 'sleep 88'
+}
+
+@test "F29: an instance that tells nothing of a look at the output, and then answers again, does not keep the run" {
+  start_remote shell 'echo first; while ! [ -e /tmp/go-on ]; do sleep 0.1; done; echo last; rm /tmp/go-on'
+  wait_for grep -q first "$OUT"
+  fault "{\"silent\":[\"$SANDBOX_INSTANCE_ID\"]}"
+  SILENT_SINCE=$(date +%s)
+  wait_for untold_look
+  fault '{"silent":[]}'
+  on "$SANDBOX_INSTANCE_CONTAINER" touch /tmp/go-on
+  assert_ends 0
+  assert_equal "$(cat "$OUT")" "$(printf 'first\nlast')"
+}
+
+# A look at the output that was taken up after the instance fell silent.
+untold_look() {
+  local at
+  at=$(aws_cli ssm list-commands --output json |
+    jq -r '[.Commands[] | select(.Comment == "opsbook fetches output" and .Status == "InProgress") | .RequestedDateTime] | max')
+  [ "$at" != null ] && [ "$(date -d "$at" +%s)" -gt "$SILENT_SINCE" ]
+}
+
+@test "F26: update-deployment --backup over SSM is taken by the instance's own opsbook" {
+  # Nothing of the instance is here: neither its directory nor a socket.
+  assert [ ! -e /opt/codemonet ]
+  on "$SANDBOX_INSTANCE_CONTAINER" sh -c 'cd /opt/codemonet && mkdir -p uploads && echo hello > uploads/file && cat > .env' <<'ENV'
+APP=codemonet
+APP_DIR=/opt/codemonet
+BACKUP_STORE=file:///opt/codemonet-backups
+BACKUP_DIRECTORIES=uploads
+TARGET=ssh://nobody@127.0.0.1:9
+ENV
+  on "$SANDBOX_INSTANCE_CONTAINER" sh -c 'chown -R ec2-user /opt/codemonet; install -d -o ec2-user /opt/codemonet-backups'
+  export OPSBOOK_DIR=$REPO IMAGE=sandbox/nginx BACKUP_STORE=file:///nowhere
+  unset HEALTH_URL VERSION_URL
+  # It ends behind the backup, and changes nothing that runs.
+  MIGRATE_COMMAND=false run -1 --separate-stderr opsbook ../deploy/update-deployment 1.26 --backup
+  local id
+  id=$(on "$SANDBOX_INSTANCE_CONTAINER" find /opt/codemonet-backups -name manifest.json -printf '%h')
+  assert_regex "$stderr" "drawing \| .* backup: backup ${id##*/}"
+  assert_regex "$stderr" "update-deployment: back up: ${id##*/}"
+  # As cron does it: all of it is the owner's of the app.
+  assert_equal "$(on "$SANDBOX_INSTANCE_CONTAINER" find /opt/codemonet-backups ! -user ec2-user)" ""
+  run -3 remote opsbook backup/list --max-age 0h
+  assert_output --partial "${id##*/}"
+  on "$SANDBOX_INSTANCE_CONTAINER" rm -rf /opt/codemonet/.env /opt/codemonet/.opsbook
 }
 
 @test "a throttled API is asked again" {

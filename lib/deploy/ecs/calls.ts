@@ -28,9 +28,11 @@ export async function ecsApp(
 
 const isThrottled = (error: unknown): boolean => /Throttl|TooManyRequests/.test((error as Error).name);
 const THROTTLED_PAUSE_MS = 1_000;
+/** A limit that is not lifted by then is not going to be: it is another's to look at. */
+const THROTTLED_MS = 900_000;
 
 /**
- * A call that only looks. Being throttled is no failure, however long it lasts: the signal ends it.
+ * A call that only looks. Being throttled for a while is no failure; the signal ends it.
  * @param call as policies name it: `ecs:DescribeServices`
  * @throws Failure that names the call and what it was about
  */
@@ -40,12 +42,12 @@ export async function ask<T>(
   on: string,
   act: (options: { abortSignal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
-  for (;;) {
+  for (const begun = Date.now(); ; ) {
     try {
       return await act({ abortSignal: signal });
     } catch (error) {
       signal.throwIfAborted();
-      if (!isThrottled(error)) throw awsFailure(error, call, on);
+      if (!isThrottled(error) || Date.now() - begun > THROTTLED_MS) throw awsFailure(error, call, on);
       await sleep(THROTTLED_PAUSE_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }

@@ -62,6 +62,9 @@ async function ecrClient(app: EcsApp, image: ImageReference) {
 }
 
 /** `linux/amd64` for each platform that a manifest is for; of a single one its configuration tells. */
+/** A few kilobytes that do not come by then are not going to. */
+const DOWNLOAD_MS = 30_000;
+
 async function platformsOf(app: EcsApp, image: ImageReference, manifest: Manifest): Promise<string[]> {
   if (manifest.manifests)
     return manifest.manifests.map(({ platform }) => `${platform?.os}/${platform?.architecture}`);
@@ -71,7 +74,9 @@ async function platformsOf(app: EcsApp, image: ImageReference, manifest: Manifes
   try {
     const input = { repositoryName: image.repository, layerDigest };
     const { downloadUrl = '' } = await ecr.send(new GetDownloadUrlForLayerCommand(input));
-    const config = (await (await fetch(downloadUrl, { signal: app.signal })).json()) as {
+    const config = (await (
+      await fetch(downloadUrl, { signal: AbortSignal.any([app.signal, AbortSignal.timeout(DOWNLOAD_MS)]) })
+    ).json()) as {
       os: string;
       architecture: string;
     };

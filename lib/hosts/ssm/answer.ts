@@ -1,4 +1,5 @@
 import { gunzipSync } from 'node:zlib';
+import { Failure } from '../../failure.ts';
 import { PAGE_BYTES } from './script.ts';
 
 /** What a command ended with, whole. */
@@ -40,5 +41,9 @@ async function fetchAll(page: FetchPage, file: 'out.gz' | 'err.gz', size: number
       fetched[from / PAGE_BYTES] = await page(file, from);
   };
   await Promise.all(Array.from({ length: PAGES_AT_ONCE }, fetchSome));
-  return Buffer.concat(fetched);
+  const whole = Buffer.concat(fetched);
+  if (whole.length === size) return whole;
+  throw new Failure(`${whole.length} of ${size} bytes of the command's output (${file}) could be fetched`, {
+    next: 'the command has ended: look at what it did, then run it again',
+  });
 }

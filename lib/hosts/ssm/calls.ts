@@ -3,14 +3,16 @@ import { awsFailure } from '../../aws-failure.ts';
 import { Failure } from '../../failure.ts';
 
 /** The agent's own limit, in seconds: the longest there is. Who starts a command ends it, not a clock. */
-const EXECUTION_TIMEOUT_S = '172800';
+export const LONGEST_S = 172_800;
 /** An instance that did not take the command up by then is not going to. */
-const DELIVERY_TIMEOUT_S = 60;
+export const DELIVERY_S = 60;
 
 export interface Sending {
   instances: readonly string[];
   script: string;
   comment: string;
+  /** How long it may run, in seconds; the agent ends it then. */
+  limitS: number;
   /** How many run it at once, and how many may fail before it is sent to no more; SSM's own counting. */
   maxConcurrency?: number;
   maxErrors?: number;
@@ -19,7 +21,7 @@ export interface Sending {
 /** Sends a script to be run by a shell of root's; returns the command's id. */
 export async function send(client: SSMClient, sending: Sending): Promise<string> {
   const { SendCommandCommand } = await import('@aws-sdk/client-ssm');
-  const { instances, script, comment, maxConcurrency, maxErrors } = sending;
+  const { instances, script, comment, limitS, maxConcurrency, maxErrors } = sending;
   try {
     const { Command } = await client.send(
       new SendCommandCommand({
@@ -27,8 +29,8 @@ export async function send(client: SSMClient, sending: Sending): Promise<string>
         InstanceIds: [...instances],
         // Long commands are known by their beginning.
         Comment: comment.slice(0, 100),
-        TimeoutSeconds: DELIVERY_TIMEOUT_S,
-        Parameters: { commands: [script], executionTimeout: [EXECUTION_TIMEOUT_S] },
+        TimeoutSeconds: DELIVERY_S,
+        Parameters: { commands: [script], executionTimeout: [String(limitS)] },
         ...(maxConcurrency ? { MaxConcurrency: String(maxConcurrency) } : {}),
         ...(maxErrors === undefined ? {} : { MaxErrors: String(maxErrors) }),
       }),
@@ -67,6 +69,12 @@ export async function cancel(client: SSMClient, command: string): Promise<void> 
   });
 }
 
+/** An instance that went away while a command ran on it. */
+export const lostOn = (instance: string, sent: string) =>
+  new Failure(`${instance} was lost while the command ran: SSM does not reach it any more`, {
+    next: `see that it runs; whether the command ended: aws ssm list-command-invocations --command-id ${sent}`,
+  });
+
 /** What became of a command that gave no answer of ours, by SSM's words for it. */
 export function unanswered(
   { StatusDetails, Status, StandardErrorContent, ResponseCode }: GetCommandInvocationResult,
@@ -84,8 +92,8 @@ const EXPLAINED: Record<string, string> = {
   // SSM says the same of an instance that was lost while the command ran.
   'Delivery Timed Out': 'the instance was out of reach; whether the command ran is not known',
   DeliveryTimedOut: 'the instance was out of reach; whether the command ran is not known',
-  'Execution Timed Out': 'the command ran for two days, and was ended',
-  ExecutionTimedOut: 'the command ran for two days, and was ended',
+  'Execution Timed Out': 'the command took longer than SSM lets it, and was ended',
+  ExecutionTimedOut: 'the command took longer than SSM lets it, and was ended',
   Undeliverable: 'the instance cannot be reached by SSM; the command did not run',
   Terminated: 'too many others failed; the command was not sent here',
   Cancelled: 'the command was cancelled',

@@ -5,8 +5,8 @@ import { Failure } from '../../failure.ts';
 import { Secret } from '../../secret.ts';
 import { secretsOf } from '../shell.ts';
 import { type Answer, readAnswer } from './answer.ts';
-import { cancel, ended, type Sending, send, unanswered } from './calls.ts';
-import { invocationsEnded, untilEnded } from './follow.ts';
+import { cancel, LONGEST_S, lostOn, type Sending, send, unanswered } from './calls.ts';
+import { invocationEnded, invocationsEnded, type Patience } from './follow.ts';
 import { forgetScript, pageScript, runScript, secretText } from './script.ts';
 import { forget, store } from './secrets.ts';
 
@@ -34,6 +34,7 @@ export async function execute(
   hear: (instance: string, result: Answer | Failure) => void,
 ): Promise<void> {
   const { command, input, signal } = order;
+  const limitS = command.withinS ?? LONGEST_S;
   const id = randomUUID();
   const isSecret = (input instanceof Secret && input.reveal() !== '') || secretsOf(command).length > 0;
   const text = input instanceof Secret ? input.reveal() : (input ?? '');
@@ -46,11 +47,17 @@ export async function execute(
   try {
     const script = runScript({ id, command, secretPath, input: text });
     signal?.throwIfAborted();
-    const sent = await send(client, { ...order, instances, script, comment: show(command) });
+    const sent = await send(client, {
+      ...order,
+      instances,
+      script,
+      comment: show(command),
+      limitS,
+    });
     const stop = new AbortController();
     const watching = instances.map((instance) => order.whileRunning?.(instance, id, stop.signal));
     try {
-      await settleAll(client, sent, instances, id, signal, hear);
+      await settleAll(client, sent, instances, id, { signal, limitS }, hear);
     } finally {
       stop.abort();
       await Promise.allSettled(watching);
@@ -65,25 +72,23 @@ async function settleAll(
   sent: string,
   instances: readonly string[],
   id: string,
-  signal: AbortSignal | undefined,
+  patience: Patience,
   hear: (instance: string, result: Answer | Failure) => void,
 ): Promise<void> {
+  const { signal } = patience;
   const settled: Array<Promise<void>> = [];
   try {
-    for await (const { instance, lost } of invocationsEnded(client, sent, instances, signal))
+    for await (const { instance, lost } of invocationsEnded(client, sent, instances, patience))
       if (lost) hear(instance, lostOn(instance, sent));
-      else settled.push(result(client, sent, instance, id).then((found) => hear(instance, found)));
+      else settled.push(result(client, sent, instance, id, signal).then((found) => hear(instance, found)));
   } catch (error) {
+    // What has ended is read no further, and nobody asks any more how that went.
+    await Promise.allSettled(settled);
     if (signal?.aborted) await cancel(client, sent);
     throw error;
   }
   await Promise.all(settled);
 }
-
-const lostOn = (instance: string, sent: string) =>
-  new Failure(`${instance} was lost while the command ran: SSM does not reach it any more`, {
-    next: `see that it runs; whether the command ended: aws ssm list-command-invocations --command-id ${sent}`,
-  });
 
 /** What an instance answered; by further commands where one answer does not hold it. */
 async function result(
@@ -91,14 +96,15 @@ async function result(
   sent: string,
   instance: string,
   id: string,
+  signal: AbortSignal | undefined,
 ): Promise<Answer | Failure> {
   try {
-    const invocation = await untilEnded(() => ended(client, sent, instance));
+    const invocation = await invocationEnded(client, sent, instance, { signal, limitS: LOOK_S });
     const page = async (file: string, from: number) =>
-      Buffer.from(await ask(client, instance, pageScript(id, file, from)), 'base64');
+      Buffer.from(await ask(client, instance, pageScript(id, file, from), signal), 'base64');
     const answer = await readAnswer(invocation.StandardOutputContent ?? '', page);
     if (!answer) return unanswered(invocation, instance);
-    if (answer.paged) await ask(client, instance, forgetScript(id));
+    if (answer.paged) await ask(client, instance, forgetScript(id), signal);
     return answer;
   } catch (error) {
     if (error instanceof Failure) return error;
@@ -106,10 +112,22 @@ async function result(
   }
 }
 
-/** Runs a short script of our own; returns what it wrote. */
-export async function ask(client: SSMClient, instance: string, script: string): Promise<string> {
-  const sent = await send(client, { instances: [instance], script, comment: 'opsbook fetches output' });
-  const invocation = await untilEnded(() => ended(client, sent, instance));
+/** How long a script of our own may take that only looks, in seconds. */
+const LOOK_S = 60;
+
+/**
+ * Runs a short script of our own; returns what it wrote.
+ * @throws Failure when the instance does not answer; what `signal` was aborted with
+ */
+export async function ask(
+  client: SSMClient,
+  instance: string,
+  script: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const comment = 'opsbook fetches output';
+  const sent = await send(client, { instances: [instance], script, comment, limitS: LOOK_S });
+  const invocation = await invocationEnded(client, sent, instance, { signal, limitS: LOOK_S });
   if (invocation.Status !== 'Success') throw unanswered(invocation, instance);
   return invocation.StandardOutputContent ?? '';
 }

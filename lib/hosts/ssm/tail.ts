@@ -28,7 +28,9 @@ export async function tail(
   while (!stop.aborted) {
     if (await sleep(pause, false, { signal: stop }).catch(() => true)) return;
     // What cannot be read now comes with the rest, when the command has ended.
-    const seen = await ask(client, instance, peekScript(id, shown.outBytes, shown.errBytes)).catch(() => '');
+    const seen = await ask(client, instance, peekScript(id, shown.outBytes, shown.errBytes), stop).catch(
+      () => '',
+    );
     if (stop.aborted) return;
     const [out = '', err = ''] = seen.split('\n');
     const [more, said] = [Buffer.from(out, 'base64'), Buffer.from(err, 'base64')];

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import { EXIT, Failure } from '../../failure.ts';
 import { Secret } from '../../secret.ts';
 
@@ -21,7 +20,7 @@ export interface Password {
  */
 export async function passwordFor(user: string, fromInput: boolean, signal: AbortSignal): Promise<Password> {
   if (fromInput) {
-    const [line = ''] = (await text(process.stdin)).split('\n');
+    const line = await firstLine(signal);
     if (line === '')
       throw new Failure('standard input holds no password', {
         exit: EXIT.usage,
@@ -37,6 +36,18 @@ export async function passwordFor(user: string, fromInput: boolean, signal: Abor
   const typed = await askSilently(`password of ${user} (empty: one is generated): `, signal);
   if (typed !== '') return { secret: new Secret(typed), generated: false };
   return { secret: new Secret(randomBytes(BYTES).toString('base64url')), generated: true };
+}
+
+/** Whoever writes it may keep its end open: nothing behind the line is waited for. */
+async function firstLine(signal: AbortSignal): Promise<string> {
+  const lines = createInterface({ input: process.stdin, signal });
+  try {
+    for await (const line of lines) return line;
+    signal.throwIfAborted();
+    return '';
+  } finally {
+    lines.close();
+  }
 }
 
 async function askSilently(question: string, signal: AbortSignal): Promise<string> {

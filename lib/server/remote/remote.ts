@@ -5,6 +5,7 @@ import { EXIT, Failure, Problems } from '../../failure.ts';
 import { type FanOut, type Outcome, onEach } from '../../fan-out.ts';
 import { duration, table } from '../../format.ts';
 import type { Host } from '../../host.ts';
+import { opsbookFailure } from '../../host-opsbook.ts';
 import type { Context } from '../../script.ts';
 import { Secret } from '../../secret.ts';
 import type { Values } from '../../settings.ts';
@@ -35,7 +36,7 @@ const ON_EACH = [...LOOKS, 'restart', 'exec', 'shell'];
 export async function remote(context: RemoteContext): Promise<void> {
   const { settings, flags, operands, hosts, report } = context;
   const [verb = '', ...words] = operands;
-  const own = { own: settings.REMOTE, migrate: settings.MIGRATE_COMMAND };
+  const own = { own: settings.REMOTE, migrate: settings.MIGRATE_COMMAND, places: settings };
   const commandFor = (host: Host) =>
     commandOf(
       { verb, words, ...flags, service: flags.service ?? settings.APP_SERVICE },
@@ -94,7 +95,7 @@ async function run(
   end();
   if (json) report.data(JSON.stringify(outcomes.map((outcome) => answer(outcome, written))));
   if (several) report.summary(summary(outcomes));
-  refuseFailed(outcomes);
+  refuseFailed(outcomes, context.operands);
 }
 
 function answer(
@@ -120,9 +121,12 @@ function summary(outcomes: readonly Outcome[]): string {
   );
 }
 
-/** @throws what failed, each host's by itself */
-function refuseFailed(outcomes: readonly Outcome[]): void {
-  const failures = outcomes.flatMap(({ failure }) => (failure ? [failure] : []));
+/** @throws what failed, each host's by itself; what opsbook itself failed with on a host, with its exit code */
+function refuseFailed(outcomes: readonly Outcome[], [verb, script]: readonly string[]): void {
+  const failures = outcomes.flatMap(({ failure, host }) => {
+    if (!failure || verb !== 'opsbook') return failure ? [failure] : [];
+    return [opsbookFailure(failure, `${script} on ${host.name}: `, 'read what it said above') as Failure];
+  });
   if (failures.length === 1) throw failures[0];
   if (failures.length > 1) throw new Problems(failures);
 }

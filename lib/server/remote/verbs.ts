@@ -1,6 +1,7 @@
 import type { Command } from '../../command.ts';
 import type { Compose } from '../../compose.ts';
 import { EXIT, Failure } from '../../failure.ts';
+import { hostOpsbook } from '../../host-opsbook.ts';
 
 /** What an operator asked of the app. */
 export interface Request {
@@ -13,6 +14,8 @@ export interface Request {
 }
 
 interface Named {
+  /** Where the host's own opsbook and the app are. */
+  places: { OPSBOOK_DIR: string; APP_DIR: string };
   /** The app's own commands, by the name that they are called by. */
   own: Readonly<Record<string, string>>;
   migrate?: string | undefined;
@@ -40,6 +43,14 @@ export function commandOf(request: Request, compose: Compose, named: Named): Com
     case 'shell': {
       const [first, ...rest] = line(verb, words);
       return { argv: [first, ...rest], root: true };
+    }
+    case 'opsbook': {
+      const [script = '', ...rest] = words;
+      if (/^[a-z]+\/[a-z0-9-]+$/.test(script)) return hostOpsbook(named.places, script, rest);
+      throw new Failure(`opsbook needs a script, as area/name${script && `: not "${script}"`}`, {
+        exit: EXIT.usage,
+        next: 'say which: remote opsbook backup/list',
+      });
     }
     case 'migrate':
       if (named.migrate === undefined) throw unset('MIGRATE_COMMAND', 'alembic upgrade head');

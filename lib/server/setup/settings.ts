@@ -1,4 +1,5 @@
 import { composeSettings } from '../../compose.ts';
+import { opsbookSettings } from '../../host-opsbook.ts';
 import { list, optional, optionalSetting, setting } from '../../settings.ts';
 import { targetSettings } from '../../target.ts';
 import { certificateSettings } from '../certificates/settings.ts';
@@ -42,12 +43,7 @@ export const setupSettings = {
     example: 'https://github.com/example/opsbook.git',
     type: (z) => z.string(),
   }),
-  OPSBOOK_DIR: setting('OPSBOOK_DIR', {
-    about: 'where opsbook is on a host',
-    example: '/opt/opsbook',
-    default: '/opt/opsbook',
-    type: (z) => z.string().regex(/^(\/[\w.-]+)+$/, 'must be an absolute path of letters, digits and ._-'),
-  }),
+  ...opsbookSettings,
   BACKUP_SCHEDULE: schedule('BACKUP_SCHEDULE', 'takes a backup', '0 3 * * *'),
   PRUNE_SCHEDULE: schedule('PRUNE_SCHEDULE', 'prunes the backups, where the host may delete', '0 5 * * 0'),
   DRILL_SCHEDULE: schedule('DRILL_SCHEDULE', 'drills a restore, where the host may read', '0 6 * * 0'),

@@ -5,7 +5,11 @@ import { localHost } from '../../../lib/hosts/local.ts';
 import { commandOf } from '../../../lib/server/remote/verbs.ts';
 
 const app = compose(localHost(), '/opt/app', {} as never);
-const named = { own: { 'create-invite': 'app invite', 'create-user': 'app user' }, migrate: 'app migrate' };
+const named = {
+  own: { 'create-invite': 'app invite', 'create-user': 'app user' },
+  migrate: 'app migrate',
+  places: { OPSBOOK_DIR: '/opt/opsbook', APP_DIR: '/opt/app' },
+};
 
 const argvOf = (verb: string, words: string[], rest: Record<string, unknown> = {}) =>
   commandOf({ verb, words, service: 'web', ...rest }, app, named)

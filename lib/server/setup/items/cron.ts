@@ -1,4 +1,5 @@
 import { quote } from '../../../command.ts';
+import { hostEnvFile } from '../../../host-opsbook.ts';
 import { directory, emptyFile, file, noFile } from '../file.ts';
 import type { Item } from '../item.ts';
 import type { App } from './app.ts';
@@ -44,13 +45,14 @@ const logOf = (app: App, { name }: Pick<Job, 'name'>) => `${LOGS}/${app.name}-${
 function entry(app: App, opsbookDir: string, job: Job): string {
   const bin = `${opsbookDir}/node_modules/.bin`;
   const command = [
-    ...[`${bin}/tsx`, `${opsbookDir}/${job.script}`, '--env-file', `${app.dir}/.env`].map(quote),
+    ...[`${bin}/tsx`, `${opsbookDir}/${job.script}`, '--env-file', hostEnvFile(app.dir)].map(quote),
     ...['>>', quote(logOf(app, job)), '2>&1'],
   ].join(' ');
   // cron does not expand variables here, and takes quotes as they are where none surround the whole.
   return `# Written by opsbook: the next set-up undoes what is changed here. The times are the host's, in UTC.
 SHELL=/bin/sh
 PATH=${bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+TARGET=local
 ${job.schedule} ${job.user} ${cronText(command)}
 `;
 }

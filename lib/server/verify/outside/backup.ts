@@ -30,7 +30,11 @@ export async function backupRows(
   maxAgeMs: number,
   context: Pick<Context, 'envFiles' | 'signal'>,
 ): Promise<History> {
-  const { code, stdout, error, next } = await ownScript('backup/list', ['--json'], context);
+  const { code, stdout, error, next } = await ownScript(
+    'backup/list',
+    ['--json', '--target', 'local'],
+    context,
+  );
   if (code === USAGE && error.startsWith('BACKUP_STORE is not set'))
     return { rows: [unset('backup', 'BACKUP_STORE is')] };
   if (code !== 0) return { rows: [unknown('backup', error, next)] };

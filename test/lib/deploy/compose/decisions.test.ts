@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sharedFlags } from '../../../../lib/deploy/backup.ts';
 import type { Container } from '../../../../lib/deploy/compose/containers.ts';
 import { stateOf } from '../../../../lib/deploy/compose/healthy.ts';
 import { withComposeFile } from '../../../../lib/deploy/compose/pinning.ts';
@@ -8,6 +7,7 @@ import { parsePins, pinsFile } from '../../../../lib/deploy/compose/pins.ts';
 import { namesOnce } from '../../../../lib/deploy/compose/proxy.ts';
 import { prunable } from '../../../../lib/deploy/compose/prune.ts';
 import { isVersion, versionsIn } from '../../../../lib/health.ts';
+import { splitShared } from '../../../../lib/host-opsbook.ts';
 
 const container = (more: Partial<Container>): Container => ({
   ...{ id: 'a', name: 'shop-web-2', service: 'web', imageId: 'sha256:1', image: 'shop/web:1', hash: 'h' },
@@ -88,5 +88,8 @@ test('a version is told in several ways', () => {
 
 test('the backup is told of the same app as we are', () => {
   const argv = ['1.2.0', '--env-file', 'a.env', '--backup', '--env-file=b.env', '--target', 'local'];
-  assert.deepEqual(sharedFlags(argv), ['--env-file', 'a.env', '--env-file=b.env', '--target', 'local']);
+  assert.deepEqual(splitShared(argv), {
+    shared: ['--env-file', 'a.env', '--env-file=b.env', '--target', 'local'],
+    own: ['1.2.0', '--backup'],
+  });
 });

@@ -135,6 +135,7 @@ test('an entry of cron: five fields, a user, absolute paths, % escaped, odd path
     `# Written by opsbook: the next set-up undoes what is changed here. The times are the host's, in UTC.
 SHELL=/bin/sh
 PATH=/opt/opsbook/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+TARGET=local
 0 3 * * * admin /opt/opsbook/node_modules/.bin/tsx /opt/opsbook/scripts/backup/backup.ts --env-file '/srv/100\\% mine/.env' >> /var/log/opsbook/my.app-backup.log 2>&1
 `,
   );

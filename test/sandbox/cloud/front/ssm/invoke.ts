@@ -65,6 +65,7 @@ async function execute(
   const { signal } = invocation.cancel;
   Object.assign(invocation, { status: 'InProgress', details: 'InProgress', started: new Date() });
   if (command.status === 'Pending') Object.assign(command, { status: 'InProgress', details: 'InProgress' });
+  if (state.ssm.faults.silent.includes(node.id)) return await outlast(command, invocation, state);
   let late = false;
   const kill = (): void => void killScript(node, script).catch(() => undefined);
   const timer = setTimeout(() => {

@@ -53,6 +53,8 @@ export interface SsmFaults {
   unregistered: string[];
   /** ids of instances that registered, and are not heard of any more */
   lost: string[];
+  /** ids of instances that take commands up, and tell nothing more of them */
+  silent: string[];
   /** so many of the next calls are refused with ThrottlingException */
   throttle: number;
   /** only these operations are throttled; all, if none is named */
@@ -68,6 +70,7 @@ export interface SsmFaults {
 export const noFaults = (): SsmFaults => ({
   unregistered: [],
   lost: [],
+  silent: [],
   throttle: 0,
   throttleOnly: [],
   deliveryMs: 150,

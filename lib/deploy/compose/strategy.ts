@@ -22,7 +22,14 @@ interface Underway {
   who: string;
   /** The commit that the app's directory was at before. */
   head?: string | undefined;
+  /** What ran before: the ids of the containers, and the image of each service. */
+  ids?: string[];
+  images?: Record<string, string>;
 }
+
+/** Whether a release is what ran before. */
+const ranBefore = (images: Readonly<Record<string, string>>, release: Release): boolean =>
+  Object.entries(release.images).every(([service, { id }]) => images[service] === id);
 
 /** A compose app on one host. */
 export async function composeStrategy(
@@ -71,15 +78,28 @@ export async function composeStrategy(
       return migrate(app, release, { service: settings.APP_SERVICE, command, timeoutMs }, say);
     },
     async switchTo(release, who, step) {
-      const head = (await underway())?.head ?? (await headOf(host, app.dir));
-      const now: Underway = { version: release.version, at: new Date().toISOString(), who, head };
+      const earlier = await underway();
+      const {
+        head,
+        ids = [],
+        images = {},
+      } = earlier ?? { head: await headOf(host, app.dir), ...(await whatRuns()) };
+      const now: Underway = {
+        version: release.version,
+        at: new Date().toISOString(),
+        who,
+        head,
+        ids,
+        images,
+      };
       await files.write('deploying.json', JSON.stringify(now));
       await pinWhatRuns(await running());
       // A release of an image has no commit: it goes with the files that were there before the change.
       const commit = release.commit ?? head;
       if (commit !== undefined && commit !== (await headOf(host, app.dir)))
         await host.run(moveCommand(app.dir, commit));
-      await switchTo(app, release, { rollout, patience, drain }, step);
+      const back = earlier !== undefined && ranBefore(images, release);
+      await switchTo(app, release, { rollout, patience, drain, earlier: new Set(ids), back }, step);
       if (!(await isPinned(app))) await pin(app);
       await pinBoot(app);
     },
@@ -97,6 +117,14 @@ export async function composeStrategy(
     },
     prune: async (keep) => prune(host, await records(), keep),
   };
+
+  async function whatRuns(): Promise<Required<Pick<Underway, 'ids' | 'images'>>> {
+    const all = [...(await containers()).values()].flat().filter(({ status }) => status === 'running');
+    return {
+      ids: all.map(({ id }) => id),
+      images: Object.fromEntries(all.map(({ service, imageId }) => [service, imageId])),
+    };
+  }
 
   /** Before the first deployment: from here on a reboot starts what runs now, whatever the compose files say. */
   async function pinWhatRuns(release: Release | undefined): Promise<void> {

@@ -19,7 +19,7 @@ await script(import.meta, {
     const lib = await import('../../lib/deploy/validate/validate.ts');
 
     if (flags.cleanup) return cleanUp({ name: projectName(settings.APP), mark: process.cwd() }, context);
-    const project = await readProject(host, settings.APP, settings.COMPOSE_FILE);
+    const project = await readProject(host, settings.APP, settings);
     await refuseOthers(host, project);
     await lib.start(project, settings.HEALTH_TIMEOUT, context);
     if (dryRun) return;

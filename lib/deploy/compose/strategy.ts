@@ -1,7 +1,8 @@
+import { checkAll } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import type { DeployContext } from '../look.ts';
 import { parseRecords } from '../record.ts';
-import type { Release, Strategy } from '../strategy.ts';
+import type { Prospect, Release, Strategy } from '../strategy.ts';
 import { composeApp, type Model } from './app.ts';
 import { prospectOfCommit } from './build.ts';
 import { headOf, moveCommand } from './checkout.ts';
@@ -9,7 +10,7 @@ import { containersOf, lastLines } from './containers.ts';
 import { migrate } from './migrate.ts';
 import { isPinned, pin, pinBoot } from './pinning.ts';
 import { parsePins, pinsFile } from './pins.ts';
-import { refuseNoDocker } from './preflight.ts';
+import { refuseNoDocker, refuseOtherEnvironment } from './preflight.ts';
 import { prospectOf, prospectOfReturn } from './prospect.ts';
 import { prune } from './prune.ts';
 import { appContainers, describeContainers, runningRelease } from './running.ts';
@@ -36,6 +37,7 @@ export async function composeStrategy(
   host: Host,
   settings: DeployContext['settings'],
   signal: AbortSignal,
+  environment: 'as it runs' | 'may differ',
 ): Promise<Strategy> {
   await refuseNoDocker(host);
   const app = await composeApp(host, settings);
@@ -67,12 +69,14 @@ export async function composeStrategy(
       const now = describeContainers(await containers(), await records());
       return `the change to ${found.version}, begun ${found.at} by ${found.who}, was cut off: ${now}`;
     },
-    async preflight(wanted) {
-      const known = [await model(), await containers()] as const;
-      if ('commit' in wanted) return prospectOfCommit(app, known[0], settings, wanted.commit, known[1]);
-      return prospectOf(app, known[0], settings, wanted, known[1], caller);
-    },
-    preflightReturn: async (release) => prospectOfReturn(app, settings, release, await containers(), caller),
+    preflight: (wanted) =>
+      asItRuns(async () => {
+        const known = [await model(), await containers()] as const;
+        if ('commit' in wanted) return prospectOfCommit(app, known[0], settings, wanted.commit, known[1]);
+        return prospectOf(app, known[0], settings, wanted, known[1], caller);
+      }),
+    preflightReturn: (release) =>
+      asItRuns(async () => prospectOfReturn(app, settings, release, await containers(), caller)),
     migrate: (release, command, say) => {
       const timeoutMs = settings.MIGRATE_TIMEOUT * 1000;
       return migrate(app, release, { service: settings.APP_SERVICE, command, timeoutMs }, say);
@@ -117,6 +121,13 @@ export async function composeStrategy(
     },
     prune: async (keep) => prune(host, await records(), keep),
   };
+
+  async function asItRuns(look: () => Promise<Prospect>): Promise<Prospect> {
+    if (environment === 'may differ') return look();
+    const looking = look();
+    await checkAll([async () => refuseOtherEnvironment(app, await model()), () => looking]);
+    return looking;
+  }
 
   async function whatRuns(): Promise<Required<Pick<Underway, 'ids' | 'images'>>> {
     const all = [...(await containers()).values()].flat().filter(({ status }) => status === 'running');

@@ -17,6 +17,7 @@ export async function fleetStrategy(
   settings: FleetSettings,
   signal: AbortSignal,
   say: (text: string) => void,
+  environment: 'as it runs' | 'may differ',
 ): Promise<Strategy> {
   const client = await elbv2Client(settings.AWS_REGION);
   const group = targetGroup(client, settings.TARGET_GROUP_ARN, signal);
@@ -26,7 +27,7 @@ export async function fleetStrategy(
     hosts,
     async (host): Promise<Member> => ({
       ...{ host, target: targetOf(host, targets) },
-      strategy: await composeStrategy(host, settings, signal),
+      strategy: await composeStrategy(host, settings, signal, environment),
     }),
   );
   const [first] = members as [Member, ...Member[]];

@@ -1,4 +1,5 @@
 import { quote } from '../../../command.ts';
+import { envFileOf } from '../../../compose.ts';
 import { directory, emptyFile, file, noFile } from '../file.ts';
 import type { Item } from '../item.ts';
 import type { App } from './app.ts';
@@ -43,15 +44,18 @@ const logOf = (app: App, { name }: Pick<Job, 'name'>) => `${LOGS}/${app.name}-${
 
 function entry(app: App, opsbookDir: string, job: Job): string {
   const bin = `${opsbookDir}/node_modules/.bin`;
+  const envFile = envFileOf(app.dir, app.compose);
+  // What the file itself need not say; cron takes quotes around a value off.
+  const named = envFile ? `SECRETS_FILE="${app.compose.SECRETS_FILE}"\n` : '';
   const command = [
-    ...[`${bin}/tsx`, `${opsbookDir}/${job.script}`, '--env-file', `${app.dir}/.env`].map(quote),
+    ...[`${bin}/tsx`, `${opsbookDir}/${job.script}`, '--env-file', envFile ?? `${app.dir}/.env`].map(quote),
     ...['>>', quote(logOf(app, job)), '2>&1'],
   ].join(' ');
   // cron does not expand variables here, and takes quotes as they are where none surround the whole.
   return `# Written by opsbook: the next set-up undoes what is changed here. The times are the host's, in UTC.
 SHELL=/bin/sh
 PATH=${bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-${job.schedule} ${job.user} ${cronText(command)}
+${named}${job.schedule} ${job.user} ${cronText(command)}
 `;
 }
 

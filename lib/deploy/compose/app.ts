@@ -87,6 +87,12 @@ export async function composeApp(
         return JSON.parse(await runForSecret(host, command(pins, 'config', '--format', 'json'))) as Model;
       } catch (error) {
         if (!(error instanceof CommandFailure)) throw error;
+        if (error.words.includes(`find env file: ${envFile}`))
+          throw new Failure(`SECRETS_FILE: ${envFile} is not on ${host.name}`, {
+            exit: EXIT.usage,
+            next: 'make it: fetch-secrets or generate-secrets; or name the one that is there',
+            cause: error,
+          });
         throw new Failure(`the compose files of ${dir} are not valid: ${error.words}`, {
           next: `try it by hand in ${dir}: ${show(command(pins, 'config', '--quiet'))}`,
           cause: error,

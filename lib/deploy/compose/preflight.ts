@@ -178,6 +178,8 @@ export function changedNames(
 
 /** @throws Failure when the app runs by another name of Compose's: it would be started once more beside itself */
 async function refuseOtherProject(app: ComposeApp, { name }: Model): Promise<void> {
+  // Whoever names it may run several of one directory.
+  if (app.settings.COMPOSE_PROJECT_NAME) return;
   const directory = projectDirectory(app.dir, app.settings);
   const there = await containersWith(app, `${PROJECT}.working_dir=${directory}`);
   const other = there.find(({ State, Config }) => State.Running && !(VALIDATION in Config.Labels));

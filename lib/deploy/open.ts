@@ -15,7 +15,8 @@ export async function openStrategy(
   const patience = interruption === 'heeded' ? signal : new AbortController().signal;
   // What is gone back to was trusted before.
   const settings = interruption === 'heeded' ? given : { ...given, HEALTHY_FOR: 0 };
-  const environment = newEnvironment || interruption === 'uninterrupted' ? 'may differ' : 'as it runs';
+  const asked = newEnvironment ? 'may differ' : 'as it runs';
+  const environment = interruption === 'heeded' ? asked : 'as it was';
   const [target, ...more] = settings.TARGET;
   if (target?.kind === 'ecs') {
     if (more.length > 0)

@@ -2,7 +2,7 @@ import { checkAll } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import type { DeployContext } from '../look.ts';
 import { parseRecords } from '../record.ts';
-import type { Prospect, Release, Strategy } from '../strategy.ts';
+import type { Environment, Prospect, Release, Strategy } from '../strategy.ts';
 import { composeApp, type Model } from './app.ts';
 import { prospectOfCommit } from './build.ts';
 import { headOf, moveCommand } from './checkout.ts';
@@ -37,7 +37,7 @@ export async function composeStrategy(
   host: Host,
   settings: DeployContext['settings'],
   signal: AbortSignal,
-  environment: 'as it runs' | 'may differ',
+  environment: Environment,
 ): Promise<Strategy> {
   await refuseNoDocker(host);
   const app = await composeApp(host, settings);
@@ -102,8 +102,8 @@ export async function composeStrategy(
       const commit = release.commit ?? head;
       if (commit !== undefined && commit !== (await headOf(host, app.dir)))
         await host.run(moveCommand(app.dir, commit));
-      const back = earlier !== undefined && ranBefore(images, release);
-      await switchTo(app, release, { rollout, patience, drain, earlier: new Set(ids), back }, step);
+      const back = environment !== 'may differ' && earlier !== undefined && ranBefore(images, release);
+      await switchTo(app, release, { rollout, patience, drain, earlier: new Set(earlier?.ids), back }, step);
       if (!(await isPinned(app))) await pin(app);
       await pinBoot(app);
     },
@@ -123,7 +123,7 @@ export async function composeStrategy(
   };
 
   async function asItRuns(look: () => Promise<Prospect>): Promise<Prospect> {
-    if (environment === 'may differ') return look();
+    if (environment !== 'as it runs') return look();
     const looking = look();
     await checkAll([async () => refuseOtherEnvironment(app, await model()), () => looking]);
     return looking;

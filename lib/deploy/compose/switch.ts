@@ -64,6 +64,7 @@ export async function switchTo(app: ComposeApp, release: Release, manner: Manner
   for (const [service, ids] of right) if (await retire(work, service, ids)) retired = true;
   if (retired) untold.push(...(await reloadAll(app, proxies, patience.signal)));
   untold.push(...(await bringAbout(work)));
+  if (back) await awaitHealthy(app.host, [...right.values()].flat(), { ...patience, healthyForMs: 0 });
   const how = rollout.length > 0 ? `${rollout.join(', ')} beside the old, others recreated` : 'recreated';
   step.note([how, ...new Set(untold)].join('; '));
 }
@@ -121,9 +122,10 @@ async function startBeside(work: Work, service: string): Promise<{ ids: string[]
   const wanted = release.images[service]?.id;
   const before = await containersOf(app, model.name, [service]);
   // What a run that was cut off has left, and what does not run, is in the way of counting.
-  const useless = before.filter(
-    (one) => one.status !== 'running' || (one.imageId === wanted && one.health?.status === 'unhealthy'),
-  );
+  const isUseless = (one: Container) =>
+    one.status !== 'running' ||
+    (one.imageId === wanted && one.health?.status === 'unhealthy' && !(back && isKept(one, release, manner)));
+  const useless = before.filter(isUseless);
   if (useless.length > 0) await app.host.run(removeCommand(useless.map(({ id }) => id)));
   const usable = before.filter((one) => !useless.includes(one));
   const known = usable.filter((one) => isKept(one, release, manner));
@@ -142,7 +144,8 @@ async function startBeside(work: Work, service: string): Promise<{ ids: string[]
   const ids = [...right, ...fresh].map(({ id }) => id);
   // Those that ran alone have proved themselves.
   const trust = missing === 0 && right.length === usable.length ? { ...patience, healthyForMs: 0 } : patience;
-  await awaitHealthy(app.host, ids, trust);
+  // Going back, the new ones are to end whether the old ones are well or not.
+  await awaitHealthy(app.host, back ? fresh.map(({ id }) => id) : ids, trust);
   return { ids, started: missing > 0 };
 }
 

@@ -1,9 +1,10 @@
+import { posix } from 'node:path';
 import { type Command, CommandFailure } from './command.ts';
 import { EXIT, Failure } from './failure.ts';
 import type { Host } from './host.ts';
-import { optionalSetting, type Values } from './settings.ts';
+import { optionalSetting, setting } from './settings.ts';
 
-/** The settings by which Compose finds an app; the names are Compose's own. */
+/** The settings by which Compose finds an app and its values. */
 export const composeSettings = {
   COMPOSE_FILE: optionalSetting('COMPOSE_FILE', {
     about: "the app's compose files, separated by colons, relative to APP_DIR",
@@ -15,7 +16,16 @@ export const composeSettings = {
     example: 'bloaty',
     type: (z) => z.string(),
   }),
+  SECRETS_FILE: setting('SECRETS_FILE', {
+    about: "the app's env file, relative to APP_DIR: every docker compose reads it, fetch-secrets makes it",
+    example: '.env.production',
+    default: '.env',
+    type: (z) => z.string(),
+  }),
 };
+
+/** The values of {@link composeSettings}; without SECRETS_FILE it is the default. */
+export type ComposeSettings = { [name in keyof typeof composeSettings]?: string | undefined };
 
 /** A compose app on a host. */
 export interface Compose {
@@ -39,15 +49,48 @@ export interface Listed {
   Status: string;
 }
 
-export function compose(host: Host, appDir: string, settings: Values<typeof composeSettings>): Compose {
-  const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(settings))
-    if (name in composeSettings && value) env[name] = value;
-  const command = (...args: string[]): Command => ({
-    argv: ['docker', 'compose', ...args],
-    env,
-    cwd: appDir,
-  });
+/** Which env file an app has, where it is another than Compose's own choice. */
+export function envFileOf(appDir: string, { SECRETS_FILE = '.env' }: ComposeSettings): string | undefined {
+  const file = posix.resolve(appDir, SECRETS_FILE);
+  return file === posix.resolve(appDir, '.env') ? undefined : file;
+}
+
+/** Compose's project directory: that of the first compose file. `env_file:`, builds and mounts are relative to it. */
+export const projectDirectory = (appDir: string, { COMPOSE_FILE = '' }: ComposeSettings): string =>
+  posix.dirname(posix.resolve(appDir, COMPOSE_FILE.split(':')[0] || 'compose.yaml'));
+
+/** $1 is the .env of the project directory, $2 that of the app's, which wins: as Compose has it where .env names the files. */
+const BOTH = `project=$1 app=$2; shift 2
+[ ! -e "$app" ] || set -- --env-file "$app" "$@"
+[ ! -e "$project" ] || set -- --env-file "$project" "$@"
+exec docker compose "$@"`;
+
+/**
+ * The one place where a `docker compose …` is made, so that each reads the same env file: SECRETS_FILE, or else what
+ * Compose itself reads in the app's directory. That depends on whether COMPOSE_FILE comes from the environment or from
+ * the .env: where it leads to another directory, the files are named.
+ * @param from a working tree of the app, where Compose is to read the compose files
+ */
+export function composeCommand(
+  appDir: string,
+  settings: ComposeSettings,
+  args: readonly string[],
+  from = appDir,
+): Command {
+  const { COMPOSE_FILE, COMPOSE_PROJECT_NAME } = settings;
+  const env = {
+    ...(COMPOSE_FILE ? { COMPOSE_FILE } : {}),
+    ...(COMPOSE_PROJECT_NAME ? { COMPOSE_PROJECT_NAME } : {}),
+  };
+  const file = envFileOf(appDir, settings);
+  if (file) return { argv: ['docker', 'compose', '--env-file', file, ...args], env, cwd: from };
+  const [app, project] = [posix.resolve(appDir, '.env'), `${projectDirectory(appDir, settings)}/.env`];
+  if (project === app && from === appDir) return { argv: ['docker', 'compose', ...args], env, cwd: from };
+  return { argv: ['sh', '-c', BOTH, 'compose', project, app, ...args], env, cwd: from };
+}
+
+export function compose(host: Host, appDir: string, settings: ComposeSettings): Compose {
+  const command = (...args: string[]): Command => composeCommand(appDir, settings, args);
   return {
     command,
     async container(service) {

@@ -1,4 +1,5 @@
 import { type Command, CommandFailure, quote } from './command.ts';
+import { type ComposeSettings, envFileOf } from './compose.ts';
 import { EXIT, Failure } from './failure.ts';
 import { setting } from './settings.ts';
 
@@ -13,32 +14,42 @@ export const opsbookSettings = {
 };
 
 /** The settings that a host's own runs read: those of its cron entries. */
-export const hostEnvFile = (appDir: string): string => `${appDir}/.env`;
+export const hostEnvFile = (appDir: string, settings: ComposeSettings): string =>
+  envFileOf(appDir, settings) ?? `${appDir}/.env`;
 
 const ABSENT = 69;
 
 /**
- * Runs the script $3 of the opsbook in $1 as cron does: as the owner of the app's directory $2, with nothing of the
- * environment that we come with.
+ * Runs the script $4 of the opsbook in $1 as cron does: as the owner of the app's directory $2, whose env file is $3, with
+ * nothing of the environment that we come with.
  */
-const RUN = `dir=$1 app=$2 script=$3; shift 3
+const RUN = `dir=$1 app=$2 secrets=$3 script=$4; shift 4
 [ -x "$dir/node_modules/.bin/tsx" ] && [ -e "$dir/scripts/$script.ts" ] || { echo "there is no scripts/$script.ts in $dir" >&2; exit ${ABSENT}; }
 owner=$(stat -c %U "$app") && home=$(getent passwd "$owner" | cut -d : -f 6) || exit 1
 set -- env -i PATH="$dir/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME="$home" LOGNAME="$owner" \\
-  TARGET=local tsx "$dir/scripts/$script.ts" "$@"
+  TARGET=local SECRETS_FILE="$secrets" tsx "$dir/scripts/$script.ts" "$@"
 cd "$app" || exit 1
 [ "$(id -u)" = "$(id -u "$owner")" ] && exec "$@"
 [ "$(id -u)" = 0 ] && exec runuser -u "$owner" -- "$@"
 exec sudo -n -u "$owner" -- "$@"`;
 
+/** Where opsbook, the app and its env file are on a host. */
+export interface Places {
+  OPSBOOK_DIR: string;
+  APP_DIR: string;
+  SECRETS_FILE: string;
+}
+
 /** A script of a host's own opsbook, as `area/name`, with that host's settings. */
 export function hostOpsbook(
-  { OPSBOOK_DIR, APP_DIR }: { OPSBOOK_DIR: string; APP_DIR: string },
+  { OPSBOOK_DIR, APP_DIR, SECRETS_FILE }: Places,
   script: string,
   words: readonly string[],
 ): Command {
-  const settings = ['--env-file', hostEnvFile(APP_DIR)];
-  return { argv: ['sh', '-c', RUN, 'opsbook', OPSBOOK_DIR, APP_DIR, script, ...settings, ...words] };
+  const settings = ['--env-file', hostEnvFile(APP_DIR, { SECRETS_FILE })];
+  return {
+    argv: ['sh', '-c', RUN, 'opsbook', OPSBOOK_DIR, APP_DIR, SECRETS_FILE, script, ...settings, ...words],
+  };
 }
 
 /** How one types it: the same run, from here. */

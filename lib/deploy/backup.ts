@@ -2,13 +2,13 @@ import { join } from 'node:path';
 import type { Command } from '../command.ts';
 import { Failure } from '../failure.ts';
 import type { Host } from '../host.ts';
-import { hostOpsbook, opsbookFailure, splitShared, typedHostOpsbook } from '../host-opsbook.ts';
+import { hostOpsbook, opsbookFailure, type Places, splitShared, typedHostOpsbook } from '../host-opsbook.ts';
 import type { Context } from '../script.ts';
 import { streamed } from './streamed.ts';
 
 const SCRIPT = join(import.meta.dirname, '../../scripts/backup/backup.ts');
 
-type Backing = Pick<Context, 'hosts' | 'report'> & { settings: { APP_DIR: string; OPSBOOK_DIR: string } };
+type Backing = Pick<Context, 'hosts' | 'report'> & { settings: Places };
 
 /** A backup that a deployment takes: what runs, and where. */
 export interface Backup {

@@ -9,6 +9,8 @@ export type DeployContext = Pick<Context, 'report' | 'change' | 'signal' | 'dryR
   settings: Context['settings'] & DeploySettings;
   /** How long the switch may take, where that is not for the target to say. */
   waitMs?: number | undefined;
+  /** Services may start with other variables than they run with. */
+  newEnvironment?: boolean | undefined;
 };
 
 /** What was seen before anything was changed. */

@@ -9,12 +9,14 @@ import type { Strategy } from './strategy.ts';
  * @throws Failure with exit 2 for several hosts without one
  */
 export async function openStrategy(
-  { settings: given, signal, hosts, report, waitMs }: DeployContext,
+  { settings: given, signal, hosts, report, waitMs, newEnvironment }: DeployContext,
   interruption: 'heeded' | 'uninterrupted' = 'heeded',
 ): Promise<Strategy> {
   const patience = interruption === 'heeded' ? signal : new AbortController().signal;
   // What is gone back to was trusted before.
   const settings = interruption === 'heeded' ? given : { ...given, HEALTHY_FOR: 0 };
+  const asked = newEnvironment ? 'may differ' : 'as it runs';
+  const environment = interruption === 'heeded' ? asked : 'as it was';
   const [target, ...more] = settings.TARGET;
   if (target?.kind === 'ecs') {
     if (more.length > 0)
@@ -31,14 +33,14 @@ export async function openStrategy(
     const { fleetStrategy } = await import('./fleet/strategy.ts');
     const { TARGET_GROUP_ARN } = settings;
     const say = (text: string) => report.info(text);
-    return fleetStrategy(reached, { ...settings, TARGET_GROUP_ARN }, patience, say);
+    return fleetStrategy(reached, { ...settings, TARGET_GROUP_ARN }, patience, say, environment);
   }
   if (!host || others.length > 0)
     throw new Failure(`TARGET names ${hosts.length} hosts, and nothing tells which of them gets requests`, {
       exit: EXIT.usage,
       next: "set TARGET_GROUP_ARN to the load balancer's target group, or name one host with --target",
     });
-  return composeStrategy(host, settings, patience);
+  return composeStrategy(host, settings, patience, environment);
 }
 
 /**

@@ -3,7 +3,7 @@ import { appCommandSettings } from '../app-commands.ts';
 import { composeSettings } from '../compose.ts';
 import { healthUrlSettings } from '../health.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
-import { option } from '../script.ts';
+import { flag, option } from '../script.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 import { imageSettings } from './image/settings.ts';
@@ -77,6 +77,12 @@ export const waitTimeoutFlag = option(
     if (!/^\d{1,5}$/.test(raw)) throw new Error('is not a number of seconds');
     return Number(raw) * 1000;
   },
+);
+
+/** On hosts with Compose, the environment of what runs is what is meant. */
+export const newEnvironmentFlag = flag(
+  '--new-environment',
+  'services may start with other variables than they run with: the env file was changed',
 );
 
 export type DeploySettings = Values<typeof deploySettings>;

@@ -9,6 +9,15 @@ export type Wanted =
   | { readonly version: string; readonly images: readonly ImageReference[] }
   | { readonly commit: string };
 
+/** What the containers of a release may be started with, seen from those that run. */
+export type Environment =
+  /** With the same variables; else nothing is changed. */
+  | 'as it runs'
+  /** With others, on purpose. */
+  | 'may differ'
+  /** It is gone back to: what still runs of it is left alone. */
+  | 'as it was';
+
 /** One image, so that it is the same one tomorrow. */
 export interface Pin {
   /** With the digest that its registry knows it by; for an image that is in none, its tag. */

@@ -1,4 +1,4 @@
-import { deploySettings } from '../../lib/deploy/settings.ts';
+import { deploySettings, newEnvironmentFlag } from '../../lib/deploy/settings.ts';
 import { repeatable, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -7,7 +7,10 @@ await script(import.meta, {
   example: 'npx tsx scripts/deploy/migrate.ts 1.4.0',
   settings: deploySettings,
   operands: { '[version]': 'the tag of each image of IMAGE; unless told the version that runs' },
-  flags: { image: repeatable('--image <reference>', 'this image, by tag or digest; one for each of IMAGE') },
+  flags: {
+    image: repeatable('--image <reference>', 'this image, by tag or digest; one for each of IMAGE'),
+    newEnvironment: newEnvironmentFlag,
+  },
   changes: true,
   reports: true,
   reaches: 'hosts or service',
@@ -17,7 +20,7 @@ await script(import.meta, {
     const { lookAtMigration, migrateOnce } = await import('../../lib/deploy/migrate.ts');
 
     const named = { version: operands[0], images: flags.image };
-    const strategy = await openStrategy(context);
+    const strategy = await openStrategy({ ...context, newEnvironment: flags.newEnvironment });
     await lockDeployment(context, 'migrate');
     const prospect = await lookAtMigration(strategy, named, context);
     const migrated = await migrateOnce(strategy, prospect, context);

@@ -1,4 +1,4 @@
-import { deploySettings, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
+import { deploySettings, newEnvironmentFlag, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
 import { option, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -8,6 +8,7 @@ await script(import.meta, {
   settings: deploySettings,
   flags: {
     to: option<string>('--to <version>', 'this version; it has to have been verified here'),
+    newEnvironment: newEnvironmentFlag,
     waitTimeout: waitTimeoutFlag,
   },
   changes: true,
@@ -25,7 +26,11 @@ await script(import.meta, {
         import('../../lib/deploy/update.ts'),
         import('../../lib/deploy/record.ts'),
       ]);
-    const strategy = await openStrategy({ ...context, waitMs: flags.waitTimeout });
+    const strategy = await openStrategy({
+      ...context,
+      waitMs: flags.waitTimeout,
+      newEnvironment: flags.newEnvironment,
+    });
     await lockDeployment(context, `rollback${flags.to ? ` to ${flags.to}` : ''}`);
     const all = await strategy.records();
     const target = records.rollbackTarget(all, await strategy.running(), flags.to);

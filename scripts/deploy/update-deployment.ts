@@ -1,4 +1,4 @@
-import { deploySettings, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
+import { deploySettings, newEnvironmentFlag, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
 import { flag, option, repeatable, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -12,9 +12,13 @@ await script(import.meta, {
       '--image <reference>',
       'this image, by tag or digest, instead of a version; one for each of IMAGE',
     ),
-    commit: option<string>('--commit <sha>', 'this commit of the checkout in APP_DIR, built on the host'),
+    commit: option<string>(
+      '--commit <ref>',
+      'this commit, tag or branch of the remote of the checkout in APP_DIR, built on the host',
+    ),
     backup: flag('--backup', 'take a backup first'),
     diff: flag('--diff', 'show what would change, and stop'),
+    newEnvironment: newEnvironmentFlag,
     waitTimeout: waitTimeoutFlag,
   },
   changes: true,
@@ -41,7 +45,11 @@ await script(import.meta, {
       { version: operands[0], images: flags.image, commit: flags.commit },
       settings.IMAGE,
     );
-    const strategy = await openStrategy({ ...context, waitMs: flags.waitTimeout });
+    const strategy = await openStrategy({
+      ...context,
+      waitMs: flags.waitTimeout,
+      newEnvironment: flags.newEnvironment,
+    });
     const version = 'commit' in wanted ? wanted.commit.slice(0, 12) : wanted.version;
     if (!flags.diff) await lockDeployment(context, `update-deployment of ${version}`);
     const first = flags.backup && !flags.diff ? backupOf(context) : undefined;

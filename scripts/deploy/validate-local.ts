@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { validateSettings } from '../../lib/deploy/validate/settings.ts';
 import { flag, script } from '../../lib/script.ts';
 
@@ -20,7 +21,11 @@ await script(import.meta, {
     const lib = await import('../../lib/deploy/validate/validate.ts');
 
     if (flags.cleanup) return cleanUp({ name: projectName(settings.APP), mark: process.cwd() }, context);
-    const project = await readProject(host, settings.APP, settings.COMPOSE_FILE);
+    const here = settings.SECRETS_FILE === '.env' || existsSync(settings.SECRETS_FILE);
+    if (!here)
+      report.info(`no ${settings.SECRETS_FILE} in this checkout: Compose reads what it finds by itself`);
+    const { SECRETS_FILE, ...others } = settings;
+    const project = await readProject(host, settings.APP, here ? { ...others, SECRETS_FILE } : others);
     await refuseOthers(host, project);
     await lib.start(project, settings.HEALTH_TIMEOUT, context);
     if (dryRun) return;

@@ -46,6 +46,18 @@ page() { docker exec "$(docker ps --quiet --filter "label=com.docker.compose.pro
   assert_equal "$(git -C "$APP_DIR" status --porcelain --untracked-files=no)" ""
 }
 
+@test "R1: --commit main is what was pushed to main, not what the clone has of it" {
+  local sha
+  sha=$(commit pushed)
+  run -0 --separate-stderr opsbook update-deployment --commit main
+  assert_equal "$(running)" "web $IMAGE:${sha:0:12} worker $IMAGE:${sha:0:12}"
+  assert_equal "$(page)" pushed
+  assert_equal "$(records version commit | tail -1)" "${sha:0:12} $sha"
+  # The next tests count from here.
+  sha=$(commit two)
+  run -0 opsbook update-deployment --commit main
+}
+
 @test "✗ git checkout COMMIT leaves a detached HEAD: after a rollback HEAD is on its branch, and git pull leads on" {
   local sha
   sha=$(commit three)

@@ -58,3 +58,32 @@ update 2.0.0 1.0.0 true"
   [[ $stderr == *"answers 1.0.0, not 4.0.0"* ]] || fail "$stderr"
   assert_runs 1.0.0
 }
+
+web() { docker ps --all --quiet --no-trunc --filter "label=com.docker.compose.project=$APP" --filter label=com.docker.compose.service=web; }
+
+@test "F20: the same version again starts nothing, and with another value in env_file a new container beside the old" {
+  run -0 opsbook update-deployment 1.0.0
+  local before
+  before=$(web)
+  run -0 opsbook update-deployment 1.0.0
+  assert_equal "$(web)" "$before"
+  echo GREETING=bye >"$APP_DIR/app.env"
+  run -2 --separate-stderr opsbook update-deployment 1.0.0
+  [[ $stderr == *"web would start with another GREETING than it runs with"* ]] || fail "$stderr"
+  start_load
+  run -0 opsbook update-deployment 1.0.0 --new-environment
+  assert_none_dropped 1.0.0
+  assert_equal "$(docker exec "$(web)" printenv GREETING)" bye
+}
+
+@test "F20: a mistake in env_file that no version survives: what it started is removed, and what ran is left alone" {
+  run -0 opsbook update-deployment 1.0.0 --new-environment
+  image 5.0.0
+  local before
+  before=$(docker ps --all --quiet --no-trunc --filter "label=com.docker.compose.project=$APP")
+  echo NODE_OPTIONS=--no-such-option >>"$APP_DIR/app.env"
+  run -1 --separate-stderr opsbook update-deployment 5.0.0 --new-environment
+  [[ $stderr == *"5.0.0 failed and 1.0.0 runs again"* ]] || fail "$stderr"
+  assert_equal "$(docker ps --all --quiet --no-trunc --filter "label=com.docker.compose.project=$APP")" "$before"
+  sed -i /NODE_OPTIONS/d "$APP_DIR/app.env"
+}

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Command } from '../../lib/command.ts';
-import { compose, parseListing } from '../../lib/compose.ts';
+import { compose, composeCommand, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { Host } from '../../lib/host.ts';
 
@@ -65,4 +69,42 @@ test('what fails for another reason than the name is told as it is', async () =>
   };
   const none = { COMPOSE_FILE: undefined, COMPOSE_PROJECT_NAME: undefined };
   await assert.rejects(compose(down, '/opt/bloaty', none).container('db'), { message: 'no daemon' });
+});
+
+const words = (...given: Parameters<typeof composeCommand>) => composeCommand(...given).argv.join(' ');
+
+test('F27, R3: every command reads SECRETS_FILE, and what Compose reads by itself is not told', () => {
+  assert.equal(words('/opt/a', {}, ['up']), 'docker compose up');
+  assert.equal(
+    words('/opt/a/', { SECRETS_FILE: './.env', COMPOSE_FILE: 'b.yml' }, ['up']),
+    'docker compose up',
+  );
+  for (const file of ['.env.production', '/opt/a/.env.production'])
+    assert.equal(
+      words('/opt/a', { SECRETS_FILE: file, COMPOSE_FILE: 'deploy/b.yml' }, ['up']),
+      'docker compose --env-file /opt/a/.env.production up',
+    );
+});
+
+test("R3: where the compose files are elsewhere, the .env beside them is read and then the app's, if they are there", () => {
+  const dir = mkdtempSync(join(tmpdir(), 'opsbook-compose-'));
+  mkdirSync(join(dir, 'deploy'));
+  mkdirSync(join(dir, 'bin'));
+  writeFileSync(join(dir, 'bin/docker'), '#!/bin/sh\necho "$@"\n', { mode: 0o755 });
+  const said = () => {
+    const { argv, env = {}, cwd } = composeCommand(dir, { COMPOSE_FILE: 'deploy/b.yml' }, ['up', 'a b']);
+    const [program, ...args] = argv;
+    const PATH = `${dir}/bin:${process.env.PATH}`;
+    return execFileSync(program, args, {
+      cwd,
+      env: { ...process.env, ...(env as object), PATH },
+      encoding: 'utf8',
+    }).trim();
+  };
+  assert.equal(said(), 'compose up a b');
+  writeFileSync(join(dir, '.env'), '');
+  assert.equal(said(), `compose --env-file ${dir}/.env up a b`);
+  writeFileSync(join(dir, 'deploy/.env'), '');
+  assert.equal(said(), `compose --env-file ${dir}/deploy/.env --env-file ${dir}/.env up a b`);
+  rmSync(dir, { recursive: true });
 });

@@ -36,7 +36,7 @@ export function postgresRestorer(part: PostgresPart, target: Target, recovery: R
   return {
     part,
     get plan() {
-      const by = server ?? absentServer(address);
+      const by = server ?? absentServer(target);
       return [
         ...(server ? [] : [startCommand(target)]),
         `get ${recovery.store.address(part.dump.key)}`,
@@ -60,11 +60,11 @@ const startCommand = ({ address, compose }: Target) =>
   compose.command('up', '--detach', '--wait', address.via === 'compose' ? address.service : '');
 
 /** Stands in a dry run for a server whose service is down: it would be started first. */
-function absentServer(address: PostgresAddress): Server {
-  const service = address.via === 'compose' ? ['docker', 'compose', 'exec', '-T', address.service] : [];
-  const command: Server['command'] = (program, ...args) => ({
-    argv: [...service, program, ...args] as [string],
-  });
+function absentServer({ address, compose }: Target): Server {
+  const command: Server['command'] = (program, ...args) =>
+    address.via === 'compose'
+      ? compose.command('exec', '-T', address.service, program, ...args)
+      : { argv: [program, ...args] };
   return { address, command } as Server;
 }
 

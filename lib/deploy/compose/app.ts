@@ -1,23 +1,29 @@
-import { type Command, CommandFailure } from '../../command.ts';
-import { EXIT, Failure } from '../../failure.ts';
+import { type Command, CommandFailure, show } from '../../command.ts';
+import { type ComposeSettings, composeCommand, envFileOf } from '../../compose.ts';
+import { parseEnv } from '../../env-file.ts';
+import { EXIT, Failure, messageOf } from '../../failure.ts';
 import type { Host } from '../../host.ts';
+import { readHostFile } from '../../host-files.ts';
+import { runForSecret } from '../../secret-output.ts';
 import { type ImageReference, imageText, parseImage } from '../image-reference.ts';
 import type { DeploySettings } from '../settings.ts';
 import { stateFiles } from './files.ts';
 
-/** Where Compose looks, in its own order, when it is told no file; an override of the same kind is added. */
-const DEFAULT_FILES = ['compose', 'docker-compose'].flatMap((name) => [
-  [`${name}.yaml`, `${name}.yml`],
-  [`${name}.override.yaml`, `${name}.override.yml`],
+/** Where Compose looks when it is told no file, in its own order; the first override that is there is added. */
+const PLAIN = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
+const OVERRIDES = ['compose', 'docker-compose'].flatMap((name) => [
+  `${name}.override.yml`,
+  `${name}.override.yaml`,
 ]);
 
-const FIND = `for f in "$@"; do [ ! -e "$f" ] || printf '%s\\n' "$f"; done
-sed -n 's/^COMPOSE_FILE=//p' .env 2>/dev/null | tail -n 1 | tr -d "'\\"" | sed 's/^/=/'`;
+const FIND = `for f in "$@"; do [ ! -e "$f" ] || printf '%s\\n' "$f"; done`;
 
 /** A service as `docker compose config` resolves it; only what a deployment looks at. */
 export interface Service {
   image?: string;
   build?: object;
+  /** With what its \`env_file:\` say. */
+  environment?: Record<string, string | null>;
   healthcheck?: { test?: string[]; disable?: boolean };
   ports?: Array<{ target: number; published?: string }>;
   container_name?: string;
@@ -42,6 +48,11 @@ export interface ComposeApp {
   /** `docker compose …` with the pins of a file of the state folder, or without any. */
   command(pins: 'deployed.yml' | 'next.yml' | 'none', ...args: string[]): Command;
   model(pins: 'deployed.yml' | 'next.yml' | 'none'): Promise<Model>;
+  /** `docker compose build …` in a working tree, with another compose file of the state folder, and the app's env file. */
+  buildIn(tree: string, ...args: string[]): Command;
+  /** Where Compose reads the app's values, and COMPOSE_FILE when it is not told. */
+  readonly envFile: string;
+  readonly settings: ComposeSettings;
   /** COMPOSE_FILE with which every compose command runs what was deployed. */
   readonly composeFile: string;
 }
@@ -50,30 +61,40 @@ export async function composeApp(
   host: Host,
   settings: DeploySettings & { APP_DIR: string },
 ): Promise<ComposeApp> {
-  const { APP_DIR: dir, COMPOSE_FILE, COMPOSE_PROJECT_NAME } = settings;
-  const own = (COMPOSE_FILE ?? (await defaultFiles(host, dir)))
+  const { APP_DIR: dir, COMPOSE_FILE, COMPOSE_PROJECT_NAME, SECRETS_FILE } = settings;
+  const envFile = envFileOf(dir, settings) ?? `${dir}/.env`;
+  const own = (COMPOSE_FILE ?? (await defaultFiles(host, dir, envFile)))
     .split(':')
     .filter((file) => !isPins(file))
     // Compose's own form in an .env: it still holds when the directory is moved.
     .map((file) => (file.startsWith(`${dir}/`) ? file.slice(dir.length + 1) : file));
   const composeFile = (pins: string) => [...own, ...(pins === 'none' ? [] : [`.opsbook/${pins}`])].join(':');
-  const command: ComposeApp['command'] = (pins, ...args) => ({
-    argv: ['docker', 'compose', ...args],
-    env: {
-      COMPOSE_FILE: composeFile(pins),
-      ...(COMPOSE_PROJECT_NAME ? { COMPOSE_PROJECT_NAME } : {}),
-    },
-    cwd: dir,
-  });
+  const named = { COMPOSE_PROJECT_NAME, SECRETS_FILE };
+  const command: ComposeApp['command'] = (pins, ...args) =>
+    composeCommand(dir, { ...named, COMPOSE_FILE: composeFile(pins) }, args);
   return {
     ...{ host, dir, own, files: stateFiles(host, dir), composeFile: composeFile('deployed.yml'), command },
+    ...{ envFile, settings: { ...named, COMPOSE_FILE: composeFile('deployed.yml') } },
+    buildIn: (tree, ...args) =>
+      composeCommand(
+        dir,
+        { ...named, COMPOSE_FILE: [...own, `${dir}/.opsbook/build.yml`].join(':') },
+        args,
+        tree,
+      ),
     async model(pins) {
       try {
-        return JSON.parse(await host.run(command(pins, 'config', '--format', 'json'))) as Model;
+        return JSON.parse(await runForSecret(host, command(pins, 'config', '--format', 'json'))) as Model;
       } catch (error) {
         if (!(error instanceof CommandFailure)) throw error;
+        if (error.words.includes(`find env file: ${envFile}`))
+          throw new Failure(`SECRETS_FILE: ${envFile} is not on ${host.name}`, {
+            exit: EXIT.usage,
+            next: 'make it: fetch-secrets or generate-secrets; or name the one that is there',
+            cause: error,
+          });
         throw new Failure(`the compose files of ${dir} are not valid: ${error.words}`, {
-          next: `try it by hand: COMPOSE_FILE=${composeFile(pins)} docker compose config --quiet`,
+          next: `try it by hand in ${dir}: ${show(command(pins, 'config', '--quiet'))}`,
           cause: error,
         });
       }
@@ -84,23 +105,26 @@ export async function composeApp(
 const isPins = (file: string) => /(^|\/)\.opsbook\/(deployed|next)\.yml$/.test(file);
 
 /** What Compose itself would read here. @throws Failure when it would find nothing */
-async function defaultFiles(host: Host, dir: string): Promise<string> {
-  const found = (
-    await host.run({ argv: ['sh', '-c', FIND, 'find', ...DEFAULT_FILES.flat()], cwd: dir })
-  ).split('\n');
-  const told = found.find((line) => line.startsWith('='))?.slice(1);
+async function defaultFiles(host: Host, dir: string, envFile: string): Promise<string> {
+  const told = composeFileIn(envFile, (await readHostFile(host, envFile)) ?? '');
   if (told) return told;
-  const pick = (names: string[] | undefined) => names?.find((name) => found.includes(name));
-  const [plain, override] = [
-    pick(DEFAULT_FILES[0]) ?? pick(DEFAULT_FILES[2]),
-    pick(DEFAULT_FILES[1]) ?? pick(DEFAULT_FILES[3]),
-  ];
+  const look: Command = { argv: ['sh', '-c', FIND, 'find', ...PLAIN, ...OVERRIDES], cwd: dir };
+  const found = (await host.run(look)).split('\n').filter(Boolean);
+  const plain = found.find((name) => PLAIN.includes(name));
   if (!plain)
     throw new Failure(`no compose file in ${dir} on ${host.name}`, {
       exit: EXIT.usage,
       next: 'set APP_DIR, or COMPOSE_FILE where the file has another name',
     });
-  return override ? `${plain}:${override}` : plain;
+  return [plain, ...found.filter((name) => name !== plain && OVERRIDES.includes(name)).slice(0, 1)].join(':');
+}
+
+function composeFileIn(envFile: string, text: string): string | undefined {
+  try {
+    return parseEnv(text).COMPOSE_FILE;
+  } catch (error) {
+    throw new Failure(`${envFile}: ${messageOf(error)}`, { exit: EXIT.usage, next: 'correct the line' });
+  }
 }
 
 /** The images that Compose gives to services, by service; one that is built gets a name of the project's. */

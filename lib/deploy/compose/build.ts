@@ -1,4 +1,4 @@
-import type { Command } from '../../command.ts';
+import { type Command, CommandFailure } from '../../command.ts';
 import { EXIT, Failure } from '../../failure.ts';
 import type { DeploySettings } from '../settings.ts';
 import type { Pin, Prospect, Release } from '../strategy.ts';
@@ -32,7 +32,7 @@ export async function prospectOfCommit(
       exit: EXIT.usage,
       next: 'deploy a version of their image instead',
     });
-  const { commit } = await findCommit(app.host, app.dir, wanted);
+  const commit = await findCommit(app.host, app.dir, wanted);
   const version = commit.slice(0, DIGITS);
   const names = new Map(services.map((name) => [name, `${bare(imageOf(model, name))}:${version}`]));
   const build = buildCommand(app, services, commit);
@@ -51,13 +51,8 @@ export async function prospectOfCommit(
 const bare = (image: string) => image.replace(/[:@][^/]*$/, '');
 
 function buildCommand(app: ComposeApp, services: readonly string[], commit: string): Command {
-  const { env = {} } = app.command('none');
   const known = ['--build-arg', `COMMIT=${commit}`, '--build-arg', `VERSION=${commit.slice(0, DIGITS)}`];
-  return {
-    argv: ['docker', 'compose', '--env-file', `${app.dir}/.env`, 'build', '--quiet', ...known, ...services],
-    env: { ...env, COMPOSE_FILE: [...app.own, '../build.yml'].join(':') },
-    cwd: `${app.dir}/${TREE}`,
-  };
+  return app.buildIn(`${app.dir}/${TREE}`, 'build', '--quiet', ...known, ...services);
 }
 
 async function buildRelease(
@@ -74,6 +69,7 @@ async function buildRelease(
     await clear(app);
     try {
       await host.run(gitCommand(dir, 'worktree', 'add', '--quiet', '--detach', TREE, named.commit));
+      await linkEnvFiles(app);
       await host.run(build);
     } finally {
       await clear(app);
@@ -86,6 +82,37 @@ async function buildRelease(
     images[service] = { reference, id: built.id };
   }
   return { ...named, images };
+}
+
+/** $1 is the app's directory, $2 the tree, $3 a file of the tree that git does not know: there is none unless the app has it. */
+const LINK = `[ -e "$1/$3" ] || exit 0
+mkdir -p "$(dirname "$2/$3")" && ln -s "$1/$3" "$2/$3"`;
+
+/**
+ * Compose reads the files of `env_file:` for a build too, and those with secrets are in no commit. It tells of one at a
+ * time. They are linked, so that no build has in its image what they hold.
+ */
+async function linkEnvFiles(app: ComposeApp): Promise<void> {
+  const tree = `${app.dir}/${TREE}`;
+  let before: string | undefined;
+  for (;;) {
+    const missing = await missingIn(app, tree);
+    // One that the app does not have either is the build's to tell of.
+    if (missing === undefined || missing === before) return;
+    await app.host.run({ argv: ['sh', '-c', LINK, 'link', app.dir, tree, missing] });
+    before = missing;
+  }
+}
+
+/** The file below the tree that Compose did not find; undefined when it is content, or wants something else. */
+async function missingIn({ host, buildIn }: ComposeApp, tree: string): Promise<string | undefined> {
+  try {
+    await host.run(buildIn(tree, 'config', '--quiet'));
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    return new RegExp(`${RegExp.escape(tree)}/(.+?)(?: not found|: no such file|$)`).exec(error.words)?.[1];
+  }
 }
 
 /** A build that was cut off leaves its tree. */

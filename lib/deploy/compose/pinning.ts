@@ -1,14 +1,22 @@
+import { show } from '../../command.ts';
+import { composeCommand, envFileOf, projectDirectory } from '../../compose.ts';
 import { Failure } from '../../failure.ts';
+import type { Host } from '../../host.ts';
 import { editHostFile } from '../../host-files.ts';
+import { runForSecret } from '../../secret-output.ts';
 import type { ComposeApp } from './app.ts';
 
-const PROBE = 'unset COMPOSE_FILE; docker compose config --format json 2>/dev/null || true';
-
-/** Whether a plain `docker compose up` in the app's directory, at boot or by hand, runs what was deployed. */
-export async function isPinned(app: ComposeApp): Promise<boolean> {
-  const text = await app.host.run({ argv: ['sh', '-c', PROBE], cwd: app.dir });
+/**
+ * Whether a `docker compose up` in the app's directory, at boot or by hand, runs what was deployed, although nothing but
+ * the env file tells it so.
+ */
+export async function isPinned({ host, dir, settings: { SECRETS_FILE } }: ComposeApp): Promise<boolean> {
+  const { argv } = composeCommand(dir, { SECRETS_FILE }, ['config', '--format', 'json']);
+  const text = await runForSecret(host, { argv: ['sh', '-c', PROBE, 'probe', ...argv], cwd: dir });
   return text.includes('"x-opsbook"');
 }
+
+const PROBE = 'unset COMPOSE_FILE; "$@" 2>/dev/null || true';
 
 /** Text of an env file in which COMPOSE_FILE is this; all other lines are as they were. */
 export function withComposeFile(text: string, value: string): string {
@@ -19,24 +27,41 @@ export function withComposeFile(text: string, value: string): string {
   return `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}${line}\n`;
 }
 
-/** For the unit that starts the app at boot: it knows no `.env`, and has COMPOSE_FILE as it was at set-up. */
-export async function pinBoot({ files, composeFile }: ComposeApp): Promise<void> {
-  const line = `COMPOSE_FILE="${composeFile.replaceAll(/["\\]/g, '\\$&')}"\n`;
-  if ((await files.read('deployed.env')) !== line) await files.write('deployed.env', line);
+/**
+ * For the unit that starts the app at boot: it has COMPOSE_FILE and the env file as they were at set-up. Where
+ * COMPOSE_FILE in the environment would keep Compose from reading the .env beside it, that is named as well.
+ */
+export async function pinBoot({ host, dir, files, composeFile, settings }: ComposeApp): Promise<void> {
+  const quoted = (text: string) => `"${text.replaceAll(/["\\]/g, '\\$&')}"`;
+  const file = envFileOf(dir, settings);
+  const project = projectDirectory(dir, settings);
+  // The later one wins.
+  const all = file ? [file] : project === dir ? [] : await existing(host, [`${project}/.env`, `${dir}/.env`]);
+  const lines = [
+    `COMPOSE_FILE=${quoted(composeFile)}\n`,
+    ...(all.length > 0 ? [`COMPOSE_ENV_FILES=${quoted(all.join(','))}\n`] : []),
+  ];
+  if ((await files.read('deployed.env')) !== lines.join(''))
+    await files.write('deployed.env', lines.join(''));
+}
+
+async function existing(host: Host, paths: readonly string[]): Promise<string[]> {
+  const look = 'for file; do [ ! -e "$file" ] || printf "%s\\n" "$file"; done';
+  return (await host.run({ argv: ['sh', '-c', look, 'look', ...paths] })).split('\n').filter(Boolean);
 }
 
 /**
- * Lets Compose itself read the pinned version, by COMPOSE_FILE in the `.env` of the app's directory.
+ * Lets Compose itself read the pinned version, by COMPOSE_FILE in the app's env file.
  * @throws Failure when it does not read it even so
  */
 export async function pin(app: ComposeApp): Promise<void> {
-  const file = `${app.dir}/.env`;
-  await editHostFile(app.host, file, (text) => withComposeFile(text ?? '', app.composeFile));
+  const { host, dir, envFile, composeFile } = app;
+  await editHostFile(host, envFile, (text) => withComposeFile(text ?? '', composeFile));
   if (await isPinned(app)) return;
   throw new Failure(
-    `docker compose in ${app.dir} does not read .opsbook/deployed.yml, though ${file} says so`,
+    `docker compose in ${dir} does not read .opsbook/deployed.yml, though ${envFile} says so`,
     {
-      next: `see what it says: cd ${app.dir} && docker compose config --quiet`,
+      next: `see what it says: cd ${dir} && ${show({ argv: composeCommand(dir, app.settings, ['config', '--quiet']).argv })}`,
     },
   );
 }

@@ -1,9 +1,12 @@
 import { CommandFailure } from '../../command.ts';
+import { projectDirectory } from '../../compose.ts';
 import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { bytes } from '../../format.ts';
 import type { Host } from '../../host.ts';
+import { runForSecret } from '../../secret-output.ts';
 import type { DeploySettings } from '../settings.ts';
-import { imageOf, type Model, type Service } from './app.ts';
+import { LABEL as VALIDATION } from '../validate/project.ts';
+import { type ComposeApp, imageOf, type Model, type Service } from './app.ts';
 import type { Engine, Found } from './image.ts';
 
 /** Layers take about so many times their compressed size on the disk. */
@@ -90,6 +93,103 @@ export async function refuseFullDisk(host: Host, { root }: Engine, images: reado
     `${root} on ${host.name} has ${bytes(free)} free, the image needs about ${bytes(needed)}`,
     {
       next: 'make room: docker image prune (it keeps what runs), or a larger disk',
+    },
+  );
+}
+
+/** Every container of some label, and after a record separator the images that can be seen of theirs. */
+const WITH_IMAGES = `ids=$(docker ps --all --quiet --no-trunc --filter "label=$1") || exit
+[ -n "$ids" ] || { printf '[]\\036[]'; exit 0; }
+docker inspect --type container $ids || exit
+printf '\\036'
+docker inspect --type image $(docker inspect --type container --format '{{.Image}}' $ids | sort -u) 2>/dev/null || true`;
+
+interface Inspected {
+  Image: string;
+  State: { Running: boolean };
+  Config: { Env: string[] | null; Labels: Record<string, string> };
+}
+
+const PROJECT = 'com.docker.compose.project';
+
+/**
+ * What runs tells which env file and which project name are meant: with others, services would start with the values
+ * that compose files have for development, or a second time beside themselves.
+ * @throws Problems that name the variables of each service, never their values
+ */
+export async function refuseOtherEnvironment(app: ComposeApp, model: Model): Promise<void> {
+  const running = (await containersWith(app, `${PROJECT}=${model.name}`)).filter(
+    ({ State }) => State.Running,
+  );
+  if (running.length === 0) return refuseOtherProject(app, model);
+  const changes = new Map<string, Set<string>>();
+  for (const { Config, own } of running) {
+    const service = Config.Labels['com.docker.compose.service'] ?? '';
+    const configured = model.services[service];
+    if (!configured || Config.Labels['com.docker.compose.oneoff'] === 'True') continue;
+    const names = changedNames(configured.environment ?? {}, Config.Env ?? [], own);
+    if (names.length > 0) changes.set(service, (changes.get(service) ?? new Set()).union(new Set(names)));
+  }
+  const problems = [...changes].map(([service, names]) => () => {
+    throw new Failure(
+      `${service} would start with another ${[...names].sort().join(', ')} than it runs with`,
+      {
+        exit: EXIT.usage,
+        next: `correct ${app.envFile}, or name the env file that is meant: SECRETS_FILE; where it is meant: --new-environment`,
+      },
+    );
+  });
+  await checkAll(problems);
+}
+
+async function containersWith(app: ComposeApp, label: string) {
+  const argv = ['sh', '-c', WITH_IMAGES, 'containers', label] as const;
+  const [containers = '[]', images = '[]'] = (await runForSecret(app.host, { argv })).split('\x1e');
+  const known = new Map(
+    (JSON.parse(images || '[]') as Array<{ Id: string; Config: { Env: string[] | null } }>).map(
+      ({ Id, Config }) => [Id, Config.Env ?? []] as const,
+    ),
+  );
+  return (JSON.parse(containers) as Inspected[]).map((one) => ({ ...one, own: known.get(one.Image) }));
+}
+
+/**
+ * The names whose values differ between what Compose would start and what a container has.
+ * @param own what the image itself sets; undefined where it is not known: then nothing counts as taken away
+ */
+export function changedNames(
+  configured: Readonly<Record<string, string | null>>,
+  has: readonly string[],
+  own: readonly string[] | undefined,
+): string[] {
+  const split = (entry: string) => [entry.replace(/=.*/s, ''), entry.replace(/^[^=]*=?/s, '')] as const;
+  const [now, image] = [new Map(has.map(split)), new Map((own ?? has).map(split))];
+  // `config` writes every `$` of a value twice.
+  const wanted = Object.entries(configured).flatMap(([name, value]) =>
+    value === null ? [] : [[name, value.replaceAll('$$', '$')] as const],
+  );
+  const different = wanted.filter(([name, value]) => now.get(name) !== value).map(([name]) => name);
+  const gone = [...now].filter(
+    ([name, value]) =>
+      !wanted.some(([other]) => other === name) && image.get(name) !== value && !/_proxy$/i.test(name),
+  );
+  return [...different, ...gone.map(([name]) => name)];
+}
+
+/** @throws Failure when the app runs by another name of Compose's: it would be started once more beside itself */
+async function refuseOtherProject(app: ComposeApp, { name }: Model): Promise<void> {
+  // Whoever names it may run several of one directory.
+  if (app.settings.COMPOSE_PROJECT_NAME) return;
+  const directory = projectDirectory(app.dir, app.settings);
+  const there = await containersWith(app, `${PROJECT}.working_dir=${directory}`);
+  const other = there.find(({ State, Config }) => State.Running && !(VALIDATION in Config.Labels));
+  if (!other) return;
+  const project = other.Config.Labels[PROJECT];
+  throw new Failure(
+    `the app of ${directory} runs as the project ${project}, and would start again as ${name}`,
+    {
+      exit: EXIT.usage,
+      next: `set COMPOSE_PROJECT_NAME=${project}`,
     },
   );
 }

@@ -1,7 +1,8 @@
+import { checkAll } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import type { DeployContext } from '../look.ts';
 import { parseRecords } from '../record.ts';
-import type { Release, Strategy } from '../strategy.ts';
+import type { Environment, Prospect, Release, Strategy } from '../strategy.ts';
 import { composeApp, type Model } from './app.ts';
 import { prospectOfCommit } from './build.ts';
 import { headOf, moveCommand } from './checkout.ts';
@@ -9,7 +10,7 @@ import { containersOf, lastLines } from './containers.ts';
 import { migrate } from './migrate.ts';
 import { isPinned, pin, pinBoot } from './pinning.ts';
 import { parsePins, pinsFile } from './pins.ts';
-import { refuseNoDocker } from './preflight.ts';
+import { refuseNoDocker, refuseOtherEnvironment } from './preflight.ts';
 import { prospectOf, prospectOfReturn } from './prospect.ts';
 import { prune } from './prune.ts';
 import { appContainers, describeContainers, runningRelease } from './running.ts';
@@ -22,13 +23,21 @@ interface Underway {
   who: string;
   /** The commit that the app's directory was at before. */
   head?: string | undefined;
+  /** What ran before: the ids of the containers, and the image of each service. */
+  ids?: string[];
+  images?: Record<string, string>;
 }
+
+/** Whether a release is what ran before. */
+const ranBefore = (images: Readonly<Record<string, string>>, release: Release): boolean =>
+  Object.entries(release.images).every(([service, { id }]) => images[service] === id);
 
 /** A compose app on one host. */
 export async function composeStrategy(
   host: Host,
   settings: DeployContext['settings'],
   signal: AbortSignal,
+  environment: Environment,
 ): Promise<Strategy> {
   await refuseNoDocker(host);
   const app = await composeApp(host, settings);
@@ -60,26 +69,41 @@ export async function composeStrategy(
       const now = describeContainers(await containers(), await records());
       return `the change to ${found.version}, begun ${found.at} by ${found.who}, was cut off: ${now}`;
     },
-    async preflight(wanted) {
-      const known = [await model(), await containers()] as const;
-      if ('commit' in wanted) return prospectOfCommit(app, known[0], settings, wanted.commit, known[1]);
-      return prospectOf(app, known[0], settings, wanted, known[1], caller);
-    },
-    preflightReturn: async (release) => prospectOfReturn(app, settings, release, await containers(), caller),
+    preflight: (wanted) =>
+      asItRuns(async () => {
+        const known = [await model(), await containers()] as const;
+        if ('commit' in wanted) return prospectOfCommit(app, known[0], settings, wanted.commit, known[1]);
+        return prospectOf(app, known[0], settings, wanted, known[1], caller);
+      }),
+    preflightReturn: (release) =>
+      asItRuns(async () => prospectOfReturn(app, settings, release, await containers(), caller)),
     migrate: (release, command, say) => {
       const timeoutMs = settings.MIGRATE_TIMEOUT * 1000;
       return migrate(app, release, { service: settings.APP_SERVICE, command, timeoutMs }, say);
     },
     async switchTo(release, who, step) {
-      const head = (await underway())?.head ?? (await headOf(host, app.dir));
-      const now: Underway = { version: release.version, at: new Date().toISOString(), who, head };
+      const earlier = await underway();
+      const {
+        head,
+        ids = [],
+        images = {},
+      } = earlier ?? { head: await headOf(host, app.dir), ...(await whatRuns()) };
+      const now: Underway = {
+        version: release.version,
+        at: new Date().toISOString(),
+        who,
+        head,
+        ids,
+        images,
+      };
       await files.write('deploying.json', JSON.stringify(now));
       await pinWhatRuns(await running());
       // A release of an image has no commit: it goes with the files that were there before the change.
       const commit = release.commit ?? head;
       if (commit !== undefined && commit !== (await headOf(host, app.dir)))
         await host.run(moveCommand(app.dir, commit));
-      await switchTo(app, release, { rollout, patience, drain }, step);
+      const back = environment !== 'may differ' && earlier !== undefined && ranBefore(images, release);
+      await switchTo(app, release, { rollout, patience, drain, earlier: new Set(earlier?.ids), back }, step);
       if (!(await isPinned(app))) await pin(app);
       await pinBoot(app);
     },
@@ -97,6 +121,21 @@ export async function composeStrategy(
     },
     prune: async (keep) => prune(host, await records(), keep),
   };
+
+  async function asItRuns(look: () => Promise<Prospect>): Promise<Prospect> {
+    if (environment !== 'as it runs') return look();
+    const looking = look();
+    await checkAll([async () => refuseOtherEnvironment(app, await model()), () => looking]);
+    return looking;
+  }
+
+  async function whatRuns(): Promise<Required<Pick<Underway, 'ids' | 'images'>>> {
+    const all = [...(await containers()).values()].flat().filter(({ status }) => status === 'running');
+    return {
+      ids: all.map(({ id }) => id),
+      images: Object.fromEntries(all.map(({ service, imageId }) => [service, imageId])),
+    };
+  }
 
   /** Before the first deployment: from here on a reboot starts what runs now, whatever the compose files say. */
   async function pinWhatRuns(release: Release | undefined): Promise<void> {

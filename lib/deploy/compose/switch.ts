@@ -6,22 +6,22 @@ import { type ComposeApp, type Model, replicas } from './app.ts';
 import { type Container, containersOf, removeCommand } from './containers.ts';
 import { awaitHealthy, type Patience, stateOf } from './healthy.ts';
 import { pinsFile } from './pins.ts';
-import { proxiesOf, reload } from './proxy.ts';
+import { proxiesOf, reloadAll } from './proxy.ts';
 
 /**
  * `up` for everything that the compose files name; what is as it should be stays. Nothing is removed: what they do not
  * name may be somebody else's, under the same project.
  */
-export const upCommand = (app: ComposeApp): Command =>
-  app.command('deployed.yml', 'up', '--detach', '--quiet-pull');
+export const upCommand = (app: ComposeApp, ...flags: string[]): Command =>
+  app.command('deployed.yml', 'up', '--detach', '--quiet-pull', ...flags);
 
 /**
  * New containers of a service beside the old ones, which stay. Not with --no-deps, which saves half a second: they would
  * carry another hash of their configuration, and the next `up` would recreate them.
  */
-export const besideCommand = (app: ComposeApp, service: string, count: number): Command => {
+export const besideCommand = (app: ComposeApp, service: string, count: number, how = '--detach'): Command => {
   const scale = ['--scale', `${service}=${count}`, service];
-  return app.command('next.yml', 'up', '--detach', '--no-recreate', '--quiet-pull', ...scale);
+  return app.command('next.yml', 'up', how, '--no-recreate', '--quiet-pull', ...scale);
 };
 
 export const tellCommand = (id: string, drain: string): Command => ({
@@ -35,6 +35,10 @@ export interface Manner {
   patience: Patience;
   /** What an old container runs before it is stopped. */
   drain?: string | undefined;
+  /** The containers that ran before the change that failed or was cut off, by id: theirs are as they should be. */
+  earlier: ReadonlySet<string>;
+  /** The release is what ran before that change: what still runs of it is left alone, whatever the files say by now. */
+  back: boolean;
 }
 
 /**
@@ -42,33 +46,68 @@ export interface Manner {
  * and would run again after a reboot; from then on the new one. It may be cut off anywhere, and repeated.
  */
 export async function switchTo(app: ComposeApp, release: Release, manner: Manner, step: Step): Promise<void> {
-  const { rollout, patience } = manner;
+  const { rollout, patience, back } = manner;
   await app.files.write('next.yml', pinsFile(release));
-  const [model, hashes] = await Promise.all([app.model('next.yml'), hashesOf(app)]);
-  const isNew = ({ service, hash, imageId }: Container) =>
-    hash === hashes.get(service) && imageId === release.images[service]?.id;
-  const proxies = await proxiesOf(app, model, rollout);
-  const started = await inTurn(rollout, (service) => startBeside(app, model, service, isNew, patience));
+  const model = await app.model('next.yml');
+  const work: Work = { app, model, release, manner };
+  const proxies = await proxiesOf(app, model, rollout, back);
+  const right = new Map<string, readonly string[]>();
+  let changed = false;
+  for (const service of rollout) {
+    const { ids, started } = await startBeside(work, service);
+    right.set(service, ids);
+    changed ||= started;
+  }
   await app.files.become('next.yml', 'deployed.yml');
-  if (started) await reload(app, proxies, patience.signal);
-  const retired = await inTurn(rollout, (service) => retire(app, model, service, isNew, manner.drain));
-  if (retired) await reload(app, proxies, patience.signal);
-  const services = Object.keys(release.images);
-  await up(app, model, services);
-  const running = await containersOf(app, model.name, services);
-  const others = running.filter(({ service }) => !rollout.includes(service));
-  await awaitHealthy(
-    app.host,
-    others.map(({ id }) => id),
-    patience,
-  );
-  step.note(rollout.length > 0 ? `${rollout.join(', ')} beside the old, others recreated` : 'recreated');
+  const untold = changed ? await reloadAll(app, proxies, patience.signal) : [];
+  let retired = false;
+  for (const [service, ids] of right) if (await retire(work, service, ids)) retired = true;
+  if (retired) untold.push(...(await reloadAll(app, proxies, patience.signal)));
+  untold.push(...(await bringAbout(work)));
+  if (back) await awaitHealthy(app.host, [...right.values()].flat(), { ...patience, healthyForMs: 0 });
+  const how = rollout.length > 0 ? `${rollout.join(', ')} beside the old, others recreated` : 'recreated';
+  step.note([how, ...new Set(untold)].join('; '));
 }
 
+/** What each part of a switch works on. */
+interface Work {
+  app: ComposeApp;
+  model: Model;
+  release: Release;
+  manner: Manner;
+}
+
+/** All services that do not roll. @returns what a proxy could not be told */
+async function bringAbout({ app, model, release, manner }: Work): Promise<string[]> {
+  const { rollout, patience, back } = manner;
+  const services = Object.keys(release.images);
+  const all = Object.keys(model.services).filter((name) => !rollout.includes(name));
+  const others = async () => containersOf(app, model.name, all);
+  const before = await others();
+  if (back)
+    await clear(
+      app,
+      before.filter((one) => services.includes(one.service) && !isKept(one, release, manner)),
+    );
+  await up(app, model, services, back);
+  const now = await others();
+  await awaitHealthy(
+    app.host,
+    now.filter(({ service }) => services.includes(service)).map(({ id }) => id),
+    patience,
+  );
+  const made = now.filter(({ id }) => !before.some((one) => one.id === id)).map(({ service }) => service);
+  // Whoever asked them before is sent away by an address that is another's by now.
+  return reloadAll(app, await proxiesOf(app, model, [...new Set(made)], true), patience.signal);
+}
+
+const isKept = ({ id, imageId, service }: Container, release: Release, { earlier }: Manner) =>
+  earlier.has(id) && imageId === release.images[service]?.id;
+
 /** Compose says of a container that it failed, and not why. */
-async function up(app: ComposeApp, model: Model, services: readonly string[]): Promise<void> {
+async function up(app: ComposeApp, model: Model, services: readonly string[], back: boolean): Promise<void> {
   try {
-    await app.host.run(upCommand(app));
+    await app.host.run(upCommand(app, ...(back ? ['--no-recreate'] : [])));
   } catch (error) {
     const state = stateOf(await containersOf(app, model.name, services));
     if (!(error instanceof CommandFailure) || state.is !== 'broken') throw error;
@@ -76,71 +115,81 @@ async function up(app: ComposeApp, model: Model, services: readonly string[]): P
   }
 }
 
-/** Does it for one service after the other. @returns whether something was changed */
-async function inTurn(
-  services: readonly string[],
-  act: (service: string) => Promise<boolean>,
-): Promise<boolean> {
-  let changed = false;
-  for (const service of services) if (await act(service)) changed = true;
-  return changed;
-}
-
-/** Compose's hash of the configuration of each service, as containers carry it that were made with `next.yml`. */
-async function hashesOf(app: ComposeApp): Promise<Map<string, string>> {
-  const text = await app.host.run(app.command('next.yml', 'config', '--hash', '*'));
-  return new Map(
-    text
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => line.trim().split(/\s+/) as [string, string]),
-  );
-}
-
-async function startBeside(
-  app: ComposeApp,
-  model: Model,
-  service: string,
-  isNew: (one: Container) => boolean,
-  patience: Patience,
-): Promise<boolean> {
+/** @returns the containers of the release, and whether some were started for it */
+async function startBeside(work: Work, service: string): Promise<{ ids: string[]; started: boolean }> {
+  const { app, model, release, manner } = work;
+  const { back, patience } = manner;
+  const wanted = release.images[service]?.id;
   const before = await containersOf(app, model.name, [service]);
   // What a run that was cut off has left, and what does not run, is in the way of counting.
-  const useless = before.filter(
-    (one) => one.status !== 'running' || (isNew(one) && one.health?.status === 'unhealthy'),
-  );
+  const isUseless = (one: Container) =>
+    one.status !== 'running' ||
+    (one.imageId === wanted && one.health?.status === 'unhealthy' && !(back && isKept(one, release, manner)));
+  const useless = before.filter(isUseless);
   if (useless.length > 0) await app.host.run(removeCommand(useless.map(({ id }) => id)));
   const usable = before.filter((one) => !useless.includes(one));
-  const missing = replicas(model.services[service] ?? {}) - usable.filter(isNew).length;
+  const known = usable.filter((one) => isKept(one, release, manner));
+  const doubtful = back ? [] : usable.filter((one) => one.imageId === wanted && !known.includes(one));
+  const right = [...known, ...(await asConfigured(work, service, doubtful, usable.length))];
+  const missing = Math.max(0, replicas(model.services[service] ?? {}) - right.length);
   if (missing > 0) await app.host.run(besideCommand(app, service, usable.length + missing));
-  const fresh = (await containersOf(app, model.name, [service])).filter(isNew);
-  if (fresh.length === 0)
-    throw new Failure(`docker compose started no container of ${service} that is as the compose files say`, {
-      next: 'look at them: docker compose ps --all',
-    });
+  const fresh = missing > 0 ? await startedSince(app, model, service, before) : [];
+  if (missing > 0 && !fresh.some((one) => one.imageId === wanted))
+    throw new Failure(
+      `docker compose started no container of ${service} with the image of ${release.version}`,
+      {
+        next: 'look at them: docker compose ps --all',
+      },
+    );
+  const ids = [...right, ...fresh].map(({ id }) => id);
   // Those that ran alone have proved themselves.
-  const trust = usable.every(isNew) && missing <= 0 ? { ...patience, healthyForMs: 0 } : patience;
-  await awaitHealthy(
-    app.host,
-    fresh.map(({ id }) => id),
-    trust,
-  );
-  return missing > 0;
+  const trust = missing === 0 && right.length === usable.length ? { ...patience, healthyForMs: 0 } : patience;
+  // Going back, the new ones are to end whether the old ones are well or not.
+  await awaitHealthy(app.host, back ? fresh.map(({ id }) => id) : ids, trust);
+  return { ids, started: missing > 0 };
+}
+
+/** The containers of a service that were not there before: that they are new is what is known of them for certain. */
+async function startedSince(app: ComposeApp, model: Model, service: string, before: readonly Container[]) {
+  const all = await containersOf(app, model.name, [service]);
+  return all.filter(({ id }) => !before.some((one) => one.id === id));
+}
+
+/**
+ * Those of the running containers that are what Compose would make now. Only Compose knows, and only by making one
+ * (`config --hash` leaves `env_file:` out): it is compared, and never started.
+ */
+async function asConfigured(
+  { app, model }: Work,
+  service: string,
+  doubtful: readonly Container[],
+  count: number,
+): Promise<Container[]> {
+  if (doubtful.length === 0) return [];
+  const before = await containersOf(app, model.name, [service]);
+  await app.host.run(besideCommand(app, service, count + 1, '--no-start'));
+  const made = await startedSince(app, model, service, before);
+  if (made.length > 0) await app.host.run(removeCommand(made.map(({ id }) => id)));
+  return doubtful.filter(({ hash }) => made.some((one) => one.hash === hash));
 }
 
 /** Lets the old containers end what they do, by their own stop signal and grace period, and removes them. */
 async function retire(
-  app: ComposeApp,
-  model: Model,
+  { app, model, manner: { drain } }: Work,
   service: string,
-  isNew: (one: Container) => boolean,
-  drain: string | undefined,
+  right: readonly string[],
 ): Promise<boolean> {
-  const old = (await containersOf(app, model.name, [service])).filter((one) => !isNew(one));
-  if (old.length === 0) return false;
-  const ids = old.map(({ id }) => id);
-  if (drain) await Promise.all(ids.map((id) => app.host.run(tellCommand(id, drain))));
+  const old = (await containersOf(app, model.name, [service])).filter(({ id }) => !right.includes(id));
+  // One that never was healthy got no requests that it could end.
+  const serving = old.filter((one) => one.status === 'running' && one.health?.status === 'healthy');
+  if (drain) await Promise.all(serving.map(({ id }) => app.host.run(tellCommand(id, drain))));
+  await clear(app, old);
+  return old.length > 0;
+}
+
+async function clear(app: ComposeApp, containers: readonly Container[]): Promise<void> {
+  if (containers.length === 0) return;
+  const ids = containers.map(({ id }) => id);
   await app.host.run(drainCommand(ids));
   await app.host.run(removeCommand(ids));
-  return true;
 }

@@ -4,7 +4,7 @@ import type { Host } from '../../host.ts';
 import { composeStrategy } from '../compose/strategy.ts';
 import type { DeployContext } from '../look.ts';
 import { type DeploymentRecord, sameImages } from '../record.ts';
-import type { Prospect, Release, Strategy } from '../strategy.ts';
+import type { Environment, Prospect, Release, Strategy } from '../strategy.ts';
 import { type Member, refuseLastHealthy, targetOf } from './members.ts';
 import { rotate } from './rotate.ts';
 import { targetGroup } from './target-group.ts';
@@ -17,6 +17,7 @@ export async function fleetStrategy(
   settings: FleetSettings,
   signal: AbortSignal,
   say: (text: string) => void,
+  environment: Environment,
 ): Promise<Strategy> {
   const client = await elbv2Client(settings.AWS_REGION);
   const group = targetGroup(client, settings.TARGET_GROUP_ARN, signal);
@@ -26,7 +27,7 @@ export async function fleetStrategy(
     hosts,
     async (host): Promise<Member> => ({
       ...{ host, target: targetOf(host, targets) },
-      strategy: await composeStrategy(host, settings, signal),
+      strategy: await composeStrategy(host, settings, signal, environment),
     }),
   );
   const [first] = members as [Member, ...Member[]];

@@ -1,5 +1,5 @@
 import type { Command } from '../../command.ts';
-import { type Compose, compose } from '../../compose.ts';
+import { type ComposeSettings, compose, projectDirectory } from '../../compose.ts';
 import { EXIT, Failure, messageOf } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 
@@ -41,10 +41,16 @@ export interface Project {
 export const projectName = (app: string): string => `${app.replaceAll('.', '-')}-validate`;
 
 /** @throws Failure when Compose does not accept the files */
-export async function readProject(host: Host, app: string, files: string | undefined): Promise<Project> {
+export async function readProject(
+  host: Host,
+  app: string,
+  { COMPOSE_FILE, SECRETS_FILE }: ComposeSettings,
+): Promise<Project> {
   const mark = process.cwd();
   const name = projectName(app);
-  const { command }: Compose = compose(host, mark, { COMPOSE_FILE: files, COMPOSE_PROJECT_NAME: name });
+  const settings = { COMPOSE_FILE, SECRETS_FILE, COMPOSE_PROJECT_NAME: name };
+  const { command } = compose(host, mark, settings);
+  const directory = projectDirectory(mark, settings);
   let configuration: Configuration;
   try {
     configuration = JSON.parse(await host.run(command('config', '--format', 'json'))) as Configuration;
@@ -57,7 +63,7 @@ export async function readProject(host: Host, app: string, files: string | undef
   }
   return {
     ...{ name, mark, configuration },
-    up: command('--file', '-', '--project-directory', mark, 'up', '--detach', '--build', '--quiet-pull'),
+    up: command('--file', '-', '--project-directory', directory, 'up', '--detach', '--build', '--quiet-pull'),
     marked: JSON.stringify(withLabel(configuration, mark)),
   };
 }

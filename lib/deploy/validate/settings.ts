@@ -6,6 +6,7 @@ import { healthSettings } from '../settings.ts';
 /** What is tried before a deployment, on the machine of whoever develops it. */
 export const validateSettings = {
   COMPOSE_FILE: composeSettings.COMPOSE_FILE,
+  SECRETS_FILE: composeSettings.SECRETS_FILE,
   HEALTH_TIMEOUT: healthSettings.HEALTH_TIMEOUT,
   VALIDATE_URLS: setting('VALIDATE_URLS', {
     about: 'addresses that have to answer 200, and, in JSON, nothing unhealthy; separated by commas',

@@ -1,7 +1,7 @@
 import type { Command } from '../../command.ts';
 import type { Compose } from '../../compose.ts';
 import { EXIT, Failure } from '../../failure.ts';
-import { hostOpsbook } from '../../host-opsbook.ts';
+import { hostOpsbook, type Places } from '../../host-opsbook.ts';
 
 /** What an operator asked of the app. */
 export interface Request {
@@ -15,7 +15,7 @@ export interface Request {
 
 interface Named {
   /** Where the host's own opsbook and the app are. */
-  places: { OPSBOOK_DIR: string; APP_DIR: string };
+  places: Places;
   /** The app's own commands, by the name that they are called by. */
   own: Readonly<Record<string, string>>;
   migrate?: string | undefined;

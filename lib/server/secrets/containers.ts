@@ -30,13 +30,9 @@ interface Inspected {
   Config: { Env: string[] | null; Cmd: string[] | null; Labels: Record<string, string> };
 }
 
-/** `docker compose …` for the app, with the env file that the secrets are in. */
-export function secretsCompose(host: Host, settings: SecretsSettings): Pick<Compose, 'command'> {
-  const { command } = compose(host, settings.APP_DIR, settings);
-  // Compose finds .env by itself.
-  const file = settings.SECRETS_FILE === '.env' ? [] : ['--env-file', settings.SECRETS_FILE];
-  return { command: (...args) => command(...file, ...args) };
-}
+/** `docker compose …` for the app. */
+export const secretsCompose = (host: Host, settings: SecretsSettings): Pick<Compose, 'command'> =>
+  compose(host, settings.APP_DIR, settings);
 
 /**
  * The containers of the app, and what each has of another time: a container keeps the environment that it was

@@ -1,5 +1,5 @@
 import { composeSettings } from '../../compose.ts';
-import { list, optionalSetting, setting } from '../../settings.ts';
+import { list, optionalSetting } from '../../settings.ts';
 import { targetSettings } from '../../target.ts';
 
 /** A place of AWS in which secrets are kept. */
@@ -30,12 +30,6 @@ export const secretsSettings = {
     about: 'where secrets are kept: secretsmanager:NAME, ssm:/PATH/, or several separated by commas',
     example: 'secretsmanager:bloaty/production',
     type: list(parseAddress),
-  }),
-  SECRETS_FILE: setting('SECRETS_FILE', {
-    about: 'the env file that is made of them, relative to APP_DIR',
-    example: '.env.production',
-    default: '.env',
-    type: (z) => z.string(),
   }),
   SECRETS_TEMPLATE: optionalSetting('SECRETS_TEMPLATE', {
     about: 'how that file is made, relative to APP_DIR: docs/secrets.md; .env.template, if there is one',

@@ -41,7 +41,7 @@ export function plan(wanted: Wanted): Item[] {
   const { kind, system, settings, facts, source } = wanted;
   const user = settings.APP_USER ?? (kind === 'ec2' ? system.imageUser : 'deploy');
   const app: App = {
-    ...{ name: settings.APP, dir: settings.APP_DIR, user, composeFile: settings.COMPOSE_FILE },
+    ...{ name: settings.APP, dir: settings.APP_DIR, user, compose: settings },
     ...{ directories: settings.APP_DIRECTORIES ?? [], repository: settings.APP_REPOSITORY },
   };
   return [

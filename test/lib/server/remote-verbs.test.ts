@@ -8,7 +8,7 @@ const app = compose(localHost(), '/opt/app', {} as never);
 const named = {
   own: { 'create-invite': 'app invite', 'create-user': 'app user' },
   migrate: 'app migrate',
-  places: { OPSBOOK_DIR: '/opt/opsbook', APP_DIR: '/opt/app' },
+  places: { OPSBOOK_DIR: '/opt/opsbook', APP_DIR: '/opt/app', SECRETS_FILE: '.env' },
 };
 
 const argvOf = (verb: string, words: string[], rest: Record<string, unknown> = {}) =>

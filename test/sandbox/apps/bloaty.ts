@@ -14,7 +14,7 @@ export const bloaty: ComposeApp = {
     'sandbox/caddy:2.6': 'caddy',
   },
   directories: ['uploads'],
-  files: ['docker-compose.yml', 'nginx.conf'],
+  files: ['docker-compose.yml', 'web.env', 'nginx.conf'],
   settings: () => {
     const password = randomBytes(24).toString('base64'); // as the guide makes it, with its `/` and `+`
     return {

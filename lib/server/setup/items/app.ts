@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { type ComposeSettings, composeCommand, envFileOf } from '../../../compose.ts';
 import { directory, file } from '../file.ts';
 import { type Item, rooted, shell } from '../item.ts';
 
@@ -6,7 +7,8 @@ export interface App {
   name: string;
   dir: string;
   user: string;
-  composeFile?: string | undefined;
+  /** By which Compose finds it. */
+  compose: ComposeSettings;
   /** Below the app's directory, or absolute. */
   directories: readonly string[];
   repository?: string | undefined;
@@ -53,11 +55,29 @@ export function clone({ dir, user, repository }: App): Item[] {
 /** In a unit's value, where `%` begins a specifier. */
 const unitText = (text: string) => text.replaceAll('%', '%%');
 const unitQuoted = (text: string) => `"${unitText(text).replaceAll(/["\\]/g, '\\$&')}"`;
+/** In a unit's command, where `$` begins a variable; it has one line. */
+const unitWord = (word: string) =>
+  /^[\w@+=:,./-]+$/.test(word) ? word : unitQuoted(word).replaceAll('$', '$$$$').replaceAll('\n', '\\n');
+
+/** systemd wants the whole path of what it starts. */
+function unitCommand({ dir, compose }: App, ...args: string[]): string {
+  const {
+    argv: [program, ...words],
+  } = composeCommand(dir, compose, args);
+  return [program === 'docker' ? '/usr/bin/docker' : `/bin/${program}`, ...words.map(unitWord)].join(' ');
+}
+
+const environment = ({ COMPOSE_FILE, COMPOSE_PROJECT_NAME }: ComposeSettings) =>
+  Object.entries({ COMPOSE_FILE, COMPOSE_PROJECT_NAME })
+    .map(([name, value]) => (value ? `Environment=${unitQuoted(`${name}=${value}`)}\n` : ''))
+    .join('');
 
 /** Starts the app at boot. Stopping it stops its containers; it never removes them, as \`down\` would at each shutdown. */
-export function unit({ name, dir, user, composeFile }: App): Item[] {
-  const first = composeFile?.split(':')[0];
+export function unit(app: App): Item[] {
+  const { name, dir, user, compose } = app;
+  const first = compose.COMPOSE_FILE?.split(':')[0];
   const present = first ? posix.resolve(dir, first) : `${dir}/*compose*.y*ml`;
+  const envFile = envFileOf(dir, compose);
   const content = `# Written by opsbook: the next set-up undoes what is changed here.
 [Unit]
 Description=${name}, by Docker Compose
@@ -66,17 +86,17 @@ After=docker.service network-online.target
 Wants=network-online.target
 # Before the first deployment there is nothing to start.
 ConditionPathExistsGlob=${unitText(present)}
-
+${envFile ? `ConditionPathExists=${unitText(envFile)}\n` : ''}
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 User=${user}
 Group=docker
 WorkingDirectory=${unitText(dir)}
-${composeFile ? `Environment=${unitQuoted(`COMPOSE_FILE=${composeFile}`)}\n` : ''}# After a deployment: the same files, and the one that says which version.
+${environment(compose)}# After a deployment: the same files, and the one that says which version.
 EnvironmentFile=-${unitText(dir)}/.opsbook/deployed.env
-ExecStart=/usr/bin/docker compose up --detach
-ExecStop=/usr/bin/docker compose stop
+ExecStart=${unitCommand(app, 'up', '--detach')}
+ExecStop=${unitCommand(app, 'stop')}
 
 [Install]
 WantedBy=multi-user.target

@@ -1,4 +1,5 @@
 import { quote } from '../../../command.ts';
+import { envFileOf } from '../../../compose.ts';
 import { hostEnvFile } from '../../../host-opsbook.ts';
 import { directory, emptyFile, file, noFile } from '../file.ts';
 import type { Item } from '../item.ts';
@@ -44,8 +45,12 @@ const logOf = (app: App, { name }: Pick<Job, 'name'>) => `${LOGS}/${app.name}-${
 
 function entry(app: App, opsbookDir: string, job: Job): string {
   const bin = `${opsbookDir}/node_modules/.bin`;
+  // What the file itself need not say; cron takes quotes around a value off.
+  const named = envFileOf(app.dir, app.compose) ? `SECRETS_FILE="${app.compose.SECRETS_FILE}"\n` : '';
   const command = [
-    ...[`${bin}/tsx`, `${opsbookDir}/${job.script}`, '--env-file', hostEnvFile(app.dir)].map(quote),
+    ...[`${bin}/tsx`, `${opsbookDir}/${job.script}`, '--env-file', hostEnvFile(app.dir, app.compose)].map(
+      quote,
+    ),
     ...['>>', quote(logOf(app, job)), '2>&1'],
   ].join(' ');
   // cron does not expand variables here, and takes quotes as they are where none surround the whole.
@@ -53,7 +58,7 @@ function entry(app: App, opsbookDir: string, job: Job): string {
 SHELL=/bin/sh
 PATH=${bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 TARGET=local
-${job.schedule} ${job.user} ${cronText(command)}
+${named}${job.schedule} ${job.user} ${cronText(command)}
 `;
 }
 

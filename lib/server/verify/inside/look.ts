@@ -1,8 +1,7 @@
-import type { Command } from '../../../command.ts';
-import { compose, type composeSettings } from '../../../compose.ts';
+import { type Command, quote } from '../../../command.ts';
+import { type ComposeSettings, compose } from '../../../compose.ts';
 import { Failure } from '../../../failure.ts';
 import type { Host } from '../../../host.ts';
-import type { Values } from '../../../settings.ts';
 
 /** What one part of the look wrote, or why it wrote nothing. */
 export interface Section {
@@ -48,12 +47,12 @@ has() { command -v "$1" >/dev/null 2>&1; }
 in_app() { cd "$dir" || { echo "$dir is not there" >&2; return 1; }; }
 
 look_containers() {
-  in_app && $docker compose config --services && echo -- && ids=$($docker compose ps --all --quiet) || return
+  in_app && compose config --services && echo -- && ids=$(compose ps --all --quiet) || return
   [ -z "$ids" ] || $docker inspect --format '${CONTAINER}' $ids
 }
 look_logs() {
-  in_app && $docker compose ps --quiet >/dev/null || return
-  $docker compose logs --since 1h --no-color 2>/dev/null | sed 's/\\x1b\\[[0-9;]*[A-Za-z]//g' |
+  in_app && compose ps --quiet >/dev/null || return
+  compose logs --since 1h --no-color 2>/dev/null | sed 's/\\x1b\\[[0-9;]*[A-Za-z]//g' |
     tr -d '\\000-\\010\\033-\\037' | grep -aE '${ERROR_LINE}' | awk '{
       bar = index($0, "|"); who = substr($0, 1, bar - 1); sub(/ +$/, "", who); n[who]++
       last[who, n[who] % ${SHOWN}] = substr($0, bar + 2, ${LONGEST})
@@ -108,15 +107,16 @@ done
 printf '\\036to\\n'; date +%s%N; printf '\\037 0 \\n'
 `;
 
-interface App extends Values<typeof composeSettings> {
+interface App extends ComposeSettings {
   APP: string;
   APP_DIR: string;
 }
 
 /** The one command by which a host is looked at. */
 export function lookCommand(host: Host, app: App, parts: readonly string[]): Command {
-  const { env = {} } = compose(host, app.APP_DIR, app).command();
-  return { argv: ['sh', '-c', LOOK, 'verify', app.APP, app.APP_DIR, ...parts], env };
+  const { argv, env = {} } = compose(host, app.APP_DIR, app).command();
+  const script = `compose() { timeout 120 ${argv.map(quote).join(' ')} "$@"; }\n${LOOK}`;
+  return { argv: ['sh', '-c', script, 'verify', app.APP, app.APP_DIR, ...parts], env };
 }
 
 /** Looks at a host, in one round trip. @throws Failure when it cannot be reached, or breaks off */

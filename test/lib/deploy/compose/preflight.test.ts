@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
-import { refuseFullDisk } from '../../../../lib/deploy/compose/preflight.ts';
+import { changedNames, refuseFullDisk } from '../../../../lib/deploy/compose/preflight.ts';
 import type { Failure } from '../../../../lib/failure.ts';
 import { localHost } from '../../../../lib/hosts/local.ts';
 
@@ -20,4 +20,15 @@ test('one that fits, one that is there already, and a disk that cannot be seen a
   await refuseFullDisk(localHost(), engine, image(1e3));
   await refuseFullDisk(localHost(), engine, image(0));
   await refuseFullDisk(localHost(), { ...engine, root: '/no-such-folder-of-docker' }, image(1e15));
+});
+
+test('R3: the names that change are those with other values, those that are missing, and those that would be taken away', () => {
+  const has = ['A=1', 'B=x=$y', 'MULTI=a\nb', 'PATH=/bin', 'HTTP_PROXY=p', 'LEFT=over'];
+  const own = ['PATH=/bin'];
+  const same = { A: '1', B: 'x=$$y', MULTI: 'a\nb', LEFT: 'over', NOT_SET: null };
+  assert.deepEqual(changedNames(same, has, own), []);
+  assert.deepEqual(changedNames({ ...same, A: '2', NEW: '' }, has, own), ['A', 'NEW']);
+  assert.deepEqual(changedNames({ A: '1', B: 'x=$$y', MULTI: 'a\nb' }, has, own), ['LEFT']);
+  // Of an image that is gone it is not known what it set.
+  assert.deepEqual(changedNames({ A: '1', B: 'x=$$y', MULTI: 'a\nb' }, has, undefined), []);
 });

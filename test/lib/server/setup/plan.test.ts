@@ -149,3 +149,29 @@ test('a unit: % doubled, the compose files in its environment, the first of them
   assert.match(text, /^Environment="COMPOSE_FILE=docker-compose\.yml:deploy\/\\"prod\\"\.yml"$/m);
   assert.match(text, /^ConditionPathExistsGlob=\/srv\/100%%\/docker-compose\.yml$/m);
 });
+
+test('F27: the unit and the entries of cron read the same env file as every docker compose', () => {
+  const items = itemsOf('debian-13', 'ec2', {
+    ...{ APP_DIR: '/opt/chitram', SECRETS_FILE: '.env.production', COMPOSE_PROJECT_NAME: 'chitram' },
+    BACKUP_SCHEDULE: '0 3 * * *',
+  });
+  const unit = (made(items, /^unit /)[0] as { input?: string }).input!;
+  assert.match(unit, /^ConditionPathExists=\/opt\/chitram\/\.env\.production$/m);
+  assert.match(unit, /^Environment="COMPOSE_PROJECT_NAME=chitram"$/m);
+  const compose = '/usr/bin/docker compose --env-file /opt/chitram/.env.production';
+  assert.ok(unit.includes(`ExecStart=${compose} up --detach\nExecStop=${compose} stop\n`));
+  const entry = (made(items, /^\/etc\/cron\.d\/.*-backup /)[0] as { input?: string }).input!;
+  assert.match(
+    entry,
+    /^SECRETS_FILE="\.env\.production"\n0 3 \* \* \* .* --env-file \/opt\/chitram\/\.env\.production >>/m,
+  );
+});
+
+test('R3: a unit of compose files elsewhere is one line a command, in quotes and dollars of systemd', () => {
+  const [act] = made(itemsOf('debian-13', 'ec2', { COMPOSE_FILE: 'deploy/compose.yml' }), /^unit /);
+  const text = (act as { input?: string }).input!;
+  assert.match(
+    text,
+    /^ExecStart=\/bin\/sh -c "project=\$\$1 app=\$\$2; [^\n]*\\"\$\$@\\"" compose \S+\/deploy\/\.env \S+\/\.env up --detach$/m,
+  );
+});

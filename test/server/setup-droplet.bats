@@ -349,10 +349,12 @@ SH
 
 @test "H2: a login of root that was forbidden stays forbidden, also where an older set-up opened it" {
   way_in ops
-  on_bare sh -c 'echo PermitRootLogin no >/etc/ssh/sshd_config.d/10-test.conf
+  on_bare sh -c 'printf "PermitRootLogin no\nMatch User nobody,alice\nPasswordAuthentication yes\n" >/etc/ssh/sshd_config.d/10-test.conf
+    id alice || useradd -m -s /bin/bash alice
     printf "PasswordAuthentication no\nPermitRootLogin prohibit-password\n" >/etc/ssh/sshd_config.d/00-opsbook.conf; systemctl restart ssh'
   run -0 opsbook server/setup-droplet
   assert_line --partial '~ sshd takes keys, no passwords: done'
+  assert_line --partial 'warning: ! no Match block of sshd lets somebody in by password: one does, and stays'
   run -0 on_bare sshd -T
   assert_line 'permitrootlogin no'
   assert_line 'passwordauthentication no'

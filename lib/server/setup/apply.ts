@@ -10,7 +10,7 @@ import { barring, look, type Standing } from './look.ts';
 /** The sign before an item, as every script that converges prints it. */
 const SIGN = { so: '=', other: '~', absent: '+', barred: '!' } as const;
 
-type Doing = Pick<Context, 'host' | 'report' | 'change' | 'dryRun'> & {
+type Doing = Pick<Context, 'host' | 'report' | 'change' | 'dryRun' | 'signal'> & {
   /** Reaches the host once more, by a connection of its own. */
   login: () => Promise<void>;
 };
@@ -60,7 +60,7 @@ async function settle(item: Item, found: Standing, made: Set<Item>, context: Doi
 }
 
 /** Makes what may close the way in; whatever fails before a new login was seen, it is undone. */
-async function guarded(item: Item, guard: Guard, { host, report, login }: Doing): Promise<void> {
+async function guarded(item: Item, guard: Guard, { host, report, login, signal }: Doing): Promise<void> {
   await perform(host, arm(guard), report);
   try {
     for (const act of [...item.make, guard.proof]) await perform(host, act, report);
@@ -71,8 +71,8 @@ async function guarded(item: Item, guard: Guard, { host, report, login }: Doing)
       () => 'it was undone',
       () => later,
     );
-    // Of a run that was interrupted nothing else is told.
-    report.warn(`${host.name}: ${item.title}: ${undone}`);
+    // Of a run that was interrupted no failure is told.
+    if (signal.aborted) report.warn(`${host.name}: ${item.title}: ${undone}`);
     throw new Failure(`${host.name}: ${item.title}: ${messageOf(error)}; ${undone}`, {
       next: 'see why from a second terminal (ssh -v), and run it again',
       cause: error,

@@ -102,5 +102,5 @@ const hardening = ({ system, facts }: Wanted, user: string): Item[] => [
   ...firewall(system, facts.sshPorts),
   ...fail2ban(system),
   ...unattendedUpgrades(system),
-  keysOnly([...new Set([user, facts.login])]),
+  ...keysOnly([...new Set([user, facts.login])]),
 ];

@@ -108,6 +108,29 @@ for at in $(ss -Htlnp | grep '"sshd"' | grep -v '"systemd"' | awk '{ print $4 }'
   echo "$files" | grep -qx "\${at##*:}" || exit 1
 done`;
 
+/** One who may log in to a shell, and by a password although sshd takes none from others. */
+const EXCEPTION = `${USERS}
+says=$(sshd_says)
+[ "$(said passwordauthentication)" = no ] || exit 1
+for user in $(getent passwd | awk -F : '$7 !~ /(nologin|false|sync)$/ { print $1 }'); do
+  known && [ "$(said passwordauthentication)" = yes ] && exit 0
+done
+exit 1`;
+
+/** What somebody wrote for certain users or addresses is their way in: it stays, and is told. */
+const exceptions: Item = {
+  title: 'no Match block of sshd lets somebody in by password',
+  so: shell(`! { (${EXCEPTION}); }`),
+  only: [
+    {
+      when: shell('false'),
+      otherwise:
+        'one does, and stays, since it may be the only way in: look for Match in /etc/ssh, and at sshd -T -C user=NAME',
+    },
+  ],
+  make: [],
+};
+
 /** Of a socket of systemd's a reload makes sshd bind the port that systemd has, and end. Sessions survive both. */
 const RELOAD = `if systemctl is-active --quiet ssh.socket; then systemctl try-restart ssh
 else systemctl try-reload-or-restart ssh; fi`;
@@ -120,9 +143,9 @@ const guard: Guard = {
 };
 
 /** No login by password; never where nobody could log in any more. */
-export function keysOnly(users: readonly string[]): Item {
+export function keysOnly(users: readonly string[]): Item[] {
   const stay = 'password logins stay, so that nobody is locked out';
-  return {
+  const keys: Item = {
     title: 'sshd takes keys, no passwords',
     so: shell(`${settled(guard)} || exit 1\n${STANDS}`, DROP_IN),
     there: rooted('test', '-e', DROP_IN),
@@ -149,4 +172,5 @@ export function keysOnly(users: readonly string[]): Item {
       { ...shell(RELOAD), about: 'make sshd read it' },
     ],
   };
+  return [keys, exceptions];
 }

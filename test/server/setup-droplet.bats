@@ -48,31 +48,6 @@ set_up() { opsbook server/setup-droplet >"$1" 2>&1 || { cat "$1" >&2; return 1; 
 installing_docker_or_gone() { installing_docker || gone "$PID"; }
 installing_docker() { on_bare sh -c '[ -e /var/lib/dpkg/info/docker.io.list ]'; }
 
-# The app: a container that greets on port 80, and does something that nobody outside is to see on 8080.
-app_repository() {
-  local dir=$BATS_FILE_TMPDIR/app
-  mkdir "$dir"
-  cat >"$dir/docker-compose.yml" <<'YAML'
-services:
-  web:
-    image: greeter:1
-    command: ["perl", "-MIO::Socket::INET", "-e", "$$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080); while ($$c = $$s->accept) { print $$c qq(hello\n); close $$c }"]
-    ports: ["80:8080", "8080:8080"]
-    restart: unless-stopped
-YAML
-  git -C "$dir" init -q -b trunk
-  git -C "$dir" add .
-  git -C "$dir" -c user.name=test -c user.email=test@example.org commit -q -m app
-  on_machine cp "$dir/.git" "$BARE:/srv/app.git"
-}
-
-# An image made of the host's own perl, since no registry can be reached everywhere.
-greeter() {
-  on_bare sh -c 'docker image inspect greeter:1 >/dev/null 2>&1 ||
-    { dpkg -L perl-base; ldd /usr/bin/perl | grep -o "/[^ ]*"; } | xargs -I{} sh -c "[ ! -f {} ] || echo {}" |
-    tar -ch -P -T - | docker import - greeter:1 >/dev/null'
-}
-
 # What a backup takes to run from cron: settings, and something to back up.
 app_files() {
   on_bare runuser -u ops -- sh -c 'umask 077; cat >"$1/.env"; echo meal >"$1/uploads/meal.jpg"' sh "$2" <<ENV
@@ -166,18 +141,6 @@ logged() { on_bare grep -q 'write the manifest: done' "/var/log/opsbook/$1-backu
   run ! on_bare systemctl is-enabled certbot.timer
   on_bare grep -q 'renew-certificates.ts' /etc/cron.d/bloaty-renew
 }
-
-# What another machine gets from a port of the host.
-from_outside() {
-  on_machine exec "$SANDBOX_DROPLET_CONTAINER" timeout 3 bash -c "exec 3<>/dev/tcp/$BARE/$1 && head -1 <&3"
-}
-
-app_up() {
-  greeter
-  on_bare systemctl start bloaty
-  wait_for_minutes answers 80
-}
-answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
 
 @test "a port that Docker publishes is behind the firewall too (G4: published ports bypass ufw), and a lost rule comes back" {
   app_up
@@ -324,14 +287,10 @@ SH
   SSH_KEY=$BATS_TEST_TMPDIR/old run -0 logs_in ops
   run -0 on_bare stat -c '%a %U:%G' /home/ops/.ssh/authorized_keys
   assert_output '600 ops:ops'
-  on_bare mv /tmp/authorized_keys /home/ops/.ssh/authorized_keys
-}
-
-@test "H2: a file of keys that is a symbolic link is not written through" {
-  way_in
-  on_bare sh -c 'cd /home/ops/.ssh; mv authorized_keys /tmp/authorized_keys; echo mine >/root/target; ln -s /root/target authorized_keys'
+  # A link would lead root's hand elsewhere.
+  on_bare sh -c 'cd /home/ops/.ssh; echo mine >/root/target; ln -sf /root/target authorized_keys'
   run opsbook server/setup-droplet
-  on_bare sh -c 'mv /tmp/authorized_keys /home/ops/.ssh/authorized_keys'
+  on_bare mv /tmp/authorized_keys /home/ops/.ssh/authorized_keys
   assert_failure 1
   assert_output --partial '/home/ops/.ssh/authorized_keys is a symbolic link'
   run -0 on_bare cat /root/target
@@ -345,6 +304,23 @@ SH
   assert_line --regexp 'warning: ! sshd takes keys, no passwords: '
   run -0 on_bare sshd -T
   assert_line 'passwordauthentication yes'
+}
+
+@test "H2: who gets in by a key alone, by the lists of sshd as sshd reads them" {
+  way_in
+  "$NODE" --input-type=module -e "import { keysOnly } from '$REPO/lib/server/setup/items/sshd.ts'
+    import { line } from '$REPO/lib/server/setup/look.ts'
+    console.log(line(keysOnly(['ops', 'root'])[0].only[1].when))" >"$BATS_TEST_TMPDIR/when"
+  by_key() {
+    printf '%b\n' "$1" | on_bare tee /etc/ssh/sshd_config.d/10-test.conf >/dev/null
+    on_bare sh -s <"$BATS_TEST_TMPDIR/when"
+  }
+  for lines in 'AllowUsers alice op?@127.0.0.0/8' 'AllowGroups docker' 'AuthenticationMethods publickey,password publickey' 'PermitRootLogin no'; do
+    run -0 by_key "$lines"
+  done
+  for lines in 'AllowUsers alice' 'DenyGroups docker\nPermitRootLogin no' 'AuthenticationMethods publickey,password' 'Match User *\nPubkeyAuthentication no'; do
+    run -1 by_key "$lines"
+  done
 }
 
 @test "H2: a login of root that was forbidden stays forbidden, also where an older set-up opened it" {

@@ -128,3 +128,40 @@ at_console() {
   on_bare env -i PATH=/opt/opsbook/node_modules/.bin:/usr/sbin:/usr/bin:/sbin:/bin "${settings[@]}" OPSBOOK_REPOSITORY= \
     node "$REPO/scripts/server/setup-droplet.ts" "$@"
 }
+
+# The app: a container that greets on port 80, and does something that nobody outside is to see on 8080.
+app_repository() {
+  local dir=$BATS_FILE_TMPDIR/app
+  mkdir "$dir"
+  cat >"$dir/docker-compose.yml" <<'YAML'
+services:
+  web:
+    image: greeter:1
+    command: ["perl", "-MIO::Socket::INET", "-e", "$$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080); while ($$c = $$s->accept) { print $$c qq(hello\n); close $$c }"]
+    ports: ["80:8080", "8080:8080"]
+    restart: unless-stopped
+YAML
+  git -C "$dir" init -q -b trunk
+  git -C "$dir" add .
+  git -C "$dir" -c user.name=test -c user.email=test@example.org commit -q -m app
+  on_machine cp "$dir/.git" "$BARE:/srv/app.git"
+}
+
+# An image made of the host's own perl, since no registry can be reached everywhere.
+greeter() {
+  on_bare sh -c 'docker image inspect greeter:1 >/dev/null 2>&1 ||
+    { dpkg -L perl-base; ldd /usr/bin/perl | grep -o "/[^ ]*"; } | xargs -I{} sh -c "[ ! -f {} ] || echo {}" |
+    tar -ch -P -T - | docker import - greeter:1 >/dev/null'
+}
+
+# What another machine gets from a port of the host.
+from_outside() {
+  on_machine exec "$SANDBOX_DROPLET_CONTAINER" timeout 3 bash -c "exec 3<>/dev/tcp/$BARE/$1 && head -1 <&3"
+}
+
+app_up() {
+  greeter
+  on_bare systemctl start bloaty
+  wait_for_minutes answers 80
+}
+answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }

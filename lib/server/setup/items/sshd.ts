@@ -20,7 +20,7 @@ wanted() {
   ! echo "$without" | grep -qx 'permitrootlogin yes' || echo 'PermitRootLogin prohibit-password'
 }`;
 
-/** What the files say, and what the sshd that runs offers to one who has no key. */
+/** What the files say, and what the sshd that runs offers: to one who has no key, and whom no `Match` excepts. */
 const STANDS = `${WANTED}
 says=$(sshd_says) || exit 1
 for line in 'passwordauthentication no' 'kbdinteractiveauthentication no'; do
@@ -28,6 +28,7 @@ for line in 'passwordauthentication no' 'kbdinteractiveauthentication no'; do
 done
 ! echo "$says" | grep -qx 'permitrootlogin yes' || exit 1
 [ ! -e "$1" ] || [ "$(cat "$1")" = "$(wanted "$1")" ] || exit 1
+! sshd_says -C user=nobody,host=localhost,addr=127.0.0.1 | grep -qE '^(password|kbdinteractive)authentication yes' || exit 0
 sshd_here | head -1 | while read -r address port; do
   offers=$(ssh -F none -p "$port" -l nobody -o BatchMode=yes -o PreferredAuthentications=none -o ConnectTimeout=10 \
     -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "$address" true 2>&1)

@@ -16,13 +16,17 @@ banaction = ufw
 
 /**
  * It begins with the failures of the last minutes: whoever tried several keys before one fitted would be banned while
- * working. Until it is started again it lets the address of this login be.
+ * working. Until it is started again it lets the address of this login be; a ban that it had decided on before comes
+ * within a second or two, and is lifted.
  */
 const SPARE = `${SSHD}
 address=$(ssh_connection | cut -d ' ' -f 1)
 [ -n "$address" ] || exit 0
 for _ in $(seq 60); do
-  ! fail2ban-client set sshd addignoreip "$address" || exec fail2ban-client set sshd unbanip "$address"
+  if fail2ban-client set sshd addignoreip "$address"; then
+    for _ in 1 2 3 4 5; do sleep 1; fail2ban-client set sshd unbanip "$address"; done
+    exit 0
+  fi
   sleep 0.5
 done
 echo 'fail2ban does not answer' >&2

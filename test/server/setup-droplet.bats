@@ -6,7 +6,7 @@ load setup
 setup_file() {
   local BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR
   setup_up
-  bare_host bloaty
+  bare_host bloaty --publish 127.0.0.1::2222
   bring_node
   app_repository
   # What an image for clouds brings with it.
@@ -47,31 +47,6 @@ set_up() { opsbook server/setup-droplet >"$1" 2>&1 || { cat "$1" >&2; return 1; 
 
 installing_docker_or_gone() { installing_docker || gone "$PID"; }
 installing_docker() { on_bare sh -c '[ -e /var/lib/dpkg/info/docker.io.list ]'; }
-
-# The app: a container that greets on port 80, and does something that nobody outside is to see on 8080.
-app_repository() {
-  local dir=$BATS_FILE_TMPDIR/app
-  mkdir "$dir"
-  cat >"$dir/docker-compose.yml" <<'YAML'
-services:
-  web:
-    image: greeter:1
-    command: ["perl", "-MIO::Socket::INET", "-e", "$$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080); while ($$c = $$s->accept) { print $$c qq(hello\n); close $$c }"]
-    ports: ["80:8080", "8080:8080"]
-    restart: unless-stopped
-YAML
-  git -C "$dir" init -q -b trunk
-  git -C "$dir" add .
-  git -C "$dir" -c user.name=test -c user.email=test@example.org commit -q -m app
-  on_machine cp "$dir/.git" "$BARE:/srv/app.git"
-}
-
-# An image made of the host's own perl, since no registry can be reached everywhere.
-greeter() {
-  on_bare sh -c 'docker image inspect greeter:1 >/dev/null 2>&1 ||
-    { dpkg -L perl-base; ldd /usr/bin/perl | grep -o "/[^ ]*"; } | xargs -I{} sh -c "[ ! -f {} ] || echo {}" |
-    tar -ch -P -T - | docker import - greeter:1 >/dev/null'
-}
 
 # What a backup takes to run from cron: settings, and something to back up.
 app_files() {
@@ -167,18 +142,6 @@ logged() { on_bare grep -q 'write the manifest: done' "/var/log/opsbook/$1-backu
   on_bare grep -q 'renew-certificates.ts' /etc/cron.d/bloaty-renew
 }
 
-# What another machine gets from a port of the host.
-from_outside() {
-  on_machine exec "$SANDBOX_DROPLET_CONTAINER" timeout 3 bash -c "exec 3<>/dev/tcp/$BARE/$1 && head -1 <&3"
-}
-
-app_up() {
-  greeter
-  on_bare systemctl start bloaty
-  wait_for_minutes answers 80
-}
-answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
-
 @test "a port that Docker publishes is behind the firewall too (G4: published ports bypass ufw), and a lost rule comes back" {
   app_up
   run ! from_outside 8080
@@ -252,6 +215,149 @@ answers() { [ "$(from_outside "$1" 2>/dev/null)" = hello ]; }
   wait_for_minutes gone "$PID"
   assert_ends 0
   on_bare jq --version
+}
+
+# The way in. What follows sets the host up again, whole.
+@test "H1: where sshd listens by ListenAddress, ssh.socket or SSHD_OPTS is open when ufw is on" {
+  for way in ListenAddress ssh.socket SSHD_OPTS; do
+    way_in
+    sshd_moves "$way"
+    run -0 opsbook server/setup-droplet
+    assert_line --regexp '[+~] ufw lets in (22/tcp, )?2222/tcp, 80/tcp, 443/tcp, 443/udp, and nothing else: done'
+    run -0 on_bare ufw status
+    assert_line --index 0 'Status: active'
+    run -0 logs_in root 2222
+  done
+}
+
+@test "H1: user data opens the port that the image's sshd listens on" {
+  way_in
+  opsbook server/setup-droplet --user-data debian-13 >"$BATS_TEST_TMPDIR/user-data"
+  sshd_moves Port
+  on_bare env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -s <"$BATS_TEST_TMPDIR/user-data"
+  run -0 on_bare ufw status
+  assert_line --index 0 'Status: active'
+  run -0 logs_in root 2222
+  run ! on_bare systemctl cat opsbook-undo-firewall.timer
+}
+
+@test "H1: where no new login gets in any more, what shut it out is undone, and that is said" {
+  way_in
+  on_bare ufw prepend deny from "$(on_machine network inspect --format '{{(index .IPAM.Config 0).Subnet}}' "$PREFIX")"
+  run opsbook server/setup-droplet
+  on_bare sh -c 'yes | ufw delete 1'
+  assert_failure 1
+  assert_line --regexp 'error: .*ufw lets in .*: a new login failed: .* it was undone\. Next: '
+  run -0 on_bare ufw status
+  assert_line 'Status: inactive'
+  run -0 logs_in root
+  run ! on_bare systemctl cat opsbook-undo-firewall.timer
+}
+
+@test "H1: a run that is killed before its new login: the timer undoes it, and the next run does not call it done" {
+  way_in
+  # ufw that hangs once it is on.
+  on_bare sh -c 'cat >/usr/local/sbin/ufw; chmod 755 /usr/local/sbin/ufw' <<'SH'
+#!/bin/sh
+[ "$1" != reload ] || { touch /tmp/shut; sleep infinity; }
+exec /usr/sbin/ufw "$@"
+SH
+  start_opsbook server/setup-droplet
+  wait_for_minutes on_bare test -e /tmp/shut
+  kill -9 "$PID"
+  on_bare sh -c 'rm -f /tmp/shut /usr/local/sbin/ufw; pkill -f "[s]leep infinity"'
+  on_bare systemctl is-active opsbook-undo-firewall.timer
+  run -0 opsbook server/setup-droplet --dry-run
+  assert_line --partial 'would: ~ ufw lets in'
+  # Its time has come.
+  on_bare systemctl start opsbook-undo-firewall.service
+  run -0 on_bare ufw status
+  assert_line 'Status: inactive'
+  run -0 logs_in root
+}
+
+@test "H2: keys of a file without a last line break stay what they are" {
+  way_in
+  ssh-keygen -q -t ed25519 -N '' -C old -f "$BATS_TEST_TMPDIR/old"
+  on_bare cp -p /home/ops/.ssh/authorized_keys /tmp/authorized_keys
+  printf %s "$(cat "$BATS_TEST_TMPDIR/old.pub")" | on_bare sh -c 'cat >/home/ops/.ssh/authorized_keys'
+  run -0 opsbook server/setup-droplet
+  assert_line --partial "~ the SSH keys of root are ops's too: done"
+  run -0 logs_in ops
+  SSH_KEY=$BATS_TEST_TMPDIR/old run -0 logs_in ops
+  run -0 on_bare stat -c '%a %U:%G' /home/ops/.ssh/authorized_keys
+  assert_output '600 ops:ops'
+  # A link would lead root's hand elsewhere.
+  on_bare sh -c 'cd /home/ops/.ssh; echo mine >/root/target; ln -sf /root/target authorized_keys'
+  run opsbook server/setup-droplet
+  on_bare mv /tmp/authorized_keys /home/ops/.ssh/authorized_keys
+  assert_failure 1
+  assert_output --partial '/home/ops/.ssh/authorized_keys is a symbolic link'
+  run -0 on_bare cat /root/target
+  assert_output mine
+}
+
+@test "H2: passwords stay where sshd lets none in of those who have a key" {
+  way_in
+  printf 'AllowUsers alice\nPasswordAuthentication yes\n' | on_bare tee /etc/ssh/sshd_config.d/10-test.conf
+  run -0 at_console
+  assert_line --regexp 'warning: ! sshd takes keys, no passwords: '
+  run -0 on_bare sshd -T
+  assert_line 'passwordauthentication yes'
+}
+
+@test "H2: who gets in by a key alone, by the lists of sshd as sshd reads them" {
+  way_in
+  "$NODE" --input-type=module -e "import { keysOnly } from '$REPO/lib/server/setup/items/sshd.ts'
+    import { line } from '$REPO/lib/server/setup/look.ts'
+    console.log(line(keysOnly(['ops', 'root'])[0].only[1].when))" >"$BATS_TEST_TMPDIR/when"
+  by_key() {
+    printf '%b\n' "$1" | on_bare tee /etc/ssh/sshd_config.d/10-test.conf >/dev/null
+    on_bare sh -s <"$BATS_TEST_TMPDIR/when"
+  }
+  for lines in 'AllowUsers alice op?@127.0.0.0/8' 'AllowGroups docker' 'AuthenticationMethods publickey,password publickey' 'PermitRootLogin no'; do
+    run -0 by_key "$lines"
+  done
+  for lines in 'AllowUsers alice' 'DenyGroups docker\nPermitRootLogin no' 'AuthenticationMethods publickey,password' 'Match User *\nPubkeyAuthentication no'; do
+    run -1 by_key "$lines"
+  done
+}
+
+@test "H2: a login of root that was forbidden stays forbidden, also where an older set-up opened it" {
+  way_in ops
+  on_bare sh -c 'printf "PermitRootLogin no\nMatch User nobody,alice\nPasswordAuthentication yes\n" >/etc/ssh/sshd_config.d/10-test.conf
+    id alice || useradd -m -s /bin/bash alice
+    printf "PasswordAuthentication no\nPermitRootLogin prohibit-password\n" >/etc/ssh/sshd_config.d/00-opsbook.conf; systemctl restart ssh'
+  run -0 opsbook server/setup-droplet
+  assert_line --partial '~ sshd takes keys, no passwords: done'
+  assert_line --partial 'warning: ! no Match block of sshd lets somebody in by password: one does, and stays'
+  run -0 on_bare sshd -T
+  assert_line 'permitrootlogin no'
+  assert_line 'passwordauthentication no'
+  run -0 opsbook server/setup-droplet
+  assert_unchanged
+}
+
+@test "H1: sshd is not made to leave the port by which one comes: a line that no reload has met yet" {
+  way_in
+  on_bare sh -c 'printf "Port 2222\nPasswordAuthentication yes\n" >/etc/ssh/sshd_config.d/05-test.conf'
+  run -0 opsbook server/setup-droplet
+  assert_line --regexp 'warning: ! sshd takes keys, no passwords: sshd listens on a port that its files do not name'
+  run -0 on_bare ufw status
+  assert_line --regexp '^22/tcp +ALLOW'
+  run -0 logs_in root
+}
+
+@test "H1: one who failed to log in before fail2ban came, and then did, is not banned by it" {
+  way_in
+  on_bare sh -c 'systemctl stop fail2ban; rm -f /var/lib/fail2ban/*.sqlite3 /etc/fail2ban/jail.d/opsbook.local'
+  local i
+  for i in {1..6}; do run ! logs_in "nobody$i"; done
+  run -0 opsbook server/setup-droplet
+  assert_line --regexp 'fail2ban watches sshd: done'
+  run -0 on_bare fail2ban-client status sshd
+  assert_output --regexp 'Banned IP list:[[:space:]]*$'
+  run -0 logs_in root
 }
 
 @test "the commands of docs/servers.md, as they stand there" {

@@ -1,15 +1,19 @@
 import { createInterface } from 'node:readline';
-import { Failure } from '../../failure.ts';
+import { Failure, messageOf } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import type { Report } from '../../report.ts';
 import type { Context } from '../../script.ts';
-import type { Act, Item } from './item.ts';
-import { look, type Standing } from './look.ts';
+import { arm, disarm, later, undo } from './guard.ts';
+import type { Act, Guard, Item } from './item.ts';
+import { barring, look, type Standing } from './look.ts';
 
 /** The sign before an item, as every script that converges prints it. */
 const SIGN = { so: '=', other: '~', absent: '+', barred: '!' } as const;
 
-type Doing = Pick<Context, 'host' | 'report' | 'change' | 'dryRun'>;
+type Doing = Pick<Context, 'host' | 'report' | 'change' | 'dryRun' | 'signal'> & {
+  /** Reaches the host once more, by a connection of its own. */
+  login: () => Promise<void>;
+};
 
 const isOpen = (standing: Standing | undefined) => standing === 'other' || standing === 'absent';
 
@@ -42,14 +46,38 @@ async function settle(item: Item, found: Standing, made: Set<Item>, context: Doi
   const standing = found !== 'so' && made.size > 0 ? (await look(host, [item]))[0]! : found;
   const title = `${SIGN[standing]} ${item.title}`;
   if (standing === 'so') report.info(title);
-  else if (standing === 'barred') report.warn(`${title}: ${item.only?.otherwise}`);
+  else if (standing === 'barred') report.warn(`${title}: ${await barring(host, item)}`);
   else {
-    await change(title, item.make.flatMap(shown), async () => {
-      for (const act of item.make) await perform(host, act, report);
+    const { guard } = item;
+    const acts = guard ? [arm(guard), ...item.make, guard.proof, disarm(guard)] : item.make;
+    await change(title, acts.flatMap(shown), async () => {
+      if (guard) await guarded(item, guard, context);
+      else for (const act of item.make) await perform(host, act, report);
       made.add(item);
     });
   }
   return standing;
+}
+
+/** Makes what may close the way in; whatever fails before a new login was seen, it is undone. */
+async function guarded(item: Item, guard: Guard, { host, report, login, signal }: Doing): Promise<void> {
+  await perform(host, arm(guard), report);
+  try {
+    for (const act of [...item.make, guard.proof]) await perform(host, act, report);
+    await login();
+    await perform(host, disarm(guard), report);
+  } catch (error) {
+    const undone = await host.uninterrupted.run(undo(guard)).then(
+      () => 'it was undone',
+      () => later,
+    );
+    // Of a run that was interrupted no failure is told.
+    if (signal.aborted) report.warn(`${host.name}: ${item.title}: ${undone}`);
+    throw new Failure(`${host.name}: ${item.title}: ${messageOf(error)}; ${undone}`, {
+      next: 'see why from a second terminal (ssh -v), and run it again',
+      cause: error,
+    });
+  }
 }
 
 function refuseUnmade(host: Host, items: readonly Item[]): void {

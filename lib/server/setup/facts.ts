@@ -1,5 +1,6 @@
 import type { Command } from '../../command.ts';
 import { shell } from './item.ts';
+import { SSHD } from './sshd.ts';
 
 /** What the set-up has to know of a host before it can be planned. */
 export interface Facts {
@@ -14,7 +15,7 @@ export interface Facts {
   dockerCe: boolean;
   /** The user who logged in to do this, before sudo. */
   login: string;
-  /** The ports that sshd listens on; none where there is no sshd. */
+  /** The ports by which sshd is reached; none where nothing is known of the host. */
   sshPorts: number[];
   /** The zone by which cron goes. */
   zone: string;
@@ -25,16 +26,15 @@ export interface Facts {
 }
 
 /** Prints the facts as `name=value`, a line each; asks nobody but the host itself. */
-const ASK = `. /etc/os-release
+const ASK = `${SSHD}
+. /etc/os-release
 echo "os=$ID"; echo "version=\${VERSION_ID:-}"; echo "machine=$(uname -m)"
 df -Pm / | awk 'NR == 2 { print "freeMb=" $4 }'
 [ -d /run/systemd/system ] && echo systemd=1
 dpkg-query -W -f '\${Status}' docker-ce 2>/dev/null | grep -q '^install ok' && echo dockerCe=1
 rpm -q docker-ce >/dev/null 2>&1 && echo dockerCe=1
 echo "login=\${SUDO_USER:-$(id -un)}"
-sshd=$(command -v sshd || echo /usr/sbin/sshd)
-mkdir -p /run/sshd
-echo "sshPorts=$("$sshd" -T 2>/dev/null | awk '$1 == "port" { printf "%s ", $2 }')"
+echo "sshPorts=$(sshd_ports | tr '\\n' ' ')"
 echo "zone=$(date +%Z)"
 [ -e "$1/scripts/backup/backup.ts" ] && echo opsbook=1
 [ -e "/usr/lib/systemd/system/$2.service" ] || [ -e "/lib/systemd/system/$2.service" ] && echo taken=1

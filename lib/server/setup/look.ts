@@ -24,12 +24,21 @@ export function lookText(items: readonly Item[]): string {
   const looks = items.map(({ so, there, only }, i) =>
     [
       `if quietly ${line(so)}; then echo ${i} so`,
-      ...(only ? [`elif ! quietly ${line(only.when)}; then echo ${i} barred`] : []),
+      ...(only ?? []).map(({ when }) => `elif ! quietly ${line(when)}; then echo ${i} barred`),
       ...(there ? [`elif quietly ${line(there)}; then echo ${i} other`] : []),
       `else echo ${i} absent; fi`,
     ].join('\n'),
   );
   return `export LC_ALL=C.UTF-8\n${QUIETLY}\n${looks.join('\n')}\n`;
+}
+
+/** Why an item is barred: the first of its conditions that does not hold. */
+export async function barring(host: Host, { title, only = [] }: Item): Promise<string | undefined> {
+  const found = await look(
+    host,
+    only.map(({ when }) => ({ title, so: when, make: [] })),
+  );
+  return only[found.findIndex((standing) => standing !== 'so')]?.otherwise;
 }
 
 /** How each item stands on the host, in their order. */

@@ -7,9 +7,10 @@ import { type App, appDirectories, clone, unit } from './items/app.ts';
 import { cronJobs, type Job } from './items/cron.ts';
 import { docker } from './items/docker.ts';
 import { firewall } from './items/firewall.ts';
-import { fail2ban, keysOnly, unattendedUpgrades } from './items/hardening.ts';
+import { fail2ban, unattendedUpgrades } from './items/hardening.ts';
 import { opsbook, type Source } from './items/opsbook.ts';
 import { installed, running, updates } from './items/packages.ts';
+import { keysOnly } from './items/sshd.ts';
 import { swap } from './items/swap.ts';
 import { appUser, sudoUser } from './items/users.ts';
 import type { setupSettings } from './settings.ts';
@@ -101,5 +102,5 @@ const hardening = ({ system, facts }: Wanted, user: string): Item[] => [
   ...firewall(system, facts.sshPorts),
   ...fail2ban(system),
   ...unattendedUpgrades(system),
-  keysOnly([...new Set([user, facts.login])]),
+  ...keysOnly([...new Set([user, facts.login])]),
 ];

@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CommandFailure } from '../../command.ts';
-import { EXIT, Failure } from '../../failure.ts';
+import { EXIT, Failure, messageOf } from '../../failure.ts';
 import { count } from '../../format.ts';
 import { localHost } from '../../hosts/local.ts';
+import { openHosts } from '../../hosts/open.ts';
 import type { Context } from '../../script.ts';
 import { converge } from './apply.ts';
 import type { Source } from './items/opsbook.ts';
@@ -27,13 +29,31 @@ export async function setUp(
       `${host.name} lives by ${known.zone}: cron's times are those. Next: timedatectl set-timezone UTC`,
     );
   const items = plan(wanted);
-  const before = await converge(items, context);
+  const before = await converge(items, { ...context, login: () => login(context) });
   const of = (standing: string) => before.filter((found) => found === standing).length;
   const counts = `${of('so')} unchanged, ${of('absent')} created, ${of('other')} changed`;
   report.summary(
     `${count(items.length, 'item')}: ${counts}${of('barred') > 0 ? `, ${of('barred')} left out` : ''}`,
   );
   if (json) report.data(JSON.stringify(items.map(({ title }, i) => ({ title, was: before[i] }))));
+}
+
+/** sshd that reads its files again listens again after a moment; a packet that is dropped takes ssh 10 s by itself. */
+const LOGIN_MS = 10_000;
+
+/** @throws Failure when the host cannot be reached by a new connection */
+async function login({ settings, signal }: Setup): Promise<void> {
+  const end = Date.now() + LOGIN_MS;
+  for (;;) {
+    try {
+      const { close } = await openHosts(settings, { signal });
+      return await close();
+    } catch (error) {
+      if (signal.aborted || Date.now() > end)
+        throw new Failure(`a new login failed: ${messageOf(error)}`, { cause: error });
+      await sleep(500, undefined, { signal });
+    }
+  }
 }
 
 async function print(

@@ -1,5 +1,6 @@
-import { file, put } from '../file.ts';
-import { type Item, shell } from '../item.ts';
+import { file } from '../file.ts';
+import { type Item, rooted, shell } from '../item.ts';
+import { SSHD } from '../sshd.ts';
 import type { System } from '../system.ts';
 import { installed, running } from './packages.ts';
 
@@ -13,12 +14,37 @@ backend = systemd
 banaction = ufw
 `;
 
+/**
+ * It begins with the failures of the last minutes: whoever tried several keys before one fitted would be banned while
+ * working. Until it is started again it lets the address of this login be; a ban that it had decided on before comes
+ * within a second or two, and is lifted.
+ */
+const SPARE = `${SSHD}
+address=$(ssh_connection | cut -d ' ' -f 1)
+[ -n "$address" ] || exit 0
+for _ in $(seq 60); do
+  if fail2ban-client set sshd addignoreip "$address"; then
+    for _ in 1 2 3 4 5; do sleep 1; fail2ban-client set sshd unbanip "$address"; done
+    exit 0
+  fi
+  sleep 0.5
+done
+echo 'fail2ban does not answer' >&2
+exit 1`;
+
 export function fail2ban(system: System): Item[] {
   const path = '/etc/fail2ban/jail.d/opsbook.local';
   const jail = file({ title: 'fail2ban watches sshd', path, content: JAIL, ...ROOTS });
   return [
     installed(system, 'fail2ban', ['fail2ban', 'python3-systemd']),
-    { ...jail, make: [...jail.make, { argv: ['systemctl', 'restart', 'fail2ban'], root: true }] },
+    {
+      ...jail,
+      make: [
+        ...jail.make,
+        rooted('systemctl', 'restart', 'fail2ban'),
+        { ...shell(SPARE), about: 'fail2ban-client set sshd addignoreip, the address of this login' },
+      ],
+    },
     running('fail2ban runs, also after a boot', 'fail2ban', 'fail2ban-client status sshd'),
   ];
 }
@@ -33,49 +59,4 @@ export function unattendedUpgrades(system: System): Item[] {
     installed(system, 'unattended-upgrades', ['unattended-upgrades']),
     file({ title: 'security updates come by themselves, every day', path, content: PERIODIC, ...ROOTS }),
   ];
-}
-
-/** Before the images' own drop-ins, such as 50-cloud-init.conf: of two lines sshd heeds the first. */
-const DROP_IN = '/etc/ssh/sshd_config.d/00-opsbook.conf';
-
-const SSHD = `# Written by opsbook: the next set-up undoes what is changed here.
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-PermitRootLogin prohibit-password
-`;
-
-/** What sshd makes of all its files; it wants its directory, which is there only once it ran. */
-const EFFECTIVE = `mkdir -p /run/sshd
-sshd -T > /dev/null || exit 1
-for line in 'passwordauthentication no' 'kbdinteractiveauthentication no' 'permitrootlogin without-password'; do
-  sshd -T | grep -qx "$line" || exit 1
-done`;
-
-/** One of these users can log in by key, wherever sshd looks for it. */
-const HAS_KEY = `mkdir -p /run/sshd
-for user; do
-  home=$(getent passwd "$user" | cut -d : -f 6) || continue
-  for name in $(sshd -T -C "user=$user,host=localhost,addr=127.0.0.1" | sed -n 's/^authorizedkeysfile //p'); do
-    path=$(echo "$name" | sed "s|%h|$home|g; s|%u|$user|g")
-    case $path in /*) ;; *) path=$home/$path ;; esac
-    ! grep -q '^[^#]' "$path" 2>/dev/null || exit 0
-  done
-done
-exit 1`;
-
-/** No login by password; never where nobody could log in any more. */
-export function keysOnly(users: readonly string[]): Item {
-  return {
-    title: 'sshd takes keys, no passwords',
-    so: shell(EFFECTIVE),
-    only: {
-      when: shell(HAS_KEY, ...users),
-      otherwise: `neither of ${users.join(', ')} has a key: password logins stay, so that nobody is locked out`,
-    },
-    make: [
-      put({ path: DROP_IN, content: SSHD, ...ROOTS }),
-      shell('mkdir -p /run/sshd; sshd -t || { rm -f "$1"; exit 1; }', DROP_IN),
-      { argv: ['systemctl', 'try-reload-or-restart', 'ssh'], root: true },
-    ],
-  };
 }

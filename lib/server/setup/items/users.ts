@@ -15,14 +15,24 @@ export const appUser = (user: string): Item[] => [
   },
 ];
 
+/** The whole file anew: its last line may lack a line break, and what is appended would become part of that key. */
 const COPY_KEYS = `set -eu
-home=$(getent passwd "$1" | cut -d : -f 6)
 from=$(getent passwd "$2" | cut -d : -f 6)/.ssh/authorized_keys
-install -d -m 700 -o "$1" -g "$1" "$home/.ssh"
-touch "$home/.ssh/authorized_keys"
-grep -vxFf "$home/.ssh/authorized_keys" "$from" >> "$home/.ssh/authorized_keys" || :
-chown "$1:$1" "$home/.ssh/authorized_keys"
-chmod 600 "$home/.ssh/authorized_keys"`;
+dir=$(getent passwd "$1" | cut -d : -f 6)/.ssh
+keys=$dir/authorized_keys
+for path in "$dir" "$keys"; do
+  [ ! -L "$path" ] || { echo "$path is a symbolic link, which is not followed: give $1 the keys of $2 by hand" >&2; exit 1; }
+done
+group=$(id -gn "$1")
+install -d -m 700 -o "$1" -g "$group" "$dir"
+new=$(mktemp "$keys.XXXXXX")
+trap 'rm -f "$new"' EXIT
+old=$keys
+[ -e "$old" ] || old=/dev/null
+awk 'FILENAME == ARGV[1] || (NF && !/^#/ && !seen[$0]) { print } { seen[$0] = 1 }' "$old" "$from" > "$new"
+chown "$1:$group" "$new"
+chmod 600 "$new"
+mv -f "$new" "$keys"`;
 
 /** Each key of $2 is one of $1. An empty line of a pattern file would fit everything, so that keys alone count. */
 const HAS_KEYS = `from=$(getent passwd "$2" | cut -d : -f 6)/.ssh/authorized_keys
@@ -47,10 +57,13 @@ export function sudoUser(user: string, login: string): Item[] {
     {
       title: `the SSH keys of ${login} are ${user}'s too`,
       so: shell(HAS_KEYS, user, login),
-      only: {
-        when: shell('[ -s "$(getent passwd "$1" | cut -d : -f 6)/.ssh/authorized_keys" ]', login),
-        otherwise: `${login} has no ~/.ssh/authorized_keys to copy; give ${user} one`,
-      },
+      there: shell('[ -s "$(getent passwd "$1" | cut -d : -f 6)/.ssh/authorized_keys" ]', user),
+      only: [
+        {
+          when: shell('[ -s "$(getent passwd "$1" | cut -d : -f 6)/.ssh/authorized_keys" ]', login),
+          otherwise: `${login} has no ~/.ssh/authorized_keys to copy; give ${user} one`,
+        },
+      ],
       make: [shell(COPY_KEYS, user, login)],
     },
   ];

@@ -25,7 +25,7 @@ function host(state: Record<string, string>, stubborn: string[] = []) {
   });
 }
 
-async function run(on: ReturnType<typeof host>, titles: string[], dryRun = false) {
+async function run(on: ReturnType<typeof host>, titles: Array<string | Item>, dryRun = false, more = {}) {
   const voice = recorder();
   const report = new Report(voice);
   const said: string[] = [];
@@ -33,8 +33,14 @@ async function run(on: ReturnType<typeof host>, titles: string[], dryRun = false
     said.push(title);
     return dryRun ? undefined : act();
   };
-  const context = { host: on, report, dryRun, change } as unknown as Parameters<typeof converge>[1];
-  const found = await converge(titles.map(item), context);
+  const signal = new AbortController().signal;
+  const context = { ...{ host: on, report, dryRun, change, signal }, ...more } as unknown as Parameters<
+    typeof converge
+  >[1];
+  const found = await converge(
+    titles.map((title) => (typeof title === 'string' ? item(title) : title)),
+    context,
+  );
   return { found, said };
 }
 
@@ -79,6 +85,46 @@ test('what another item has undone is made again: a package that brings a timer'
     return asked.map(([, name, i]) => `${i} ${state[name!]}\n`).join('');
   });
   assert.deepEqual((await run(on, ['timer', 'package'])).said, ['+ package', '~ timer']);
+});
+
+const guarded: Item = {
+  ...item('door'),
+  guard: { name: 'door', files: ['/etc/door'], heed: 'reload', proof: rooted('prove', 'door') },
+};
+const doorOf = (state: Record<string, string>) =>
+  strictHost(({ argv: [verb, , text = ''] }, input) => {
+    if (verb === 'make') state['door'] = 'so';
+    if (verb === 'sh' && text.includes('systemctl start')) state['door'] = 'undone';
+    return input ? `0 ${state['door']}\n` : '';
+  });
+const steps = ({ ran }: ReturnType<typeof doorOf>) =>
+  ran.flatMap(({ argv: [verb, , text = ''] }) =>
+    verb !== 'sh'
+      ? [verb]
+      : ([/systemd-run/, /systemctl start/, /systemctl stop/]
+          .map((what, i) => (what.test(text) ? ['arm', 'undo', 'disarm'][i] : undefined))
+          .filter(Boolean)
+          .slice(0, 1) as string[]),
+  );
+
+test('H1: what may close the way in is armed, made, proven, and kept only after a new login', async () => {
+  const state: Record<string, string> = { door: 'other' };
+  const on = doorOf(state);
+  const login = async () => void on.ran.push(rooted('login'));
+  await run(on, [guarded], false, { login });
+  assert.deepEqual(steps(on), ['arm', 'make', 'prove', 'login', 'disarm']);
+  assert.equal(state['door'], 'so');
+});
+
+test('H1: a new login that fails undoes it, and the failure says so', async () => {
+  const state: Record<string, string> = { door: 'other' };
+  const on = doorOf(state);
+  const login = () => Promise.reject(new Error('a new login failed: it does not answer'));
+  await assert.rejects(run(on, [guarded], false, { login }), {
+    message: 'fake: door: a new login failed: it does not answer; it was undone',
+  });
+  assert.deepEqual(steps(on), ['arm', 'make', 'prove', 'undo']);
+  assert.equal(state['door'], 'undone');
 });
 
 test('a host that did not answer for an item is not taken for one on which it is so', async () => {

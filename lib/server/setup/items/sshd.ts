@@ -1,0 +1,177 @@
+import { settled } from '../guard.ts';
+import { type Guard, type Item, rooted, shell } from '../item.ts';
+import { GREETS, SSHD } from '../sshd.ts';
+
+/** Before the images' own drop-ins, such as 50-cloud-init.conf: of two lines sshd heeds the first. */
+const DROP_IN = '/etc/ssh/sshd_config.d/00-opsbook.conf';
+
+/**
+ * What belongs into $1: of two lines the first counts, so that one of ours stands only where it is the stricter one.
+ * `Match` blocks are left to those who wrote them.
+ */
+const WANTED = `${SSHD}
+wanted() {
+  hidden=$1
+  without=$(sshd_says) || return 1
+  hidden=
+  echo '# Written by opsbook: the next set-up undoes what is changed here.'
+  echo 'PasswordAuthentication no'
+  echo 'KbdInteractiveAuthentication no'
+  ! echo "$without" | grep -qx 'permitrootlogin yes' || echo 'PermitRootLogin prohibit-password'
+}`;
+
+/** What the files say, and what the sshd that runs offers: to one who has no key, and whom no `Match` excepts. */
+const STANDS = `${WANTED}
+says=$(sshd_says) || exit 1
+for line in 'passwordauthentication no' 'kbdinteractiveauthentication no'; do
+  echo "$says" | grep -qx "$line" || exit 1
+done
+! echo "$says" | grep -qx 'permitrootlogin yes' || exit 1
+[ ! -e "$1" ] || [ "$(cat "$1")" = "$(wanted "$1")" ] || exit 1
+! sshd_says -C user=nobody,host=localhost,addr=127.0.0.1 | grep -qE '^(password|kbdinteractive)authentication yes' || exit 0
+sshd_here | head -1 | while read -r address port; do
+  offers=$(ssh -F none -p "$port" -l nobody -o BatchMode=yes -o PreferredAuthentications=none -o ConnectTimeout=10 \
+    -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "$address" true 2>&1)
+  case $offers in *password* | *keyboard*) exit 1 ;; *'Permission denied ('*) ;; *) exit 1 ;; esac
+done`;
+
+const WRITE = `set -eu
+${WANTED}
+text=$(wanted "$1")
+mkdir -p "$(dirname "$1")"
+umask 022
+new=$(mktemp "$1.XXXXXX")
+trap 'rm -f "$new"' EXIT
+printf '%s\\n' "$text" > "$new"
+chmod 644 "$new"
+mv -f "$new" "$1"
+sshd_says >/dev/null`;
+
+/** $user as sshd sees one who comes from where this login comes from. */
+const USERS = `${SSHD}
+set -f
+from=$(ssh_connection | cut -d ' ' -f 1)
+as_user() { sshd_says -C "user=$user,host=\${from:-localhost},addr=\${from:-127.0.0.1}" "$@"; }
+said() { echo "$says" | sed -n "s/^$1 //p"; }
+known() { says=$(as_user 2>/dev/null) && home=$(getent passwd "$user" | cut -d : -f 6) && [ -n "$home" ]; }`;
+
+/** Whether the lists of sshd name $user: sshd itself compares them, by a file of the same patterns. */
+const ADMITTED = `named() {
+  for pattern in $(said "$1"); do
+    case $2$pattern in User*@*) match="User \${pattern%@*} Address \${pattern##*@}" ;; *) match="$2 $pattern" ;; esac
+    printf 'Match %s\\nBanner /named\\n' "$match" | as_user -f /dev/stdin 2>/dev/null | grep -qx 'banner /named' && return 0
+  done
+  return 1
+}
+admitted() {
+  ! named denyusers User && ! named denygroups Group || return 1
+  [ -z "$(said allowusers)" ] || named allowusers User || return 1
+  [ -z "$(said allowgroups)" ] || named allowgroups Group || return 1
+  case $(getent passwd "$user" | cut -d : -f 7) in */nologin | */false) return 1 ;; esac
+  [ "$(said pubkeyauthentication)" = yes ] || return 1
+  case " $(said authenticationmethods) " in *' any '* | *' publickey '*) ;; *) return 1 ;; esac
+  [ "$user" != root ] || case $(said permitrootlogin) in yes | *-password) ;; *) return 1 ;; esac
+}`;
+
+/** Whether there is a key where sshd looks for it, in a file that sshd trusts. */
+const HAS_KEY = `trusted() {
+  [ "$(said strictmodes)" = yes ] || return 0
+  at=$(realpath "$1") top=$(realpath "$home")
+  while :; do
+    case $(stat -c '%U %A' "$at") in "$user "?????-??-? | 'root '?????-??-?) ;; *) return 1 ;; esac
+    [ "$at" != "$top" ] && [ "$at" != / ] || return 0
+    at=$(dirname "$at")
+  done
+}
+has_key() {
+  for name in $(said authorizedkeysfile); do
+    path=$(echo "$name" | sed "s|%h|$home|g; s|%u|$user|g")
+    case $path in /*) ;; *) path=$home/$path ;; esac
+    ssh-keygen -lf "$path" >/dev/null 2>&1 && trusted "$path" && return 0
+  done
+  return 1
+}`;
+
+const ANY_KEY = `${USERS}
+${HAS_KEY}
+for user; do known && has_key && exit 0; done
+exit 1`;
+const ANY_ADMITTED = `${USERS}
+${HAS_KEY}
+${ADMITTED}
+for user; do known && has_key && admitted && exit 0; done
+exit 1`;
+
+/** A reload makes sshd listen where its files say; a socket of systemd's listens where it did. */
+const STAYS = `${SSHD}
+files=$(sshd_says | sed -n 's/^port //p; s/^listenaddress .*://p')
+for at in $(ss -Htlnp | grep '"sshd"' | grep -v '"systemd"' | awk '{ print $4 }'); do
+  echo "$files" | grep -qx "\${at##*:}" || exit 1
+done`;
+
+/** One who may log in to a shell, and by a password although sshd takes none from others. */
+const EXCEPTION = `${USERS}
+says=$(sshd_says)
+[ "$(said passwordauthentication)" = no ] || exit 1
+for user in $(getent passwd | awk -F : '$7 !~ /(nologin|false|sync)$/ { print $1 }'); do
+  known && [ "$(said passwordauthentication)" = yes ] && exit 0
+done
+exit 1`;
+
+/** What somebody wrote for certain users or addresses is their way in: it stays, and is told. */
+const exceptions: Item = {
+  title: 'no Match block of sshd lets somebody in by password',
+  so: shell(`! { (${EXCEPTION}); }`),
+  only: [
+    {
+      when: shell('false'),
+      otherwise:
+        'one does, and stays, since it may be the only way in: look for Match in /etc/ssh, and at sshd -T -C user=NAME',
+    },
+  ],
+  make: [],
+};
+
+/** Of a socket of systemd's a reload makes sshd bind the port that systemd has, and end. Sessions survive both. */
+const RELOAD = `if systemctl is-active --quiet ssh.socket; then systemctl try-restart ssh
+else systemctl try-reload-or-restart ssh; fi`;
+
+const guard: Guard = {
+  name: 'sshd',
+  files: [DROP_IN],
+  heed: RELOAD,
+  proof: { ...shell(`${SSHD}\n${GREETS}`), about: 'see that sshd answers' },
+};
+
+/** No login by password; never where nobody could log in any more. */
+export function keysOnly(users: readonly string[]): Item[] {
+  const stay = 'password logins stay, so that nobody is locked out';
+  const keys: Item = {
+    title: 'sshd takes keys, no passwords',
+    so: shell(`${settled(guard)} || exit 1\n${STANDS}`, DROP_IN),
+    there: rooted('test', '-e', DROP_IN),
+    only: [
+      {
+        when: shell(ANY_KEY, ...users),
+        otherwise: `neither of ${users.join(', ')} has a key: ${stay}`,
+      },
+      {
+        when: shell(ANY_ADMITTED, ...users),
+        otherwise: `sshd lets in neither of ${users.join(', ')} by key alone (sshd -T: allowusers, denyusers, authenticationmethods, permitrootlogin …): ${stay}`,
+      },
+      {
+        when: shell(STAYS),
+        otherwise: `sshd listens on a port that its files do not name, and would leave it: reload it by hand, and see that you can log in; ${stay}`,
+      },
+    ],
+    guard,
+    make: [
+      {
+        ...shell(WRITE, DROP_IN),
+        about: `write ${DROP_IN}: PasswordAuthentication no, KbdInteractiveAuthentication no, and PermitRootLogin prohibit-password where it is yes`,
+      },
+      { ...shell(RELOAD), about: 'make sshd read it' },
+    ],
+  };
+  return [keys, exceptions];
+}

@@ -114,7 +114,7 @@ assert_refused() {
   local manifest=backups/$ID/manifest.json
   docker exec "$DB_CONTAINER" createdb -U postgres "${DB}_other"
   damage "$manifest" "edit:it.parts[0].database = '${DB}_other'"
-  assert_refused databases "the part $DB is of the database ${DB}_other, not of $DB"
+  assert_refused databases "the part $DB is of the database \"${DB}_other\", not of $DB"
   tamper "$manifest" mend
   tamper "$manifest" "edit:it.parts[0].dump.key = '../other/backups/$ID/x.dump'"
   assert_refused databases "dump/key: is not below backups/$ID/ .*in the part \"$DB\""

@@ -69,6 +69,7 @@ async function undoPart(
   const databases = settings.BACKUP_DATABASES ?? [];
   for (const address of databases) {
     if (address.via === 'sqlite' || kind !== 'postgres' || partName(address) !== name) continue;
+    refuseForeign(kept, `${address.database}_before_${id}`);
     return undoPostgres(address, compose(host, settings.APP_DIR, settings), { host, id }, kept);
   }
   const sqlite = databases.find((address) => address.via === 'sqlite' && address.name === name);

@@ -3,7 +3,7 @@ import { EXIT, Failure } from '../../failure.ts';
 import { readJournalFile, refusedJournal, removeKept, writeWhole } from '../../keep.ts';
 import { forEach } from '../../pool.ts';
 import { dateOf } from '../id.ts';
-import { fileName } from '../schema.ts';
+import { fileName, quoted } from '../schema.ts';
 import { type Bucket, freeSibling, siblingName } from './bucket.ts';
 
 const keys = z.array(z.string().min(1).max(1024));
@@ -32,7 +32,10 @@ const fileOf = (stateDir: string, part: string) => `${stateDir}/restored-bucket-
 
 /** The last restore into a part's bucket from this host, or nothing. */
 export function readJournal(stateDir: string, part: string): Journal | undefined {
-  return readJournalFile(fileOf(stateDir, part), journalSchema);
+  const file = fileOf(stateDir, part);
+  const journal = readJournalFile(file, journalSchema);
+  if (journal && journal.part !== part) throw refusedJournal(file, `part: is not ${part}`);
+  return journal;
 }
 
 function write(stateDir: string, journal: Journal): Journal {
@@ -47,7 +50,8 @@ function refuseForeign(stateDir: string, { part, id, before, undone }: Journal, 
     return [suffix, `${suffix}-${n}`].some((one) => siblingName(live.name, one) === name);
   };
   if (isSibling(before, `-before-${id}`) && (!undone || isSibling(undone, `-undone-${id}`))) return;
-  throw refusedJournal(fileOf(stateDir, part), `before: is none of ${live.name}`);
+  const named = [before, ...(undone === undefined ? [] : [undone])].map(quoted).join(', ');
+  throw refusedJournal(fileOf(stateDir, part), `it names ${named}, which is none of its buckets`);
 }
 
 export const isCutOff = (journal: Journal | undefined): journal is Journal =>

@@ -8,9 +8,9 @@ import { lacking } from '../../../lib/backup/baseline.ts';
 import { catalog } from '../../../lib/backup/catalog.ts';
 import { type Manifest, type PartRecord, writeManifest } from '../../../lib/backup/manifest.ts';
 import { rememberManifest } from '../../../lib/backup/memory.ts';
-import type { Store } from '../../../lib/backup/store.ts';
+import { type Store, Unreadable } from '../../../lib/backup/store.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
-import { EXIT, Failure } from '../../../lib/failure.ts';
+import { EXIT } from '../../../lib/failure.ts';
 
 const sha256 = 'a'.repeat(64);
 const sqlite = (name: string, id: string): PartRecord => ({
@@ -51,7 +51,7 @@ async function complete(store: Store, id: string, parts: PartRecord[]): Promise<
 /** A store that may be written and listed only. */
 const writeOnly = (store: Store): Store => ({
   ...store,
-  get: () => Promise.reject(new Failure('GetObject: AccessDenied')),
+  get: () => Promise.reject(new Unreadable('GetObject: AccessDenied')),
 });
 
 async function problemsOf(store: Store, stateDir: string, names: string[], without: string[] = []) {

@@ -133,7 +133,7 @@ forge(
       },
     }),
   },
-  /20261120-030000\/shop.db is not there/,
+  /is not below backups\/20261121-030000\/ \(it says "backups\/20261120-030000\/shop.db"\)/,
 );
 
 test('A4: what a writer plants neither counts nor is deleted, and lets nothing genuine be deleted', async () => {

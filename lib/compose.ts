@@ -128,7 +128,9 @@ function explained(error: unknown): unknown {
   const { words, code, stderr } = error;
   const failure = (message: string, next: string) => new Failure(message, { next, cause: error });
   if (code === REFUSED) return failure('docker knows no compose', "install Docker's compose plugin");
-  if (/command not found/.test(words)) return failure(words, 'install Docker, or put it on PATH');
+  // A shell that was to start it says so in words of its own.
+  if (/docker: (command )?not found/.test(words))
+    return failure('docker: command not found', 'install Docker, or put it on PATH');
   if (/permission denied .*docker daemon/i.test(stderr))
     return failure('this user may not speak to Docker', 'run it as root or as a user of the group docker');
   if (/cannot connect to the docker daemon/i.test(stderr))

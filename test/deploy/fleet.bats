@@ -85,7 +85,7 @@ setup() {
   PID=$!
   STARTED+=("$PID")
   out() { grep -q 'node2 is taken out' "$BATS_TEST_TMPDIR/out"; }
-  wait_for out
+  wait_for_minutes out
   kill -9 "$PID"
   run -75 opsbook update-deployment "$NEW"
   assert_output --partial "update-deployment of $NEW runs since"
@@ -110,7 +110,7 @@ break_locks() {
   PID=$!
   STARTED+=("$PID")
   out() { grep -q 'node1 is taken out' "$BATS_TEST_TMPDIR/out"; }
-  wait_for out
+  wait_for_minutes out
   kill -TERM "$PID"
   wait_for_minutes gone "$PID"
   assert_ends 143

@@ -119,7 +119,7 @@ age() {
   before=$(everything "$UPLOADS")
   run -0 --separate-stderr opsbook backup
   rm -r "$UPLOADS"
-  run -0 opsbook restore --yes
+  run -0 opsbook restore --yes --allow-setuid
   assert_equal "$(everything "$UPLOADS")" "$before"
 }
 

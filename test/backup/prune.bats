@@ -191,7 +191,8 @@ plant() {
   BACKUP_DIRECTORIES=uploads,more backups_of 0 1 >/dev/null
   local last
   last=$(ids | tail -1)
-  backups_of 2 3 >/dev/null
+  later 2 opsbook backup --without more >/dev/null 2>&1
+  backups_of 3 >/dev/null
   BACKUP_KEEP=daily=1 run -0 later 3 opsbook prune
   assert_output --regexp "$last +complete +[0-9.]+ [k]?B +keep: the last with more"
   assert_equal "$(ids | wc -l)" 2

@@ -131,7 +131,7 @@ assert_refused() {
   # Of an app of its own: the backup of the other tests stays the latest.
   export APP=$APP-named BACKUP_DATABASES="$of&name=orders"
   id=$(opsbook backup)
-  assert_equal "$(keys | grep -cE "backups/$id/orders\.(dump|globals.sql)$")" 2
+  assert_equal "$(keys | grep -cE "backups/$id/orders\.(dump|globals.json)$")" 2
   sql "DELETE FROM entries"
   run -0 as_reader opsbook restore "$id" --yes --only orders
   assert_equal "$(live)" "$BEFORE"

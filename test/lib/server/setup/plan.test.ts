@@ -186,7 +186,9 @@ test("F27: a host's own runs read the app's .env, and SECRETS_FILE over it, of t
   const [bin, script] = [join(OPSBOOK_DIR, 'node_modules/.bin'), 'scripts/backup/backup.ts'];
   for (const dir of [APP_DIR, bin, join(OPSBOOK_DIR, 'scripts/backup')]) mkdirSync(dir, { recursive: true });
   writeFileSync(join(OPSBOOK_DIR, script), '');
-  writeFileSync(join(bin, 'tsx'), '#!/bin/sh\nshift\nprintf "%s\\n" "of $SECRETS_FILE" "$@"\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'tsx'), '#!/bin/sh\nshift\nprintf "%s\\n" "of $SECRETS_FILE" "$@"\n', {
+    mode: 0o755,
+  });
   const [own, other] = [join(APP_DIR, '.env'), join(APP_DIR, '.env.production')];
   for (const [SECRETS_FILE, there, read] of [
     ['.env', [], [own]],

@@ -206,7 +206,10 @@ test("F27: a host's own runs read the app's .env, and SECRETS_FILE over it, of t
     const items = itemsOf('debian-13', 'ec2', { ...settings, BACKUP_SCHEDULE: '0 3 * * *' });
     const entry = (made(items, /^\/etc\/cron\.d\/.*-backup /)[0] as { input?: string }).input!;
     const [, command = ''] = /^0 3 \* \* \* admin (.*) >> /m.exec(entry) ?? [];
-    const line = ['sh', '-c', command.replaceAll('\\%', '%')];
-    assert.deepEqual((await localHost().run({ argv: line })).trim().split('\n'), ['of ', ...flags]);
+    const line = command.replaceAll('\\%', '%');
+    assert.deepEqual((await localHost().run({ argv: ['sh', '-c', line] })).trim().split('\n'), [
+      'of ',
+      ...flags,
+    ]);
   }
 });

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { EXIT, Failure } from './failure.ts';
 import { makePublic, Secret } from './secret.ts';
 
@@ -36,11 +37,15 @@ export function maskSecretsOf(raw: Readonly<Record<string, string>>): void {
   );
   for (const [name, value] of Object.entries(raw)) {
     const [, password = ''] = /^[a-z][\w+.-]*:\/\/[^\s:@/]*:([^\s@]+)@/i.exec(value) ?? [];
-    const isSecret = SECRET_NAME.test(name) && !/^[~.]?\.?\/|:\/\//.test(value);
+    const isSecret = SECRET_NAME.test(name) && !value.includes('://') && !isPath(value);
     for (const found of [password, isSecret ? value : ''])
       if (found.length >= LEAST && !shown.has(found)) new Secret(found);
   }
 }
+
+/** Of a value that may be a secret: base64 begins with a / as well. */
+const isPath = (value: string): boolean =>
+  /^(~|\.{0,2})\/[^=+]*$/.test(value) && existsSync(value.replace(/^~/, homedir()));
 
 function unreadable(file: string, { code, message }: NodeJS.ErrnoException): Failure {
   const [what, next] =

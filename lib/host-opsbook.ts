@@ -13,21 +13,36 @@ export const opsbookSettings = {
   }),
 };
 
-/** The settings that a host's own runs read: those of its cron entries. */
-export const hostEnvFile = (appDir: string, settings: ComposeSettings): string =>
-  envFileOf(appDir, settings) ?? `${appDir}/.env`;
+/**
+ * Where a host's own runs, those of its cron entries too, have their settings from: the app's .env, and SECRETS_FILE over
+ * it. Of two files either may be missing, or not be there yet: `choose` is shell that puts those that are there before
+ * `"$@"`, and the last one, which opsbook then names, where none is.
+ */
+export function hostSettings(
+  appDir: string,
+  settings: ComposeSettings,
+): { choose: string; flags: readonly string[] } {
+  const file = envFileOf(appDir, settings);
+  if (!file) return { choose: '', flags: ['--env-file', `${appDir}/.env`] };
+  const [first, last] = [quote(`${appDir}/.env`), quote(file)];
+  const choose = [
+    `[ -e ${first} ] && [ ! -e ${last} ] || set -- --env-file ${last} "$@"`,
+    `[ ! -e ${first} ] || set -- --env-file ${first} "$@"`,
+  ];
+  return { choose: `${choose.join('; ')}; `, flags: [] };
+}
 
 const ABSENT = 69;
 
 /**
- * Runs the script $4 of the opsbook in $1 as cron does: as the owner of the app's directory $2, whose env file is $3, with
- * nothing of the environment that we come with.
+ * Runs the script $5 of the opsbook in $1 as cron does: as the owner of the app's directory $2, whose env file is $3, with
+ * the settings that the shell $4 chooses, and with nothing of the environment that we come with.
  */
-const RUN = `dir=$1 app=$2 secrets=$3 script=$4; shift 4
+const RUN = `dir=$1 app=$2 secrets=$3 choose=$4 script=$5; shift 5
 [ -x "$dir/node_modules/.bin/tsx" ] && [ -e "$dir/scripts/$script.ts" ] || { echo "there is no scripts/$script.ts in $dir" >&2; exit ${ABSENT}; }
 owner=$(stat -c %U "$app") && home=$(getent passwd "$owner" | cut -d : -f 6) || exit 1
 set -- env -i PATH="$dir/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME="$home" LOGNAME="$owner" \\
-  TARGET=local SECRETS_FILE="$secrets" tsx "$dir/scripts/$script.ts" "$@"
+  TARGET=local SECRETS_FILE="$secrets" sh -c "$choose"'exec tsx "$0" "$@"' "$dir/scripts/$script.ts" "$@"
 cd "$app" || exit 1
 [ "$(id -u)" = "$(id -u "$owner")" ] && exec "$@"
 [ "$(id -u)" = 0 ] && exec runuser -u "$owner" -- "$@"
@@ -46,10 +61,9 @@ export function hostOpsbook(
   script: string,
   words: readonly string[],
 ): Command {
-  const settings = ['--env-file', hostEnvFile(APP_DIR, { SECRETS_FILE })];
-  return {
-    argv: ['sh', '-c', RUN, 'opsbook', OPSBOOK_DIR, APP_DIR, SECRETS_FILE, script, ...settings, ...words],
-  };
+  const { choose, flags } = hostSettings(APP_DIR, { SECRETS_FILE });
+  const places = [OPSBOOK_DIR, APP_DIR, SECRETS_FILE, choose];
+  return { argv: ['sh', '-c', RUN, 'opsbook', ...places, script, ...flags, ...words] };
 }
 
 /** How one types it: the same run, from here. */

@@ -6,8 +6,32 @@ import { mask } from './secret.ts';
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g;
 
 /** `text` as it may be shown: without secrets, and without power over the terminal, whoever wrote it. */
-const told = (text: string): string =>
-  mask(text).replaceAll(CONTROLS, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+const told = (text: string): string => tame(mask(text));
+
+const tame = (text: string): string =>
+  text.replaceAll(CONTROLS, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
+/** The strings and the numbers of a JSON text. */
+const SCALAR = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*/g;
+
+/** Each value of a JSON text is masked by itself, as it is when it was read: it stays JSON, whatever the secret is. */
+const toldJson = (text: string): string =>
+  tame(
+    text.replaceAll(SCALAR, (scalar) => {
+      const value = scalar.startsWith('"') ? (JSON.parse(scalar) as string) : scalar;
+      const masked = mask(value);
+      return masked === value ? scalar : JSON.stringify(masked);
+    }),
+  );
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** How far a step is; `total` is absent where it is not known beforehand. */
 export interface Progress {
@@ -93,7 +117,7 @@ export class Report {
 
   /** The script's answer, on stdout. */
   data(text: string): void {
-    this.stdout(`${told(text)}\n`);
+    this.stdout(`${isJson(text) ? toldJson(text) : told(text)}\n`);
   }
 }
 

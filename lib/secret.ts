@@ -7,8 +7,8 @@ const open = new Set<string>();
 /** Values that stores hold as well and that say nothing: masked, they would riddle every message. */
 const COMMON =
   /^(true|false|null|none|yes|postgres|localhost|production|staging|development|info|debug|warn|warning|error|\d{1,5})$/i;
-/** A line of a key: of a longer secret it is looked for by itself. (A line of a whole env file is `NAME=text`, and is not.) */
-const KEY_LINE = /^[\w+/-]{16,}={0,2}$/;
+/** A line of a key: of a longer secret it is looked for by itself. A line of a whole env file, `NAME=text` or `NAME=`, is not. */
+const KEY_LINE = /^(?![A-Z_][A-Z0-9_]*=$)[\w+/-]{16,}={0,2}$/;
 
 /**
  * A value that must not be seen: it prints as `[redacted]` wherever it is written, and every output of a
@@ -109,9 +109,12 @@ function formsOf(value: string): string[] {
   return [value, JSON.stringify(value).slice(1, -1), encoded, strict, form, url.password, base64];
 }
 
-/** The password of an address, or the token that stands for its user; `PASSWORD` in a message of ours is none. */
+/**
+ * The password of an address, or the token that stands for its user; `PASSWORD` in a message of ours is none. Neither goes
+ * on behind what no URL has as it is, such as the quotes of JSON; a comma and a ' it may have.
+ */
 const IN_ADDRESS =
-  /((?:\b[a-z][\w+.-]*:\/\/[^\s:@/]*:)(?!PASSWORD@)|\bhttps?:\/\/(?=[^\s:@/]{20}))[^\s@/]+(?=@)/gi;
+  /(\b[a-z][\w+.-]*:\/\/[^\s:@/"\\`<>[\]{}]*:(?!PASSWORD@)|\bhttps?:\/\/(?=[\w.~%=+-]{20,}@))[^\s@/"\\`<>[\]{}]+(?=@)/gi;
 
 /** `text` with every secret that this process knows replaced, longest first, and what an address has before its host. */
 export function mask(text: string): string {

@@ -56,3 +56,35 @@ test('A7: what would move a cursor or colour a terminal is written out, whoever 
   ]);
   assert.deepEqual(written, ['a\\u000db\\u009b31m\n']);
 });
+
+test('A7: an answer in JSON is JSON whatever is masked in it', () => {
+  const answer = (data: unknown): unknown => {
+    let written = '';
+    new Report(recorder(), (text) => {
+      written += text;
+    }).data(JSON.stringify(data));
+    return JSON.parse(written);
+  };
+  new Secret('77553311');
+  new Secret('"quoted"');
+  new Secret('nighttime');
+  for (const same of [
+    { target: 'ssm://i-0123456789abcdef0', ok: true, stdout: 'alice@example.org\n' },
+    { url: 'https://bloaty.example.org', who: 'deploy@laptop' },
+    { url: 'http://host:8080', who: 'deploy@laptop' },
+    ['http://host:8080', 'a@b'],
+    { log: '{"url":"http://host:8080","who":"a@b"}' },
+    { log: '\nightmare', count: 123456, big: 1e21, none: null },
+  ])
+    assert.deepEqual(answer(same), same);
+  assert.deepEqual(
+    answer({
+      stdout: 'postgres://app:pa,s\'s@db/x "quoted" \\nighttime \nighttime',
+      ...{ bytes: 77553311, nighttime: true },
+    }),
+    {
+      stdout: 'postgres://app:[redacted]@db/x [redacted] \\[redacted] \nighttime',
+      ...{ bytes: '[redacted]', '[redacted]': true },
+    },
+  );
+});

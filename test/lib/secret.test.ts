@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { format, inspect } from 'node:util';
 import { maskSecretsOf } from '../../lib/environment.ts';
 import { redact } from '../../lib/redact.ts';
 import { knownSecrets, makePublic, mask, membersOf, parseSecret, Secret } from '../../lib/secret.ts';
+import { tempDir } from './kit.ts';
 
 test('a secret prints as [redacted], however it is printed', () => {
   const secret = new Secret('correct-horse');
@@ -93,6 +96,9 @@ test('V1: a line of a longer secret, and a secret in base64, are masked', () => 
   new Secret(key);
   new Secret('APP=bloaty\nCOMPOSE_FILE=docker-compose.yml\n');
   assert.equal(mask('COMPOSE_FILE=docker-compose.yml up'), 'COMPOSE_FILE=docker-compose.yml up');
+  new Secret('MAX_UPLOAD_SIZE_MB=\nSMTP_HOST_OF_APP=\nMIIEvQIBADANBgkqhkiG9w0BAg==\n');
+  assert.equal(mask('set MAX_UPLOAD_SIZE_MB=5'), 'set MAX_UPLOAD_SIZE_MB=5');
+  assert.equal(mask('of MIIEvQIBADANBgkqhkiG9w0BAg=='), 'of [redacted]');
   assert.equal(mask('near MIIEvQIBADANBgkqhkiG9w0BAQ here'), 'near [redacted] here');
   assert.match(mask(Buffer.from('correct-horse').toString('base64')), /^\[redacted\]=*$/);
 });
@@ -105,6 +111,13 @@ test('V1: the password of an address is masked though nobody knows it, and other
     ],
     ['https://0123456789abcdef0123@github.com/x', 'https://[redacted]@github.com/x'],
     ['redis://:unknown@cache:6379/0', 'redis://:[redacted]@cache:6379/0'],
+    ["amqp://a:it's,so@b", 'amqp://a:[redacted]@b'],
+    ['https://bloaty-app.example.org,deploy@laptop', 'https://bloaty-app.example.org,deploy@laptop'],
+    [
+      '{"on":"ssm://i-0123456789abcdef0","ok":true,"out":"a@b"}',
+      '{"on":"ssm://i-0123456789abcdef0","ok":true,"out":"a@b"}',
+    ],
+    ['{\\"at\\":\\"http://h:80\\",\\"who\\":\\"a@b\\"}', '{\\"at\\":\\"http://h:80\\",\\"who\\":\\"a@b\\"}'],
     ['ssh://deploy@host:22,ssh://c@d', 'ssh://deploy@host:22,ssh://c@d'],
     ['http://host:80/@scope/a', 'http://host:80/@scope/a'],
     [
@@ -122,16 +135,34 @@ test('A7, R17: what the environment holds as secrets is masked; what everybody k
     ...{
       DATABASE_URL: 'postgres://app:in-address@db/x',
       SESSION_SECRET_KEY: 'of-sessions',
-      SSH_KEY: '/root/.ssh/id',
+      SSH_KEY: import.meta.filename,
     },
   });
   assert.equal(
-    mask('/srv/bloaty-shop shopkeeper /root/.ssh/id: login in-address of-sessions'),
-    '/srv/bloaty-shop shopkeeper /root/.ssh/id: login [redacted] [redacted]',
+    mask(`/srv/bloaty-shop shopkeeper ${import.meta.filename}: login in-address of-sessions`),
+    `/srv/bloaty-shop shopkeeper ${import.meta.filename}: login [redacted] [redacted]`,
   );
   new Secret('bloaty-store');
   makePublic('secretsmanager:bloaty-store/production');
   new Secret('production');
   assert.equal(mask('secretsmanager:bloaty-store/production'), 'secretsmanager:bloaty-store/production');
   assert.equal(redact('DATABASE_URL=postgres://a:b@c'), 'DATABASE_URL=postgres://a:[redacted]@c');
+});
+
+test('V1: a secret that begins as a path does is masked; the path of a file is told', (t) => {
+  const home = tempDir(t);
+  const [before, odd] = [process.env.HOME, join(home, 'a+b=')];
+  t.after(() => {
+    process.env.HOME = before;
+  });
+  process.env.HOME = home;
+  writeFileSync(join(home, 'id_of_app'), '');
+  writeFileSync(odd, '');
+  const [hidden, shown] = [
+    ['/x8Kq2L0ab93kfTq==', '/x8Kq2L0ab93kfTqQ', './9fKq2L0ab93', '~/9fKq2L0ab93', '../Kq2L0ab93', odd],
+    ['~/id_of_app', join(home, 'id_of_app')],
+  ];
+  maskSecretsOf(Object.fromEntries([...hidden, ...shown].map((value, i) => [`N${i}_SECRET_KEY`, value])));
+  for (const value of hidden) assert.equal(mask(`is ${value}.`), 'is [redacted].', value);
+  for (const value of shown) assert.equal(mask(`is ${value}.`), `is ${value}.`);
 });

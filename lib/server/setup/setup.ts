@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommandFailure } from '../../command.ts';
-import { EXIT, Failure, messageOf } from '../../failure.ts';
+import { checkAll, EXIT, Failure, messageOf } from '../../failure.ts';
 import { count } from '../../format.ts';
 import { localHost } from '../../hosts/local.ts';
 import { openHosts } from '../../hosts/open.ts';
 import type { Context } from '../../script.ts';
+import { mask } from '../../secret.ts';
 import { converge } from './apply.ts';
 import type { Source } from './items/opsbook.ts';
 import { plan, type SetupSettings, type Wanted } from './plan.ts';
@@ -61,7 +62,12 @@ async function print(
   { settings, report }: Setup,
   system: Wanted['system'],
 ): Promise<void> {
-  await refusePlaces(settings);
+  await checkAll([
+    () => refusePlaces(settings),
+    () => refuseSecretIn('OPSBOOK_REPOSITORY', settings, 'name one that is fetched from without a password'),
+    () =>
+      refuseSecretIn('APP_REPOSITORY', settings, `unset it, and clone to ${settings.APP_DIR} after the boot`),
+  ]);
   const source = await sourceOf(settings);
   if (!source)
     throw new Failure('OPSBOOK_REPOSITORY is not set, and a machine at its first boot has no opsbook', {
@@ -79,7 +85,27 @@ async function print(
     report.warn(
       `user data of ${size} bytes, of which EC2 takes ${USER_DATA_MAX}: leave schedules to a later set-up`,
     );
+  // Masked, it would be another script.
+  if (mask(text) !== text)
+    throw new Failure('user data would have a secret of this environment in it', {
+      exit: EXIT.usage,
+      next: "run it with an --env-file that has the set-up's settings alone",
+    });
   report.data(text);
+}
+
+/** What is masked when it is printed would be missing at the first boot, and who reads user data reads all of it. */
+function refuseSecretIn(
+  name: 'OPSBOOK_REPOSITORY' | 'APP_REPOSITORY',
+  settings: SetupSettings,
+  next: string,
+): void {
+  const url = settings[name] ?? '';
+  if (mask(url) === url) return;
+  throw new Failure(`${name} has a password or a token in it, which user data must not have`, {
+    exit: EXIT.usage,
+    next,
+  });
 }
 
 /** Where opsbook's own commit can be fetched from, if anywhere. */

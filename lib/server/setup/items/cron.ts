@@ -1,6 +1,6 @@
 import { quote } from '../../../command.ts';
 import { envFileOf } from '../../../compose.ts';
-import { hostEnvFile } from '../../../host-opsbook.ts';
+import { hostSettings } from '../../../host-opsbook.ts';
 import { directory, emptyFile, file, noFile } from '../file.ts';
 import type { Item } from '../item.ts';
 import type { App } from './app.ts';
@@ -47,18 +47,17 @@ function entry(app: App, opsbookDir: string, job: Job): string {
   const bin = `${opsbookDir}/node_modules/.bin`;
   // What the file itself need not say; cron takes quotes around a value off.
   const named = envFileOf(app.dir, app.compose) ? `SECRETS_FILE="${app.compose.SECRETS_FILE}"\n` : '';
+  const { choose, flags } = hostSettings(app.dir, app.compose);
   const command = [
-    ...[`${bin}/tsx`, `${opsbookDir}/${job.script}`, '--env-file', hostEnvFile(app.dir, app.compose)].map(
-      quote,
-    ),
-    ...['>>', quote(logOf(app, job)), '2>&1'],
+    ...[`${bin}/tsx`, `${opsbookDir}/${job.script}`, ...flags].map(quote),
+    ...[...(choose ? ['"$@"'] : []), '>>', quote(logOf(app, job)), '2>&1'],
   ].join(' ');
   // cron does not expand variables here, and takes quotes as they are where none surround the whole.
   return `# Written by opsbook: the next set-up undoes what is changed here. The times are the host's, in UTC.
 SHELL=/bin/sh
 PATH=${bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 TARGET=local
-${named}${job.schedule} ${job.user} ${cronText(command)}
+${named}${job.schedule} ${job.user} ${cronText(choose + command)}
 `;
 }
 

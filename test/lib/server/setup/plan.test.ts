@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Command, show } from '../../../../lib/command.ts';
+import { hostOpsbook } from '../../../../lib/host-opsbook.ts';
+import { localHost } from '../../../../lib/hosts/local.ts';
 import type { Item } from '../../../../lib/server/setup/item.ts';
 import { systemNames, systemOf } from '../../../../lib/server/setup/system.ts';
+import { tempDir } from '../../kit.ts';
 import { itemsOf, made } from './kit.ts';
 
 const everything = { DOMAIN: ['bloaty.test'], BACKUP_SCHEDULE: '0 3 * * *', VERIFY_SCHEDULE: '30 7 * * *' };
@@ -163,7 +168,7 @@ test('F27: the unit and the entries of cron read the same env file as every dock
   const entry = (made(items, /^\/etc\/cron\.d\/.*-backup /)[0] as { input?: string }).input!;
   assert.match(
     entry,
-    /^SECRETS_FILE="\.env\.production"\n0 3 \* \* \* .* --env-file \/opt\/chitram\/\.env\.production >>/m,
+    /^SECRETS_FILE="\.env\.production"\n0 3 \* \* \* .* --env-file \/opt\/chitram\/\.env\.production .*>>/m,
   );
 });
 
@@ -174,4 +179,37 @@ test('R3: a unit of compose files elsewhere is one line a command, in quotes and
     text,
     /^ExecStart=\/bin\/sh -c "project=\$\$1 app=\$\$2; [^\n]*\\"\$\$@\\"" compose \S+\/deploy\/\.env \S+\/\.env up --detach$/m,
   );
+});
+
+test("F27: a host's own runs read the app's .env, and SECRETS_FILE over it, of those that are there", async (t) => {
+  const [APP_DIR, OPSBOOK_DIR] = [join(tempDir(t), "50% o'ff"), tempDir(t)];
+  const [bin, script] = [join(OPSBOOK_DIR, 'node_modules/.bin'), 'scripts/backup/backup.ts'];
+  for (const dir of [APP_DIR, bin, join(OPSBOOK_DIR, 'scripts/backup')]) mkdirSync(dir, { recursive: true });
+  writeFileSync(join(OPSBOOK_DIR, script), '');
+  writeFileSync(join(bin, 'tsx'), '#!/bin/sh\nshift\nprintf "%s\\n" "of $SECRETS_FILE" "$@"\n', {
+    mode: 0o755,
+  });
+  const [own, other] = [join(APP_DIR, '.env'), join(APP_DIR, '.env.production')];
+  for (const [SECRETS_FILE, there, read] of [
+    ['.env', [], [own]],
+    ['.env.production', [], [other]],
+    ['.env.production', [other], [other]],
+    ['.env.production', [own], [own]],
+    ['.env.production', [own, other], [own, other]],
+  ] as const) {
+    for (const file of [own, other]) rmSync(file, { force: true });
+    for (const file of there) writeFileSync(file, '');
+    const settings = { APP_DIR, OPSBOOK_DIR, SECRETS_FILE };
+    const flags = read.flatMap((file) => ['--env-file', file]);
+    const run = await localHost().run(hostOpsbook(settings, 'backup/backup', ['--dry-run']));
+    assert.deepEqual(run.trim().split('\n'), [`of ${SECRETS_FILE}`, ...flags, '--dry-run']);
+    const items = itemsOf('debian-13', 'ec2', { ...settings, BACKUP_SCHEDULE: '0 3 * * *' });
+    const entry = (made(items, /^\/etc\/cron\.d\/.*-backup /)[0] as { input?: string }).input!;
+    const [, command = ''] = /^0 3 \* \* \* admin (.*) >> /m.exec(entry) ?? [];
+    const line = command.replaceAll('\\%', '%');
+    assert.deepEqual((await localHost().run({ argv: ['sh', '-c', line] })).trim().split('\n'), [
+      'of ',
+      ...flags,
+    ]);
+  }
 });

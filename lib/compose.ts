@@ -24,6 +24,9 @@ export const composeSettings = {
   }),
 };
 
+/** The variable of an env file by which Compose finds the version that was deployed: a deployment itself writes it there. */
+export const OF_DEPLOYMENTS = 'COMPOSE_FILE';
+
 /** The values of {@link composeSettings}; without SECRETS_FILE it is the default. */
 export type ComposeSettings = { [name in keyof typeof composeSettings]?: string | undefined };
 

@@ -162,6 +162,15 @@ test('F20: after a run that was cut off the proxy is told of the new containers 
   assert.ok(reload >= 0 && reload < engine.did.indexOf('exec old sh -c drain'), engine.did.join('\n'));
 });
 
+test('R3: --new-environment is applied after a run that was cut off as well', async (t) => {
+  const dir = tempDir(t);
+  cutOff(dir, 'old');
+  const all = [proxy, made('old', 'web', 'sha256:1', 'before')];
+  const engine: Engine = { all, next: { version: 1, hash: 'after' }, nginx: NAMED, did: [] };
+  await switchTo(dir, engine, 1, 'may differ');
+  assert.ok(!ids(engine).includes('old'), engine.did.join('\n'));
+});
+
 test('F20: an old container that is unhealthy for the moment is told to drain, and need not manage to', async (t) => {
   for (const drainFails of [false, true]) {
     const old = made('old', 'web', 'sha256:1', 'hash', 'unhealthy');

@@ -24,6 +24,9 @@ export const composeSettings = {
   }),
 };
 
+/** The variable of an env file by which Compose finds the version that was deployed: a deployment itself writes it there. */
+export const OF_DEPLOYMENTS = 'COMPOSE_FILE';
+
 /** The values of {@link composeSettings}; without SECRETS_FILE it is the default. */
 export type ComposeSettings = { [name in keyof typeof composeSettings]?: string | undefined };
 
@@ -89,8 +92,22 @@ export function composeCommand(
   return { argv: ['sh', '-c', BOTH, 'compose', project, app, ...args], env, cwd: from };
 }
 
+/** COMPOSE_FILE of the settings beats that of the env file, which has the version that was deployed. */
+const AS_DEPLOYED =
+  '[ ! -e .opsbook/deployed.yml ] || COMPOSE_FILE=$COMPOSE_FILE:.opsbook/deployed.yml; exec "$@"';
+
+/** A `docker compose up` that starts what was deployed, whatever COMPOSE_FILE of the settings leaves out. */
+function asDeployed(command: Command): Command {
+  const named = command.env?.COMPOSE_FILE;
+  if (typeof named !== 'string' || named.includes('.opsbook/deployed.yml')) return command;
+  return { ...command, argv: ['sh', '-c', AS_DEPLOYED, 'compose', ...command.argv] };
+}
+
 export function compose(host: Host, appDir: string, settings: ComposeSettings): Compose {
-  const command = (...args: string[]): Command => composeCommand(appDir, settings, args);
+  const command = (...args: string[]): Command => {
+    const made = composeCommand(appDir, settings, args);
+    return args[0] === 'up' ? asDeployed(made) : made;
+  };
   return {
     command,
     async container(service) {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Command } from '../../lib/command.ts';
 import { compose, composeCommand, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { Host } from '../../lib/host.ts';
+import { tempDir } from './kit.ts';
 
 const db = { Name: 'bloaty-db-1', State: 'running' };
 const web = { Name: 'bloaty-web-1', State: 'exited' };
@@ -86,25 +86,38 @@ test('F27, R3: every command reads SECRETS_FILE, and what Compose reads by itsel
     );
 });
 
-test("R3: where the compose files are elsewhere, the .env beside them is read and then the app's, if they are there", () => {
-  const dir = mkdtempSync(join(tmpdir(), 'opsbook-compose-'));
+/** Runs a command with a docker that prints its words, after COMPOSE_FILE where `shows` says so. */
+function said(dir: string, { argv, env = {}, cwd }: Command, shows = ''): string {
+  mkdirSync(join(dir, 'bin'), { recursive: true });
+  writeFileSync(join(dir, 'bin/docker'), `#!/bin/sh\necho ${shows}"$@"\n`, { mode: 0o755 });
+  const [program, ...args] = argv;
+  const PATH = `${dir}/bin:${process.env.PATH}`;
+  const whole = { ...process.env, ...(env as object), PATH };
+  return execFileSync(program, args, { cwd, env: whole, encoding: 'utf8' }).trim();
+}
+
+test("R3: where the compose files are elsewhere, the .env beside them is read and then the app's, if they are there", (t) => {
+  const dir = tempDir(t);
   mkdirSync(join(dir, 'deploy'));
-  mkdirSync(join(dir, 'bin'));
-  writeFileSync(join(dir, 'bin/docker'), '#!/bin/sh\necho "$@"\n', { mode: 0o755 });
-  const said = () => {
-    const { argv, env = {}, cwd } = composeCommand(dir, { COMPOSE_FILE: 'deploy/b.yml' }, ['up', 'a b']);
-    const [program, ...args] = argv;
-    const PATH = `${dir}/bin:${process.env.PATH}`;
-    return execFileSync(program, args, {
-      cwd,
-      env: { ...process.env, ...(env as object), PATH },
-      encoding: 'utf8',
-    }).trim();
-  };
-  assert.equal(said(), 'compose up a b');
+  const up = () => said(dir, composeCommand(dir, { COMPOSE_FILE: 'deploy/b.yml' }, ['up', 'a b']));
+  assert.equal(up(), 'compose up a b');
   writeFileSync(join(dir, '.env'), '');
-  assert.equal(said(), `compose --env-file ${dir}/.env up a b`);
+  assert.equal(up(), `compose --env-file ${dir}/.env up a b`);
   writeFileSync(join(dir, 'deploy/.env'), '');
-  assert.equal(said(), `compose --env-file ${dir}/deploy/.env --env-file ${dir}/.env up a b`);
-  rmSync(dir, { recursive: true });
+  assert.equal(up(), `compose --env-file ${dir}/deploy/.env --env-file ${dir}/.env up a b`);
+});
+
+test('R3: an `up` with COMPOSE_FILE of the settings starts the version that was deployed', (t) => {
+  const dir = tempDir(t);
+  const up = (COMPOSE_FILE?: string) =>
+    said(dir, compose(fake('').host, dir, { COMPOSE_FILE }).command('up', 'web'), '"$COMPOSE_FILE" ');
+  delete process.env.COMPOSE_FILE;
+  for (const files of ['b.yml', 'deploy/b.yml']) assert.equal(up(files), `${files} compose up web`);
+  mkdirSync(join(dir, '.opsbook'));
+  writeFileSync(join(dir, '.opsbook/deployed.yml'), '');
+  for (const files of ['b.yml', 'deploy/b.yml'])
+    assert.equal(up(files), `${files}:.opsbook/deployed.yml compose up web`);
+  assert.equal(up('b.yml:.opsbook/deployed.yml'), 'b.yml:.opsbook/deployed.yml compose up web');
+  // The env file says it.
+  assert.equal(up(), 'compose up web');
 });

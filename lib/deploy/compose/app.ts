@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import { type Command, CommandFailure, show } from '../../command.ts';
 import { type ComposeSettings, composeCommand, envFileOf } from '../../compose.ts';
 import { parseEnv } from '../../env-file.ts';
@@ -63,11 +64,7 @@ export async function composeApp(
 ): Promise<ComposeApp> {
   const { APP_DIR: dir, COMPOSE_FILE, COMPOSE_PROJECT_NAME, SECRETS_FILE } = settings;
   const envFile = envFileOf(dir, settings) ?? `${dir}/.env`;
-  const own = (COMPOSE_FILE ?? (await defaultFiles(host, dir, envFile)))
-    .split(':')
-    .filter((file) => !isPins(file))
-    // Compose's own form in an .env: it still holds when the directory is moved.
-    .map((file) => (file.startsWith(`${dir}/`) ? file.slice(dir.length + 1) : file));
+  const own = ownFiles(dir, COMPOSE_FILE ?? (await defaultFiles(host, dir, envFile)));
   const composeFile = (pins: string) => [...own, ...(pins === 'none' ? [] : [`.opsbook/${pins}`])].join(':');
   const named = { COMPOSE_PROJECT_NAME, SECRETS_FILE };
   const command: ComposeApp['command'] = (pins, ...args) =>
@@ -104,19 +101,48 @@ export async function composeApp(
 
 const isPins = (file: string) => /(^|\/)\.opsbook\/(deployed|next)\.yml$/.test(file);
 
-/** What Compose itself would read here. @throws Failure when it would find nothing */
+/** The files of a COMPOSE_FILE without our pins, in Compose's own form in an .env: it still holds when the directory is moved. */
+const ownFiles = (dir: string, composeFile: string): string[] =>
+  composeFile
+    .split(':')
+    .filter((file) => !isPins(file))
+    .map((file) => (file.startsWith(`${dir}/`) ? file.slice(dir.length + 1) : file));
+
+/** What Compose itself would read here. @throws Failure when it would find nothing, or SECRETS_FILE loses what the .env names */
 async function defaultFiles(host: Host, dir: string, envFile: string): Promise<string> {
-  const told = composeFileIn(envFile, (await readHostFile(host, envFile)) ?? '');
+  const text = await readHostFile(host, envFile);
+  const told = composeFileIn(envFile, text ?? '');
   if (told) return told;
-  const look: Command = { argv: ['sh', '-c', FIND, 'find', ...PLAIN, ...OVERRIDES], cwd: dir };
-  const found = (await host.run(look)).split('\n').filter(Boolean);
-  const plain = found.find((name) => PLAIN.includes(name));
-  if (!plain)
+  const found = await foundFiles(host, dir);
+  const env = `${dir}/.env`;
+  // One that is not there is told by Compose.
+  if (envFile !== env && text !== undefined) {
+    const named = composeFileIn(env, (await readHostFile(host, env)) ?? '');
+    const lost = named && ownFiles(dir, named);
+    if (lost && !sameFiles(dir, lost, found))
+      throw new Failure(
+        `${env} has COMPOSE_FILE=${lost.join(':')}, and SECRETS_FILE, ${envFile}, has none: another app would be deployed`,
+        { exit: EXIT.usage, next: `move COMPOSE_FILE into ${envFile}, or set it` },
+      );
+  }
+  if (found.length === 0)
     throw new Failure(`no compose file in ${dir} on ${host.name}`, {
       exit: EXIT.usage,
       next: 'set APP_DIR, or COMPOSE_FILE where the file has another name',
     });
-  return [plain, ...found.filter((name) => name !== plain && OVERRIDES.includes(name)).slice(0, 1)].join(':');
+  return found.join(':');
+}
+
+const sameFiles = (dir: string, some: readonly string[], others: readonly string[]): boolean =>
+  some.length === others.length &&
+  some.every((file, i) => posix.resolve(dir, file) === posix.resolve(dir, others[i] ?? ''));
+
+/** Where Compose looks when nothing names the files; empty when there is none. */
+async function foundFiles(host: Host, dir: string): Promise<string[]> {
+  const look: Command = { argv: ['sh', '-c', FIND, 'find', ...PLAIN, ...OVERRIDES], cwd: dir };
+  const found = (await host.run(look)).split('\n').filter(Boolean);
+  const plain = found.find((name) => PLAIN.includes(name));
+  return plain ? [plain, ...found.filter((name) => OVERRIDES.includes(name)).slice(0, 1)] : [];
 }
 
 function composeFileIn(envFile: string, text: string): string | undefined {

@@ -1,5 +1,5 @@
 import { CommandFailure } from '../../command.ts';
-import { projectDirectory } from '../../compose.ts';
+import { OF_DEPLOYMENTS, projectDirectory } from '../../compose.ts';
 import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { bytes } from '../../format.ts';
 import type { Host } from '../../host.ts';
@@ -154,7 +154,8 @@ async function containersWith(app: ComposeApp, label: string) {
 }
 
 /**
- * The names whose values differ between what Compose would start and what a container has.
+ * The names whose values differ between what Compose would start and what a container has. A service that reads the
+ * app's .env by `env_file:` gets our own pin with it, one deployment late.
  * @param own what the image itself sets; undefined where it is not known: then nothing counts as taken away
  */
 export function changedNames(
@@ -173,7 +174,7 @@ export function changedNames(
     ([name, value]) =>
       !wanted.some(([other]) => other === name) && image.get(name) !== value && !/_proxy$/i.test(name),
   );
-  return [...different, ...gone.map(([name]) => name)];
+  return [...different, ...gone.map(([name]) => name)].filter((name) => name !== OF_DEPLOYMENTS);
 }
 
 /** @throws Failure when the app runs by another name of Compose's: it would be started once more beside itself */

@@ -103,7 +103,9 @@ export async function composeStrategy(
       if (commit !== undefined && commit !== (await headOf(host, app.dir)))
         await host.run(moveCommand(app.dir, commit));
       const back = environment !== 'may differ' && earlier !== undefined && ranBefore(images, release);
-      await switchTo(app, release, { rollout, patience, drain, earlier: new Set(earlier?.ids), back }, step);
+      // What ran before a change that was cut off has the environment of then.
+      const trusted = new Set(environment === 'may differ' ? [] : earlier?.ids);
+      await switchTo(app, release, { rollout, patience, drain, earlier: trusted, back }, step);
       if (!(await isPinned(app))) await pin(app);
       await pinBoot(app);
     },

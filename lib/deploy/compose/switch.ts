@@ -51,7 +51,7 @@ export async function switchTo(app: ComposeApp, release: Release, manner: Manner
   const model = await app.model('next.yml');
   const work: Work = { app, model, release, manner };
   const proxies = await proxiesOf(app, model, rollout, back);
-  const right = new Map<string, readonly string[]>();
+  const right: Right = new Map();
   let changed = false;
   for (const service of rollout) {
     const { ids, started } = await startBeside(work, service);
@@ -59,9 +59,13 @@ export async function switchTo(app: ComposeApp, release: Release, manner: Manner
     changed ||= started;
   }
   await app.files.become('next.yml', 'deployed.yml');
-  const untold = changed ? await reloadAll(app, proxies, patience.signal) : [];
+  // A run that was cut off may have started them and told nobody.
+  const isNews = changed || (!back && (await oldOf(work, rollout, right)).length > 0);
+  const untold = isNews ? await reloadAll(app, proxies, patience.signal) : [];
+  if (untold.length > 0 && !back) await refuseUntold(work, right, untold);
   let retired = false;
-  for (const [service, ids] of right) if (await retire(work, service, ids)) retired = true;
+  for (const service of right.keys())
+    if (await retire(work, await oldOf(work, [service], right))) retired = true;
   if (retired) untold.push(...(await reloadAll(app, proxies, patience.signal)));
   untold.push(...(await bringAbout(work)));
   if (back) await awaitHealthy(app.host, [...right.values()].flat(), { ...patience, healthyForMs: 0 });
@@ -75,6 +79,22 @@ interface Work {
   model: Model;
   release: Release;
   manner: Manner;
+}
+
+/** By service that rolls, the ids of the containers that are as they should be. */
+type Right = Map<string, readonly string[]>;
+
+/** Those of the services that roll which are to end. */
+const oldOf = async ({ app, model }: Work, services: readonly string[], right: Right) =>
+  (await containersOf(app, model.name, services)).filter(
+    ({ id, service }) => !right.get(service)?.includes(id),
+  );
+
+/** @throws Failure where a proxy would go on sending requests to old containers that end */
+async function refuseUntold(work: Work, right: Right, untold: readonly string[]): Promise<void> {
+  const old = await oldOf(work, work.manner.rollout, right);
+  if (old.some(({ status }) => status === 'running'))
+    throw new Failure(`${untold.join('; ')}, so it knows nothing of the new containers`);
 }
 
 /** All services that do not roll. @returns what a proxy could not be told */
@@ -174,15 +194,23 @@ async function asConfigured(
 }
 
 /** Lets the old containers end what they do, by their own stop signal and grace period, and removes them. */
-async function retire(
-  { app, model, manner: { drain } }: Work,
-  service: string,
-  right: readonly string[],
-): Promise<boolean> {
-  const old = (await containersOf(app, model.name, [service])).filter(({ id }) => !right.includes(id));
-  // One that never was healthy got no requests that it could end.
-  const serving = old.filter((one) => one.status === 'running' && one.health?.status === 'healthy');
-  if (drain) await Promise.all(serving.map(({ id }) => app.host.run(tellCommand(id, drain))));
+async function retire({ app, manner }: Work, old: readonly Container[]): Promise<boolean> {
+  const { drain, earlier, patience } = manner;
+  const isWell = ({ health }: Container) => health?.status === 'healthy';
+  // One that was started for this change and never was healthy got no requests that it could end.
+  const serving = old.filter(
+    (one) => one.status === 'running' && (isWell(one) || earlier.size === 0 || earlier.has(one.id)),
+  );
+  const tell = async (one: Container, words: string): Promise<void> => {
+    try {
+      await app.host.run(tellCommand(one.id, words));
+    } catch (error) {
+      patience.signal.throwIfAborted();
+      // What is ill may not manage to, and is replaced all the same.
+      if (isWell(one) || !(error instanceof CommandFailure)) throw error;
+    }
+  };
+  if (drain) await Promise.all(serving.map((one) => tell(one, drain)));
   await clear(app, old);
   return old.length > 0;
 }

@@ -11,13 +11,15 @@ export interface Rotation {
   /** The same group, whose calls an interruption does not end: a host that was taken out is put back in any case. */
   uninterrupted: TargetGroup;
   timeoutMs: number;
+  /** Also a host that has the release is switched: its services may start with another environment. */
+  always: boolean;
   /** Hears how far it is. */
   say: (text: string) => void;
 }
 
 /**
  * Host by host: taken out and drained, switched, put back and seen healthy by the load balancer; then the next. A host
- * that has the release already is only put back. Stops at the first that fails.
+ * that has the release already is only put back, unless `always`. Stops at the first that fails.
  */
 export async function rotate(
   members: readonly Member[],
@@ -41,12 +43,12 @@ async function rotateOne(
   { host, strategy, target }: Member,
   release: Release,
   who: string,
-  { group, uninterrupted, timeoutMs, say }: Rotation,
+  { group, uninterrupted, timeoutMs, always, say }: Rotation,
   step: Step,
 ): Promise<boolean> {
   const running = await strategy.running();
   const cutOff = await strategy.unfinished();
-  if (running && !cutOff && sameImages(running, release)) {
+  if (!always && running && !cutOff && sameImages(running, release)) {
     await group.putIn(target, timeoutMs);
     return false;
   }

@@ -31,7 +31,8 @@ export async function fleetStrategy(
     }),
   );
   const [first] = members as [Member, ...Member[]];
-  const rotation = { group, uninterrupted, say, timeoutMs: settings.HEALTH_TIMEOUT * 1000 };
+  const always = environment === 'may differ';
+  const rotation = { group, uninterrupted, say, always, timeoutMs: settings.HEALTH_TIMEOUT * 1000 };
   const prospects = async (look: (member: Member) => Promise<Prospect>) => {
     const found = await all(members, look);
     refuseLastHealthy(members, await group.targets());

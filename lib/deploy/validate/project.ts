@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs';
+import native from 'node:path';
 import type { Command } from '../../command.ts';
-import { type ComposeSettings, compose, projectDirectory } from '../../compose.ts';
+import type { ComposeSettings } from '../../compose.ts';
 import { EXIT, Failure, messageOf } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 
@@ -40,6 +42,35 @@ export interface Project {
 /** Compose's name for the app while it is validated: never the one by which it runs. */
 export const projectName = (app: string): string => `${app.replaceAll('.', '-')}-validate`;
 
+/** The machine of whoever validates, as far as a command depends on it. */
+interface Here {
+  cwd: string;
+  path: Pick<typeof native, 'resolve' | 'dirname' | 'join'>;
+  exists: (path: string) => boolean;
+}
+
+/**
+ * `docker compose …` for the checkout, as `composeCommand` has it for an app on its host: but without a shell, and with
+ * paths of this machine, which may be one of Windows.
+ */
+export function checkoutCompose(
+  { COMPOSE_FILE, SECRETS_FILE = '.env', COMPOSE_PROJECT_NAME = '' }: ComposeSettings,
+  { cwd, path: { resolve, dirname, join }, exists }: Here,
+): { directory: string; command(...args: string[]): Command } {
+  const directory = dirname(resolve(cwd, COMPOSE_FILE?.split(':')[0] || 'compose.yaml'));
+  const app = join(cwd, '.env');
+  const named = resolve(cwd, SECRETS_FILE);
+  // The later one wins. What Compose reads by itself is not told.
+  const both = directory === cwd ? [] : [join(directory, '.env'), app].filter(exists);
+  const words = (named === app ? both : [named]).flatMap((file) => ['--env-file', file]);
+  const env = {
+    COMPOSE_PROJECT_NAME,
+    // On Windows Compose itself would split at semicolons.
+    ...(COMPOSE_FILE ? { COMPOSE_FILE, COMPOSE_PATH_SEPARATOR: ':' } : {}),
+  };
+  return { directory, command: (...args) => ({ argv: ['docker', 'compose', ...words, ...args], env, cwd }) };
+}
+
 /** @throws Failure when Compose does not accept the files */
 export async function readProject(
   host: Host,
@@ -49,8 +80,7 @@ export async function readProject(
   const mark = process.cwd();
   const name = projectName(app);
   const settings = { COMPOSE_FILE, SECRETS_FILE, COMPOSE_PROJECT_NAME: name };
-  const { command } = compose(host, mark, settings);
-  const directory = projectDirectory(mark, settings);
+  const { command, directory } = checkoutCompose(settings, { cwd: mark, path: native, exists: existsSync });
   let configuration: Configuration;
   try {
     configuration = JSON.parse(await host.run(command('config', '--format', 'json'))) as Configuration;

@@ -1,5 +1,5 @@
 import { type Command, show } from '../../command.ts';
-import { type Compose, compose } from '../../compose.ts';
+import { type Compose, compose, OF_DEPLOYMENTS } from '../../compose.ts';
 import { Failure, messageOf } from '../../failure.ts';
 import type { Host } from '../../host.ts';
 import { parseSecret } from '../../secret.ts';
@@ -93,7 +93,8 @@ function compared({ Name, State, Config }: Inspected, configured: Record<string,
   const { command } = configured[name] ?? {};
   const wanted = environmentOf(configured[name]);
   const has = new Map((Config.Env ?? []).map(splitAtEquals));
-  const stale = [...wanted].filter(([key, value]) => has.get(key) !== value).map(([key]) => key);
+  const differs = ([key, value]: [string, string]) => key !== OF_DEPLOYMENTS && has.get(key) !== value;
+  const stale = [...wanted].filter(differs).map(([key]) => key);
   if (command && !sameWords(command.map(undoubled), Config.Cmd ?? [])) stale.push('command');
   const is = { running: State.Running, isPostgres: has.has('PGDATA') };
   return { name, container: Name.replace(/^\//, ''), ...is, environment: wanted, stale };

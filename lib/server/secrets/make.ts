@@ -1,3 +1,4 @@
+import { OF_DEPLOYMENTS } from '../../compose.ts';
 import { changedNames, type Mark, marks } from './changes.ts';
 import { type Entries, envText, fill, type Values } from './entries.ts';
 import type { EnvFile } from './place.ts';
@@ -16,9 +17,6 @@ export interface Made {
   readonly unused: readonly string[];
 }
 
-/** By this Compose finds the version that was deployed: without it, `up` would start another. */
-const OF_DEPLOYMENTS = 'COMPOSE_FILE';
-
 /**
  * The env file that `template` makes of the secrets; what the old file has and they do not know is kept, unless `prune`.
  * @throws Problems naming every secret that is asked for and is not there
@@ -35,6 +33,7 @@ export function makeFile(
   refuseIncomplete(secrets, needed);
   const entries = fill(shape, known);
   const others = [...file.entries].filter(([name]) => !entries.has(name));
+  // Without it, `up` would start another version than was deployed.
   const kept = new Map(others.filter(([name]) => !prune || name === OF_DEPLOYMENTS));
   return {
     text: envText(from, shape, entries, kept),

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { posix, win32 } from 'node:path';
 import { test } from 'node:test';
+import { checkoutCompose } from '../../../lib/deploy/validate/project.ts';
 import { illnessIn } from '../../../lib/deploy/validate/urls.ts';
 
 const well = [
@@ -23,3 +25,30 @@ const ill: Record<string, string> = {
 for (const text of well) test(`${text} is well`, () => assert.equal(illnessIn(text), undefined));
 for (const [text, what] of Object.entries(ill))
   test(`${text} is ill: ${what}`, () => assert.equal(illnessIn(text), what));
+
+for (const [path, cwd] of [
+  [posix, '/home/me/app'],
+  [win32, 'C:\\work\\app'],
+] as const) {
+  const files = ['.env', 'deploy/.env'].map((name) => path.join(cwd, name));
+  const composed = (settings: Parameters<typeof checkoutCompose>[0], there = files) => {
+    const { directory, command } = checkoutCompose(settings, { cwd, path, exists: (f) => there.includes(f) });
+    return { directory, argv: command('up').argv, env: command('up').env };
+  };
+  test(`R3: a checkout is validated by docker alone, with paths of its machine: ${cwd}`, () => {
+    const plain = { directory: cwd, argv: ['docker', 'compose', 'up'], env: { COMPOSE_PROJECT_NAME: 'x' } };
+    assert.deepEqual(composed({ COMPOSE_PROJECT_NAME: 'x', SECRETS_FILE: '.env' }), plain);
+    const production = composed({ SECRETS_FILE: 'deploy/.env.production' });
+    assert.deepEqual(production.argv, [
+      ...['docker', 'compose', '--env-file', path.join(cwd, 'deploy', '.env.production'), 'up'],
+    ]);
+    const deploy = { COMPOSE_FILE: 'deploy/a.yml:b.yml' };
+    const { directory, argv, env } = composed(deploy);
+    assert.equal(directory, path.join(cwd, 'deploy'));
+    const [app, project] = files as [string, string];
+    assert.deepEqual(argv, ['docker', 'compose', '--env-file', project, '--env-file', app, 'up']);
+    assert.equal(env?.COMPOSE_PATH_SEPARATOR, ':');
+    assert.deepEqual(composed(deploy, [app]).argv, ['docker', 'compose', '--env-file', app, 'up']);
+    assert.deepEqual(composed(deploy, []).argv, ['docker', 'compose', 'up']);
+  });
+}

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { composeApp } from '../../../../lib/deploy/compose/app.ts';
+import type { Failure } from '../../../../lib/failure.ts';
 import { localHost } from '../../../../lib/hosts/local.ts';
+import { tempDir } from '../../kit.ts';
 
 for (const [what, files, own] of [
   [
@@ -24,6 +26,11 @@ for (const [what, files, own] of [
     { 'compose.yml': '', 'docker-compose.override.yml': '' },
     ['compose.yml', 'docker-compose.override.yml'],
   ],
+  [
+    'a pin of the .env, which names the same files as SECRETS_FILE leaves to Compose',
+    { '.env': 'COMPOSE_FILE=./compose.yml:.opsbook/deployed.yml\n', '.env.x': '', 'compose.yml': '' },
+    ['compose.yml'],
+  ],
 ] as const)
   test(`F10: the compose files are those that Compose itself reads: ${what}`, async () => {
     const dir = mkdtempSync(join(tmpdir(), 'opsbook-app-'));
@@ -32,4 +39,28 @@ for (const [what, files, own] of [
     const app = await composeApp(localHost(), settings as unknown as Parameters<typeof composeApp>[1]);
     assert.deepEqual(app.own, own);
     rmSync(dir, { recursive: true });
+  });
+
+for (const line of [
+  'COMPOSE_FILE=compose.yml:prod.yml',
+  'COMPOSE_FILE=compose.yml:prod.yml:.opsbook/deployed.yml',
+])
+  test(`F10: SECRETS_FILE without the COMPOSE_FILE of the .env is refused, with both files: ${line}`, async (t) => {
+    const dir = tempDir(t);
+    for (const [name, text] of [
+      ['.env', line],
+      ['.env.x', 'A=1'],
+      ['compose.yml', ''],
+    ] as const)
+      writeFileSync(join(dir, name), `${text}\n`);
+    const settings = { APP_DIR: dir, SECRETS_FILE: '.env.x' } as unknown as Parameters<typeof composeApp>[1];
+    await assert.rejects(composeApp(localHost(), settings), (error: Failure) => {
+      assert.equal(error.exit, 2);
+      assert.match(
+        error.message,
+        /\/\.env has COMPOSE_FILE=compose\.yml:prod\.yml, and SECRETS_FILE, .*\/\.env\.x, has none/,
+      );
+      assert.match(error.next ?? '', /move COMPOSE_FILE into .*\/\.env\.x/);
+      return true;
+    });
   });

@@ -32,3 +32,11 @@ test('R3: the names that change are those with other values, those that are miss
   // Of an image that is gone it is not known what it set.
   assert.deepEqual(changedNames({ A: '1', B: 'x=$$y', MULTI: 'a\nb' }, has, undefined), []);
 });
+
+test('R3: the pin that a deployment itself wrote into an .env that services read is no other environment', () => {
+  const pinned = { A: '1', COMPOSE_FILE: 'compose.yml:.opsbook/deployed.yml' };
+  assert.deepEqual(changedNames(pinned, ['A=1'], []), []);
+  assert.deepEqual(changedNames(pinned, ['A=1', 'COMPOSE_FILE=compose.yml'], []), []);
+  assert.deepEqual(changedNames({ A: '1' }, ['A=1', 'COMPOSE_FILE=compose.yml'], []), []);
+  assert.deepEqual(changedNames(pinned, ['A=2'], []), ['A']);
+});

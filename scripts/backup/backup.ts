@@ -27,7 +27,7 @@ await script(import.meta, {
       { freshId, prepareAll, skewed, summary, takeBackup, writingOnce },
       { openSettingsStore, stateOf },
       { catalog },
-      { lacking },
+      { lacking, lastComplete },
     ] = await Promise.all([
       import('../../lib/backup/backup.ts'),
       import('../../lib/backup/open.ts'),
@@ -60,7 +60,8 @@ await script(import.meta, {
     };
     const known = { app: settings.APP, store, stateDir: work.stateDir ?? `${settings.APP_DIR}/.opsbook` };
     const whole = sources.length === all.length;
-    const lacks = whole ? await lacking(entries, sources, flags.without ?? [], known, report) : [];
+    const before = await lastComplete(entries, known);
+    const lacks = whole ? lacking(before, sources, flags.without ?? [], report) : [];
     // Who asks for these parts only is not told that there are others: it is a partial backup.
     const complete = whole && !(flags.only && lacks.length > 0);
     let prepared: Prepared[] = [];

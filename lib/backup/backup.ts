@@ -71,6 +71,7 @@ export async function takeBackup(
     const key = manifestKey(id, complete);
     const manifest = await change('write the manifest', [`put ${store.address(key)}`], async () => {
       await store.settle();
+      for (const { confirm } of prepared) await confirm?.();
       const text = writeManifest({
         ...identity(APP, work),
         started: started.toISOString(),

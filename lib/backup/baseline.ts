@@ -2,10 +2,11 @@ import { EXIT, Failure, Interrupted } from '../failure.ts';
 import type { Report } from '../report.ts';
 import { type Entry, fetchManifest } from './catalog.ts';
 import { examiner, newestSound } from './examine.ts';
+import { isTimely } from './listing.ts';
 import type { PartKind } from './manifest.ts';
 import { recallManifest } from './memory.ts';
 import { clean } from './schema.ts';
-import { Corrupted, type Store } from './store.ts';
+import { Corrupted, type Store, Unreadable } from './store.ts';
 
 interface Where {
   app: string;
@@ -60,18 +61,37 @@ function partOfKey(key: string): PartName | undefined {
   return { kind: end === 'db.zst' ? 'sqlite' : 'postgres', name };
 }
 
+/** The last complete backup, and what it has. */
+interface Before extends KnownParts {
+  id: string;
+  /** The last that this host knows, where it may not read newer ones of another host. */
+  older: { id: string; parts: PartName[] } | undefined;
+}
+
+/** The complete backup that the next one is held against; nothing where there is none. */
+export async function lastComplete(entries: readonly Entry[], where: Where): Promise<Before | undefined> {
+  const { newest, passed } = await newestSound(entries, examiner(where));
+  const unread = passed.find((entry) => entry.doubt instanceof Unreadable && isTimely(entry));
+  const last = unread ?? newest ?? passed[0];
+  if (!last) return undefined;
+  const known = last.manifest
+    ? { parts: last.manifest.parts, whole: true }
+    : await partsReader({ ...where, remembered: true })(last);
+  const older = unread && newest?.manifest && { id: newest.id, parts: newest.manifest.parts };
+  return { id: last.id, ...known, older };
+}
+
 /**
  * Refuses a backup that lacks a part of the last complete one: who mistypes a setting would learn of it when it is
  * needed.
  * @returns a refusal for each part that is missing; where it cannot be known, that is warned of
  */
-export async function lacking(
-  entries: readonly Entry[],
+export function lacking(
+  before: Before | undefined,
   parts: readonly PartName[],
   without: readonly string[],
-  where: Where,
   report: Pick<Report, 'warn'>,
-): Promise<Failure[]> {
+): Failure[] {
   const named = parts
     .filter(({ name }) => without.includes(name))
     .map(({ kind, name }) => {
@@ -80,28 +100,29 @@ export async function lacking(
         next: 'take it out of the settings, or take a partial backup by --only',
       });
     });
-  const { newest, passed } = await newestSound(entries, examiner(where));
-  const last = newest ?? passed[0];
-  if (!last) return named;
-  const before = last.manifest
-    ? { parts: last.manifest.parts, whole: true }
-    : await partsReader({ ...where, remembered: true })(last);
+  if (!before) return named;
+  const isMissing = ({ kind, name }: PartName) =>
+    !without.includes(name) && !parts.some((part) => part.kind === kind && part.name === name);
   if (!before.whole) {
     report.warn(
-      `whether the last complete backup, ${last.id}, has a directory or a bucket that this one lacks is unknown: ` +
+      `whether the last complete backup, ${before.id}, has a directory or a bucket that this one lacks is unknown: ` +
         'this host does not remember it, and may not read its manifest',
     );
   }
-  const missing = before.parts.filter(
-    ({ kind, name }) =>
-      !without.includes(name) && !parts.some((part) => part.kind === kind && part.name === name),
-  );
+  for (const part of before.older?.parts.filter(isMissing) ?? []) {
+    // The newer one's databases are known by their dumps.
+    if (part.kind === 'postgres' || part.kind === 'sqlite') continue;
+    report.warn(
+      `${before.older?.id}, the last complete backup that this host knows, has the ${part.kind} ${part.name}; ` +
+        'these settings do not name it',
+    );
+  }
   return [
     ...named,
-    ...missing.map(
+    ...before.parts.filter(isMissing).map(
       ({ kind, name }) =>
         new Failure(
-          `the last complete backup, ${last.id}, has the ${kind} ${name}; these settings do not name it`,
+          `the last complete backup, ${before.id}, has the ${kind} ${name}; these settings do not name it`,
           {
             exit: EXIT.usage,
             next: `name it in ${SETTING[kind]}, or say that it is gone: --without ${name}`,

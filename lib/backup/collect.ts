@@ -1,5 +1,5 @@
 import { type Entry, fetchManifest } from './catalog.ts';
-import type { Examined } from './examine.ts';
+import { CLOCK_TOLERANCE_MS, type Examined } from './examine.ts';
 import { contentOf, forgetTrees } from './files/lists.ts';
 import type { Manifest } from './manifest.ts';
 import { forgetManifests, recallManifest } from './memory.ts';
@@ -30,13 +30,23 @@ export async function findGarbage(kept: readonly Examined[], where: Where, now: 
     if (entry.state === 'unfinished') continue;
     for (const key of await contentsOf(await manifestOf(entry, where), where)) used.add(key);
   }
+  const settled = settledBy(kept, now);
   const garbage: Garbage = { keys: [], bytes: 0 };
   for await (const { key, bytes, modified } of where.store.list('content/')) {
-    if (used.has(key) || now.getTime() - modified.getTime() < SETTLED_MS) continue;
+    if (used.has(key) || modified.getTime() > settled) continue;
     garbage.keys.push(key);
     garbage.bytes += bytes;
   }
   return garbage;
+}
+
+/** What was stored later may belong to a backup that is being taken, however long ago it was begun. */
+function settledBy(kept: readonly Examined[], now: Date): number {
+  const begun = kept
+    .filter(({ state }) => state === 'unfinished')
+    .flatMap(({ started, objects }) => [started, ...objects.map(({ modified }) => modified)])
+    .map((time) => time.getTime() - CLOCK_TOLERANCE_MS);
+  return Math.min(now.getTime() - SETTLED_MS, ...begun);
 }
 
 const manifestOf = async (entry: Examined, { app, store, stateDir }: Where): Promise<Manifest> =>

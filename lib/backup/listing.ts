@@ -63,15 +63,16 @@ const stored = ({ contents, contentBytes }: Usage) =>
 
 /**
  * The newest complete backup for a check of its age, and what has to be said of how it was found. Where nothing may be
- * read and this host remembers none, names and times are all that there is.
+ * read, names and times are all that there is of those that another host took.
  */
 export async function freshest(
   entries: readonly Entry[],
   examine: Examine,
 ): Promise<{ newest: Entry | undefined; warnings: string[] }> {
   const { newest, passed } = await newestSound(entries, examine);
-  const first = passed.find(isTimely);
-  if (newest || !first || !passed.every(({ doubt }) => doubt instanceof Unreadable))
+  const at = passed.findIndex(isTimely);
+  const first = passed[at];
+  if (!first || !passed.slice(0, at + 1).every(({ doubt }) => doubt instanceof Unreadable))
     return {
       newest,
       warnings: passed.map(({ id, doubt }) => `backup ${id} does not count: ${doubt?.message}`),
@@ -86,7 +87,7 @@ export async function freshest(
 }
 
 /** What was stored before the time in its id was not taken then. */
-const isTimely = ({ started, objects }: Entry): boolean =>
+export const isTimely = ({ started, objects }: Entry): boolean =>
   objects.every(({ modified }) => started.getTime() - modified.getTime() < CLOCK_TOLERANCE_MS);
 
 /** @throws Failure with exit 3 when the newest complete backup is older than `maxAge` milliseconds, there is none, or it is from the future */

@@ -41,6 +41,11 @@ export interface Prepared {
   /** What a dry run prints: the very commands that {@link save} runs. */
   readonly plan: readonly (Command | string)[];
   save(step: Step): Promise<PartRecord>;
+  /**
+   * Right before the manifest is written.
+   * @throws Failure when something that was stored, or that was there already, is no more: a prune elsewhere
+   */
+  confirm?(): Promise<void>;
   /** After the manifest was written: what the part remembers for the next backup becomes true. */
   committed?(): Promise<void>;
 }

@@ -79,14 +79,17 @@ function real(path: string): string {
 
 /** Ours among the names of variables. */
 const OURS = 'BACKUP_';
+const OF_PARTS = ['BACKUP_DATABASES', 'BACKUP_DIRECTORIES', 'BACKUP_BUCKETS'];
 
 /**
  * Names variables that are a slip of the pen away from a setting: a part that nobody meant to leave out would be.
+ * Where the parts of the last backup are known, one that is missing is told by them, and the variable may be the app's.
  * @returns a refusal for each whose setting is not set, and a warning for each whose setting is
  */
 export function nearNames(
   settings: readonly string[],
   raw: Readonly<Record<string, string>>,
+  partsKnown: boolean,
 ): { refused: Failure[]; warnings: string[] } {
   const refused: Failure[] = [];
   const warnings: string[] = [];
@@ -94,6 +97,8 @@ export function nearNames(
     const meant = settings.includes(name) ? undefined : settings.find((setting) => isNear(name, setting));
     if (meant === undefined) continue;
     if (raw[meant]?.trim()) warnings.push(`${name} is no setting, and not read; ${meant} is`);
+    else if (partsKnown && OF_PARTS.includes(meant))
+      warnings.push(`${name} is no setting, and not read; ${meant} is, and is not set`);
     else
       refused.push(
         new Failure(`${name} is no setting of ours: ${meant} is, and is not set`, {

@@ -178,6 +178,7 @@ function explained(error: unknown, path: string): unknown {
     EROFS: ['the disk is mounted read-only', 'mount it writable'],
   };
   const [said, next] = known[code ?? ''] ?? [];
+  if (said && (code === 'ELOOP' || code === 'ENXIO')) return new Corrupted(`${path}: ${said}`, next);
   const Kind = code === 'EACCES' ? Unreadable : Failure;
   return said && next ? new Kind(`${path}: ${said}`, { next, cause: error }) : error;
 }

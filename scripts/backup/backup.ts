@@ -27,7 +27,7 @@ await script(import.meta, {
       { freshId, prepareAll, skewed, summary, takeBackup, writingOnce },
       { openSettingsStore, stateOf },
       { catalog },
-      { lacking },
+      { lacking, lastComplete },
     ] = await Promise.all([
       import('../../lib/backup/backup.ts'),
       import('../../lib/backup/open.ts'),
@@ -40,10 +40,9 @@ await script(import.meta, {
     const { readEnvironment } = await import('../../lib/environment.ts');
 
     const names = Object.keys(sourceSettings).filter((name) => name.startsWith('BACKUP_'));
-    const near = nearNames(names, await readEnvironment(context.envFiles));
-    for (const warning of near.warnings) report.warn(warning);
-    throwAll(near.refused);
+    const raw = await readEnvironment(context.envFiles);
     const all = sourcesOf(settings, context);
+    if (all.length === 0) throwAll(nearNames(names, raw, false).refused);
     const sources = selectSources(all, flags.only);
     const store = writingOnce(await openSettingsStore(context));
     await store.check();
@@ -60,7 +59,11 @@ await script(import.meta, {
     };
     const known = { app: settings.APP, store, stateDir: work.stateDir ?? `${settings.APP_DIR}/.opsbook` };
     const whole = sources.length === all.length;
-    const lacks = whole ? await lacking(entries, sources, flags.without ?? [], known, report) : [];
+    const before = await lastComplete(entries, known);
+    const near = nearNames(names, raw, before?.whole ?? false);
+    for (const warning of near.warnings) report.warn(warning);
+    throwAll(near.refused);
+    const lacks = whole ? lacking(before, sources, flags.without ?? [], report) : [];
     // Who asks for these parts only is not told that there are others: it is a partial backup.
     const complete = whole && !(flags.only && lacks.length > 0);
     let prepared: Prepared[] = [];

@@ -7,6 +7,7 @@ import { isCutOff, readJournal } from './bucket-journal.ts';
 import { fromText } from './paths.ts';
 import { type BucketAccess, openBucket } from './s3-bucket.ts';
 import { saveBucket } from './save-bucket.ts';
+import type { Saved } from './saving.ts';
 import { isReadable } from './walk.ts';
 
 /** A bucket as a part of a backup: incremental, each content stored once under its SHA-256. */
@@ -27,7 +28,7 @@ export function bucketSource(
           next: 'correct BACKUP_BUCKETS, or say --allow-empty if it is meant to be empty',
         });
       }
-      let committed: (() => Promise<void>) | undefined;
+      let saved: Saved | undefined;
       return {
         source,
         plan: [
@@ -35,11 +36,11 @@ export function bucketSource(
           `store each content that is not there yet at ${work.store.address('content/')}`,
         ],
         async save(step) {
-          const saved = await saveBucket(source, bucket, work, step);
-          committed = saved.committed;
+          saved = await saveBucket(source, bucket, work, step);
           return saved.record;
         },
-        committed: async () => committed?.(),
+        confirm: async () => saved?.confirm(),
+        committed: async () => saved?.committed(),
       };
     },
   };

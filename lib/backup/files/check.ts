@@ -34,16 +34,13 @@ export async function checkContent(part: FilesPart, reading: Reading, step: Step
   await forEach(contents, {
     signal: reading.signal,
     act: async ({ sha256, bytes, path }) => {
-      const wanted = {
-        key: contentKey(sha256, suffix),
-        measure: { sha256, bytes },
-        label: `${part.name}: ${path}`,
-      };
+      const label = `${part.name}: ${path}`;
+      const wanted = { key: contentKey(sha256, suffix), measure: { sha256, bytes }, label };
       try {
         for await (const _ of contentFlow(reading, wanted));
       } catch (error) {
-        if (!(error instanceof Damaged)) throw error;
-        problems.push(error.message);
+        if (!isDamage(error)) throw error;
+        problems.push(error instanceof Damaged ? error.message : `${label}: ${error.message}`);
       }
       done += 1;
       step.progress({ done, total, unit: 'files' });

@@ -1,4 +1,7 @@
 import { Failure } from '../../failure.ts';
+import { count } from '../../format.ts';
+import { CLOCK_TOLERANCE_MS } from '../examine.ts';
+import { SETTLED_MS } from '../prune.ts';
 import type { Measure, Sealer } from '../seal.ts';
 import type { Store } from '../store.ts';
 import type { Memory } from './memory.ts';
@@ -27,7 +30,7 @@ interface Presence {
   has(measure: Measure): boolean;
   /** Whether the content is there that a file of the last backup had. */
   hasStill(measure: Measure): boolean;
-  /** @throws Failure when contents that this backup relies on were removed while it ran */
+  /** @throws Failure when contents that this backup relies on, or stored, were removed while it ran */
   confirm(): Promise<void>;
 }
 
@@ -42,6 +45,7 @@ export async function openContents(where: Where, memory: Memory | undefined): Pr
   const present = trusted ? remembered(where, memory) : await listing(where);
   const own = new Set<string>();
   const underway = new Map<string, Promise<void>>();
+  const opened = Date.now();
   const added = { count: 0, bytes: 0 };
   const has = (measure: Measure) => own.has(measure.sha256) || present.has(measure);
   return {
@@ -60,6 +64,11 @@ export async function openContents(where: Where, memory: Memory | undefined): Pr
         });
       underway.set(sha256, upload);
       await upload.finally(() => underway.delete(sha256));
+    },
+    async confirm() {
+      await present.confirm();
+      // What is younger no prune takes for garbage.
+      if (Date.now() - opened >= SETTLED_MS - CLOCK_TOLERANCE_MS) await confirmThere(own, where);
     },
   };
 }
@@ -91,8 +100,8 @@ async function exists(store: Store, backup: string): Promise<boolean> {
   return false;
 }
 
-async function listing({ store, suffix }: Where): Promise<Presence> {
-  const sizes = await listed(store, suffix);
+async function listing(where: Where): Promise<Presence> {
+  const sizes = await listed(where);
   const reliedOn = new Set<string>();
   const has = ({ sha256, bytes }: Measure) => {
     const size = sizes.get(sha256);
@@ -103,18 +112,23 @@ async function listing({ store, suffix }: Where): Promise<Presence> {
   return {
     has,
     hasStill: has,
-    async confirm() {
-      if (reliedOn.size === 0) return;
-      const now = await listed(store, suffix);
-      const [first, ...more] = [...reliedOn].filter((sha256) => !now.has(sha256));
-      if (first === undefined) return;
-      throw vanished(`${more.length + 1} contents, such as ${contentKey(first, suffix)},`, store);
-    },
+    confirm: () => confirmThere(reliedOn, where),
   };
 }
 
+async function confirmThere(wanted: ReadonlySet<string>, where: Where): Promise<void> {
+  if (wanted.size === 0) return;
+  const now = await listed(where);
+  const [first, ...more] = [...wanted].filter((sha256) => !now.has(sha256));
+  if (first === undefined) return;
+  throw vanished(
+    `${count(more.length + 1, 'content')}, such as ${contentKey(first, where.suffix)},`,
+    where.store,
+  );
+}
+
 /** The size of each content, or `null` where they are encrypted: then it is not known what it should be. */
-async function listed(store: Store, suffix: string): Promise<Map<string, number | null>> {
+async function listed({ store, suffix }: Where): Promise<Map<string, number | null>> {
   const sizes = new Map<string, number | null>();
   for await (const { key, bytes } of store.list('content/')) {
     const [, sha256 = '', rest] = /^content\/..\/([0-9a-f]{64})(.*)$/.exec(key) ?? [];

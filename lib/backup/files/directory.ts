@@ -6,6 +6,7 @@ import { isCutOff, readExchange } from './exchange.ts';
 import { type BytePath, below, fromText } from './paths.ts';
 import { refusal, unreadable } from './refusals.ts';
 import { saveDirectory } from './save-directory.ts';
+import type { Saved } from './saving.ts';
 import { isReadable, walk, walkOf } from './walk.ts';
 
 /** A directory as a part of a backup: incremental, each content stored once under its SHA-256. */
@@ -17,7 +18,7 @@ export function directorySource(address: DirectoryAddress, appDir: string): Sour
     uri: directory,
     async prepare(work): Promise<Prepared> {
       const { files, size } = await survey(source, work);
-      let committed: (() => Promise<void>) | undefined;
+      let saved: Saved | undefined;
       return {
         source,
         plan: [
@@ -25,11 +26,11 @@ export function directorySource(address: DirectoryAddress, appDir: string): Sour
           `store each content that is not there yet at ${work.store.address('content/')}`,
         ],
         async save(step) {
-          const saved = await saveDirectory(source, work, step);
-          committed = saved.committed;
+          saved = await saveDirectory(source, work, step);
           return saved.record;
         },
-        committed: async () => committed?.(),
+        confirm: async () => saved?.confirm(),
+        committed: async () => saved?.committed(),
       };
     },
   };

@@ -22,6 +22,8 @@ export interface Saving {
 /** A part that is stored, but for the manifest. */
 export interface Saved {
   record: FilesPart;
+  /** @throws Failure when something that it references is not in the store any more */
+  confirm(): Promise<void>;
   /** Remembers what is stored; to be called when the manifest is. */
   committed(): Promise<void>;
 }
@@ -43,7 +45,7 @@ export async function beginSaving(
   return { source, work, contents, memory, before: memory?.known ?? new Map(), known: new Map(), gone: 0 };
 }
 
-/** Stores the tree, and makes sure that all that it references is still there. */
+/** Stores the tree. */
 export async function endSaving(
   { source, work, contents, known, gone }: Saving,
   lines: Iterable<string>,
@@ -52,7 +54,6 @@ export async function endSaving(
 ): Promise<Saved> {
   const added = { ...contents.added };
   const tree = await storeTree(lines, work, contents);
-  await contents.confirm();
   const { files, bytesIn } = numbers;
   step.note(
     `${count(files, 'file')}, ${bytes(bytesIn)}; new: ${count(added.count, 'content')}, ${bytes(added.bytes)}` +
@@ -62,6 +63,7 @@ export async function endSaving(
   const place = placeOf(source, work);
   return {
     record: { kind, name, source: uri, ...numbers, bytesOut: contents.added.bytes, tree } as FilesPart,
+    confirm: contents.confirm,
     committed: async () => {
       if (place) remember(place, { backup: work.id, tree: tree.sha256, files, known });
     },

@@ -1,11 +1,12 @@
 /* F2: what the last complete backup had, and how a host that may read nothing knows it. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { lacking } from '../../../lib/backup/baseline.ts';
+import { lacking, lastComplete } from '../../../lib/backup/baseline.ts';
 import { catalog } from '../../../lib/backup/catalog.ts';
+import { dateOf } from '../../../lib/backup/id.ts';
 import { type Manifest, type PartRecord, writeManifest } from '../../../lib/backup/manifest.ts';
 import { rememberManifest } from '../../../lib/backup/memory.ts';
 import { type Store, Unreadable } from '../../../lib/backup/store.ts';
@@ -32,19 +33,26 @@ function place() {
 }
 
 async function complete(store: Store, id: string, parts: PartRecord[]): Promise<Manifest> {
-  const times = { started: '2026-11-21T03:00:00.000Z', finished: '2026-11-21T03:00:09.000Z' };
+  const started = dateOf(id) as Date;
+  const finished = new Date(started.getTime() + 9_000);
   const text = writeManifest({
     app: 'shop',
     id,
-    ...times,
+    started: started.toISOString(),
+    finished: finished.toISOString(),
     tool: 't',
     host: 'h',
     recipient: null,
     complete: true,
     parts,
   });
-  for (const part of parts) if ('dump' in part) await store.put(part.dump.key, Buffer.from('x'));
+  for (const part of parts) {
+    if ('dump' in part) await store.put(part.dump.key, Buffer.from('x'));
+    if ('tree' in part) await store.put(part.tree.key, Buffer.from('x'));
+  }
   await store.put(`backups/${id}/manifest.json`, Buffer.from(text));
+  for await (const { key } of store.list(`backups/${id}/`))
+    utimesSync(store.address(key).slice('file://'.length), finished, finished);
   return JSON.parse(text);
 }
 
@@ -62,7 +70,7 @@ async function problemsOf(store: Store, stateDir: string, names: string[], witho
   }));
   const where = { app: 'shop', store, stateDir };
   const warn = (text: string) => void warnings.push(text);
-  const found = await lacking(await catalog(store), parts, without, where, { warn });
+  const found = lacking(await lastComplete(await catalog(store), where), parts, without, { warn });
   for (const problem of found) assert.equal(problem.exit, EXIT.usage);
   return { problems: found.map(({ message }) => message), warnings };
 }
@@ -100,6 +108,27 @@ test('F2: a host that may not read goes by its memory, else by the dumps that it
   const known = await problemsOf(writeOnly(store), stateDir, ['new']);
   assert.equal(known.problems.length, 2);
   assert.deepEqual(known.warnings, []);
+});
+
+test('F2: a host is not held to its own old backup where another host took newer ones that it may not read', async () => {
+  const { store, stateDir } = place();
+  const ours = [sqlite('app', '20261101-030000'), sqlite('gone', '20261101-030000'), uploads];
+  rememberManifest(stateDir, await complete(store, '20261101-030000', ours));
+  const theirs = [sqlite('app', '20261121-030000'), sqlite('new', '20261121-030000')];
+  await complete(store, '20261121-030000', theirs);
+  const { problems, warnings } = await problemsOf(writeOnly(store), stateDir, ['app']);
+  assert.deepEqual(problems, [
+    'the last complete backup, 20261121-030000, has the sqlite new; these settings do not name it',
+  ]);
+  assert.equal(warnings.length, 2);
+  assert.match(warnings[0] ?? '', /last complete backup, 20261121-030000, has a directory or a bucket .* unknown/);
+  assert.match(warnings[1] ?? '', /^20261101-030000, .* has the directory uploads; these settings do not name it/);
+  const told = await problemsOf(writeOnly(store), stateDir, ['app', 'new'], ['uploads']);
+  assert.deepEqual([told.problems, told.warnings.length], [[], 1]);
+  // One that was stored before its time was planted: this host's own is the last.
+  await store.put('backups/20991121-030000/evil.db.zst', Buffer.from('x'));
+  await store.put('backups/20991121-030000/manifest.json', Buffer.from('{}'));
+  assert.deepEqual((await problemsOf(writeOnly(store), stateDir, ['app', 'new'], ['uploads'])).problems, []);
 });
 
 test('F2: the first backup, and partial ones before it, ask for nothing', async () => {

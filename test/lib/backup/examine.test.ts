@@ -171,6 +171,23 @@ test('A4: what may not be read counts only where this host remembers it; freshne
   assert.match(warnings.join(), /backup 20261120-030000 was not read: whether it is one is unknown/);
 });
 
+test('A4: the age is that of the newest, also where this host remembers an older one and may read none', async () => {
+  const remembering = async (objects: Objects) => {
+    const store = holding(objects, false);
+    const reader = examiner({ app: 'app', store: holding(objects) });
+    const nobody = examiner({ app: 'app', store });
+    // As a host that took the backups of three days, and no other.
+    return freshest(await catalog(store), (entry) => (GOOD.includes(entry.id) ? reader : nobody)(entry));
+  };
+  const { newest, warnings } = await remembering({ ...good(), ...backup(LATER) });
+  assert.equal(newest?.id, LATER);
+  assert.deepEqual(warnings.length, 1);
+  assert.match(warnings[0] ?? '', /^backup 20261121-030000 was not read: whether it is one is unknown/);
+  const planted = await remembering({ ...good(), ...backup(LATER, { stored: -40 }) });
+  assert.equal(planted.newest?.id, '20261120-030000', 'stored before its time');
+  assert.match(planted.warnings[0] ?? '', /^backup 20261121-030000 does not count: /);
+});
+
 test('A4: what would be deleted is not replaced by next to nothing', async () => {
   const large = Object.assign({}, ...GOOD.map((id) => backup(id, { bytes: 1e6 }))) as Objects;
   const verdicts = async (bytes: number) =>

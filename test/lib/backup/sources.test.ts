@@ -159,7 +159,7 @@ test('F2: a variable that is nearly a setting is refused where that is not set, 
     'BACKUP_BUCKETS',
     'BACKUP_RECIPIENT',
   ];
-  const near = (raw: Record<string, string>) => nearNames(known, raw);
+  const near = (raw: Record<string, string>) => nearNames(known, raw, false);
   for (const [name, meant] of [
     ['BACKUP_DATABASE', 'BACKUP_DATABASES'],
     ['BACKUP_DIRECTORYS', 'BACKUP_DIRECTORIES'],
@@ -191,6 +191,21 @@ test('F2: a variable that is nearly a setting is refused where that is not set, 
       { refused: [], warnings: [] },
       name,
     );
+});
+
+test('F2: a variable that is nearly a setting of parts is only named where the parts of the last backup are known', () => {
+  const settings = ['BACKUP_DATABASES', 'BACKUP_DIRECTORIES', 'BACKUP_BUCKETS', 'BACKUP_RECIPIENT'];
+  const raw = { BACKUP_BUCKET: 'hidden', BACKUP_DIRECTORY: 'hidden', BACKUP_DATABASE: 'hidden' };
+  const { refused, warnings } = nearNames(settings, raw, true);
+  assert.deepEqual(refused, []);
+  assert.deepEqual(warnings, [
+    'BACKUP_BUCKET is no setting, and not read; BACKUP_BUCKETS is, and is not set',
+    'BACKUP_DIRECTORY is no setting, and not read; BACKUP_DIRECTORIES is, and is not set',
+    'BACKUP_DATABASE is no setting, and not read; BACKUP_DATABASES is, and is not set',
+  ]);
+  // No backup before this one says that it was to be encrypted.
+  const recipient = nearNames(settings, { BACKUP_RECEPIENT: 'age1' }, true);
+  assert.match(recipient.refused[0]?.message ?? '', /^BACKUP_RECEPIENT is no setting of ours/);
 });
 
 test('A3: a part by the name of what objects inherit is none', () => {

@@ -172,6 +172,37 @@ test('a prune elsewhere, while files are stored that were found in the store, fa
   );
 });
 
+test('A10: what a backup of more than a day stored itself is confirmed before its manifest, whatever was stored last', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  for (const remembered of [true, false]) {
+    const w = world();
+    write(w.uploads, { a: 'one' });
+    if (remembered) await backUp(w);
+    write(w.uploads, { b: 'two', c: 'three' });
+    const settle = async () => {
+      t.mock.timers.setTime(Date.now() + 24 * 3_600_000);
+      rmSync(join(w.stored, 'content'), { recursive: true });
+    };
+    await assert.rejects(
+      backUp(w, { store: { ...w.store, settle } }),
+      /\d contents, such as content\/.*, vanished from file:.* during the backup/,
+    );
+  }
+});
+
+test('A10: a backup of less than a day does not list what it stored', async () => {
+  const w = world();
+  write(w.uploads, { a: 'one' });
+  await backUp(w);
+  write(w.uploads, { b: 'two' });
+  w.asked.length = 0;
+  await backUp(w);
+  assert.deepEqual(
+    w.asked.filter((line) => line.startsWith('list content/')),
+    [],
+  );
+});
+
 test('a store that fails stops the backup and names what it could not store', async () => {
   const w = world();
   for (let i = 0; i < 200; i += 1) write(w.uploads, { [`f${i}`]: `content ${i}` });

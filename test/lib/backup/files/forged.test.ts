@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseBucket } from '../../../../lib/backup/files/address.ts';
 import { siblingName } from '../../../../lib/backup/files/bucket.ts';
+import { checkContent } from '../../../../lib/backup/files/check.ts';
 import { bucketCopier } from '../../../../lib/backup/files/copy-bucket.ts';
 import { measureOf } from '../../../../lib/backup/files/read.ts';
 import { undoBucket } from '../../../../lib/backup/files/restore-bucket.ts';
@@ -158,6 +159,8 @@ test('A3: a pipe, a link or a directory in a file store is refused, and not wait
     const listed: string[] = [];
     for await (const { key } of w.store.list('content/')) listed.push(key);
     assert.ok(!listed.some((key) => key.endsWith(name)), 'and it is no object for those who list');
+    const [problem] = await checkContent(part, await recoveryIn(w), w.step);
+    assert.match(problem ?? '', /^uploads: a: .*is (no file|a link), and no object/);
     rmSync(path, { recursive: true });
   }
 });

@@ -155,6 +155,8 @@ export async function backUp(
   const work = await workIn(world, changes);
   const prepared = await source.prepare(work);
   const record = (await prepared.save(world.step)) as DirectoryPart;
+  await work.store.settle();
+  await prepared.confirm?.();
   await work.store.put(`backups/${work.id}/manifest.json`, Buffer.from(JSON.stringify(record)));
   await prepared.committed?.();
   return record;

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { catalog } from '../../../lib/backup/catalog.ts';
+import { findGarbage } from '../../../lib/backup/collect.ts';
+import { idOf } from '../../../lib/backup/id.ts';
+import { judge } from '../../../lib/backup/prune.ts';
+import { parsePolicy } from '../../../lib/backup/retention.ts';
+import { age, recoveryIn, type World, world } from './files/kit.ts';
+
+const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3_600_000);
+
+/** Puts objects that were stored so many hours ago. */
+async function put(w: World, objects: Record<string, number>) {
+  for (const [key, hours] of Object.entries(objects)) {
+    await w.store.put(key, Buffer.from(key));
+    age(join(w.stored, key), hours * 3_600);
+  }
+}
+
+/** What prune would collect of a store without a finished backup. */
+async function garbage(w: World) {
+  const now = new Date();
+  const kept = judge(await catalog(w.store), parsePolicy('daily=1'), now)
+    .filter(({ reasons }) => reasons.length > 0)
+    .map(({ entry }) => entry);
+  const { opener } = await recoveryIn(w);
+  return (await findGarbage(kept, { app: 'app', store: w.store, opener, stateDir: w.state }, now)).keys;
+}
+
+test('A10: what was stored since the oldest backup in progress began is not collected', async () => {
+  const w = world();
+  const id = idOf(hoursAgo(29));
+  const begun = { [`backups/${id}/started.json`]: 29, [`backups/${id}/shop.dump`]: 1 };
+  await put(w, { ...begun, 'content/aa/left': 40, 'content/aa/own': 28, 'content/aa/young': 2 });
+  assert.deepEqual(await garbage(w), ['content/aa/left']);
+  // Nobody has written to it for a day: it goes, and its contents with it.
+  age(join(w.stored, `backups/${id}/shop.dump`), 25 * 3_600);
+  assert.deepEqual(await garbage(w), ['content/aa/left', 'content/aa/own']);
+});
+
+test('A10: a backup in progress whose host has a clock that is ahead began when the store says', async () => {
+  const w = world();
+  const id = idOf(hoursAgo(25));
+  await put(w, { [`backups/${id}/started.json`]: 31, [`backups/${id}/x.dump`]: 1, 'content/aa/own': 30 });
+  assert.deepEqual(await garbage(w), []);
+});

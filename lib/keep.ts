@@ -88,7 +88,7 @@ function openIn({ at, stats }: Held, file: string, flags: number): number {
   const handle = opened(path, flags | O_NONBLOCK, file);
   try {
     const found = fstatSync(handle);
-    if (!found.isFile() || found.nlink > 1)
+    if (!found.isFile() || (isRoot && found.nlink > 1 && found.uid !== stats.uid))
       throw new Failure(`${file} is no regular file of one name: not used`, {
         next: 'see who made it, and remove it',
       });

@@ -1,8 +1,10 @@
-import { constants } from 'node:fs';
-import { access, lchown, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { constants, lchownSync, mkdirSync } from 'node:fs';
+import { access, lstat, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
 import { localHost } from '../hosts/local.ts';
+import { realPath } from './files/places.ts';
+import { type HeldDirectory, hold } from './files/swap.ts';
 import { writeSparse } from './files/write.ts';
 import { Corrupted, type Listed, Missing, type Store, Taken, Unreadable } from './store.ts';
 
@@ -29,21 +31,42 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     return known;
   };
 
-  /** Makes a folder and those above it, for the store's owner. */
-  async function makeFolder(folder: string): Promise<void> {
+  /** Makes a folder in one that is held, for the store's owner. @throws EEXIST */
+  async function makeIn({ at }: HeldDirectory, name: string): Promise<void> {
     const belongs = isRoot ? await owner() : undefined;
-    const first = await mkdir(folder, { recursive: true, mode: 0o700 });
-    if (!belongs || first === undefined) return;
-    for (let made = folder; made.length >= first.length; made = dirname(made)) await lchown(made, ...belongs);
+    mkdirSync(`${at}/${name}`, 0o700);
+    if (belongs) lchownSync(`${at}/${name}`, ...belongs);
+  }
+
+  /** Does something in a folder, which is made where it is not there. */
+  async function inMade<T>(folder: string, act: (held: HeldDirectory) => Promise<T>): Promise<T> {
+    try {
+      return await inFolder(folder, act);
+    } catch (error) {
+      if (!(error instanceof NoFolder)) throw error;
+    }
+    await inMade(dirname(folder), (above) => makeIn(above, basename(folder)).catch(unlessThere));
+    return inFolder(folder, act);
   }
 
   async function write(key: string, body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
-    const partial = `${path(key)}${PARTIAL}`;
     try {
-      await makeFolder(dirname(partial));
+      await inMade(dirname(path(key)), (held) => writeIn(held, basename(key), body));
+    } catch (error) {
+      throw explained(error, path(key));
+    }
+  }
+
+  async function writeIn(
+    { at: folder }: HeldDirectory,
+    name: string,
+    body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): Promise<void> {
+    const partial = `${folder}/${name}${PARTIAL}`;
+    try {
       const file = await open(partial, WRITE, 0o600);
       try {
-        if (!(await file.stat()).isFile()) throw new Corrupted(`${partial} is no file`);
+        if (!(await file.stat()).isFile()) throw new Corrupted(`${name}${PARTIAL} is no file`);
         if (isRoot) await file.chown(...(await owner()));
         let at = 0;
         for await (const chunk of body) {
@@ -56,10 +79,10 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
         await file.close();
       }
       signal.throwIfAborted();
-      await rename(partial, path(key));
+      await rename(partial, `${folder}/${name}`);
     } catch (error) {
       await rm(partial, { force: true });
-      throw explained(error, path(key));
+      throw error;
     }
   }
 
@@ -71,9 +94,7 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     async claim(key, body) {
       const folder = dirname(path(key));
       try {
-        await makeFolder(dirname(folder));
-        await mkdir(folder, { mode: 0o700 });
-        if (isRoot) await lchown(folder, ...(await owner()));
+        await inMade(dirname(folder), (above) => makeIn(above, basename(folder)));
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new Taken(`${folder} is there already`);
         throw explained(error, folder);
@@ -83,7 +104,7 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     putStream: (key, body) => write(key, body),
     async get(key) {
       try {
-        const file = await open(path(key), READ);
+        const file = await inFolder(dirname(path(key)), ({ at }) => open(`${at}/${basename(key)}`, READ));
         if ((await file.stat()).isFile()) return file.createReadStream({ highWaterMark: 1 << 16 });
         await file.close();
       } catch (error) {
@@ -94,8 +115,9 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     list: (prefix) => listBelow(directory, prefix),
     async remove(keys) {
       for (const key of keys) {
-        await rm(path(key), { force: true });
-        await removeIfEmpty(dirname(path(key)), directory);
+        const folder = dirname(path(key));
+        await inFolder(folder, ({ at }) => rm(`${at}/${basename(key)}`, { force: true })).catch(unlessGone);
+        await removeIfEmpty(folder, directory);
       }
     },
     // One sync of the file system instead of an fsync for each of many small files.
@@ -105,6 +127,41 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
       return bavail * bsize;
     },
   };
+}
+
+/** There is no such folder. What is missing in it is another matter. */
+class NoFolder extends Error {
+  code = 'ENOENT';
+}
+
+/**
+ * Does something in a folder that is held meanwhile. Whoever owns the store, or what it lies in, would have root work
+ * elsewhere by a link.
+ */
+async function inFolder<T>(folder: string, act: (held: HeldDirectory) => Promise<T>): Promise<T> {
+  const held = heldFolder(folder);
+  try {
+    return await act(held);
+  } finally {
+    held.release();
+  }
+}
+
+function heldFolder(folder: string): HeldDirectory {
+  try {
+    return hold(realPath(folder));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new NoFolder(`${folder} is not there`);
+    throw error;
+  }
+}
+
+function unlessGone(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error;
+}
+
+function unlessThere(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EEXIST') throw error;
 }
 
 async function checkDirectory(directory: string): Promise<void> {
@@ -134,31 +191,39 @@ async function nearest(directory: string): Promise<string> {
 
 async function* listBelow(directory: string, prefix: string): AsyncIterable<Listed> {
   const start = join(directory, prefix.slice(0, prefix.lastIndexOf('/') + 1));
-  let entries: Awaited<ReturnType<typeof readEntries>>;
+  let found: Awaited<ReturnType<typeof lookIn>>;
   try {
-    entries = await readEntries(start);
+    found = await inFolder(start, ({ at }) => lookIn(at, start.slice(directory.length + 1), prefix));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    if (error instanceof NoFolder) return;
     throw explained(error, start);
   }
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const key = join(start, entry.name).slice(directory.length + 1);
-    if (entry.isDirectory()) {
-      if (`${key}/`.startsWith(prefix) || prefix.startsWith(`${key}/`))
-        yield* listBelow(directory, `${key}/`);
-    } else if (entry.isFile() && key.startsWith(prefix) && !key.endsWith(PARTIAL)) {
-      const { size, mtime } = await stat(join(directory, key));
-      yield { key, bytes: size, modified: mtime };
-    }
+  for (const one of found) {
+    if (typeof one === 'string') yield* listBelow(directory, one);
+    else yield one;
   }
 }
 
-const readEntries = (directory: string) => readdir(directory, { withFileTypes: true });
+/** The objects of one folder, and the prefixes of the folders in it, in the order of their names. */
+async function lookIn(at: string, folder: string, prefix: string): Promise<Array<Listed | string>> {
+  const entries = await readdir(at, { withFileTypes: true });
+  const found: Array<Listed | string> = [];
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const key = `${folder}${entry.name}`;
+    if (entry.isDirectory()) {
+      if (`${key}/`.startsWith(prefix) || prefix.startsWith(`${key}/`)) found.push(`${key}/`);
+    } else if (entry.isFile() && key.startsWith(prefix) && !key.endsWith(PARTIAL)) {
+      const { size, mtime } = await lstat(`${at}/${entry.name}`);
+      found.push({ key, bytes: size, modified: mtime });
+    }
+  }
+  return found;
+}
 
 async function removeIfEmpty(directory: string, top: string): Promise<void> {
   if (directory === top) return;
   try {
-    await rmdir(directory);
+    await inFolder(dirname(directory), ({ at }) => rmdir(`${at}/${basename(directory)}`));
   } catch {
     return;
   }

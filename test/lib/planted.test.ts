@@ -6,7 +6,6 @@ import {
   lchownSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -14,7 +13,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { forget } from '../../lib/backup/collect.ts';
@@ -27,24 +25,7 @@ import { folderIn, writeWhole } from '../../lib/keep.ts';
 import { acquire } from '../../lib/lock.ts';
 import { stateDirectory, stateFile, stateFileOn } from '../../lib/state.ts';
 import { backUp, restoreBeside, world, write } from './backup/files/kit.ts';
-
-/** What root does in a directory of another, who planted something there. */
-const asRoot = { skip: process.getuid?.() !== 0 && 'not root' };
-const APP_USER = 12345;
-const ID = '20260101-000000';
-
-/** A directory that APP_USER owns, and one of root's, with a file in it. */
-function planted(t: TestContext) {
-  const root = mkdtempSync(join(tmpdir(), 'opsbook-planted-'));
-  t.after(() => rmSync(root, { recursive: true, force: true }));
-  const [app, victim] = [join(root, 'app'), join(root, 'victim')];
-  for (const directory of [root, app, victim]) mkdirSync(directory, { recursive: true, mode: 0o755 });
-  chownSync(root, 0, 0);
-  chownSync(app, APP_USER, APP_USER);
-  const file = join(victim, 'file');
-  writeFileSync(file, "root's", { mode: 0o644 });
-  return { app, victim, file };
-}
+import { APP_USER, asRoot, assertUntouched, ID, planted } from './planting.ts';
 
 /** A shell of APP_USER that goes on until the test ends. */
 function race(t: TestContext, cwd: string, script: string): Promise<unknown> {
@@ -54,12 +35,6 @@ function race(t: TestContext, cwd: string, script: string): Promise<unknown> {
   });
   t.after(() => child.kill('SIGKILL'));
   return new Promise((resolve) => child.stdout?.once('data', resolve));
-}
-
-function assertUntouched({ victim, file }: ReturnType<typeof planted>): void {
-  assert.deepEqual(readdirSync(victim), ['file']);
-  assert.equal(readFileSync(file, 'utf8'), "root's");
-  for (const path of [victim, file]) assert.equal(statSync(path).uid, 0, path);
 }
 
 /** This machine, as a host that is reached by a shell. */
@@ -234,6 +209,14 @@ test('A5: a journal of a swap that names other places moves nothing', async (t) 
     assertUntouched(other);
     assert.deepEqual(readdirSync(live), ['a'], field);
   }
+});
+
+test('A5: files of a directory that was copied by hard links are used', asRoot, (t) => {
+  const w = planted(t);
+  const folder = stateDirectory(w.app);
+  stateFile(folder, 'backup.lock');
+  linkSync(join(folder, 'backup.lock'), join(w.app, 'copy'));
+  stateFile(folder, 'backup.lock');
 });
 
 test('A5: what an undo puts back is what a restore kept', async (t) => {

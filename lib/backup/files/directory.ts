@@ -4,6 +4,7 @@ import type { Prepared, Source, Work } from '../part.ts';
 import { type DirectoryAddress, locate } from './address.ts';
 import { isCutOff, readExchange } from './exchange.ts';
 import { type BytePath, below, fromText } from './paths.ts';
+import { realPath } from './places.ts';
 import { refusal, unreadable } from './refusals.ts';
 import { saveDirectory } from './save-directory.ts';
 import type { Saved } from './saving.ts';
@@ -45,6 +46,7 @@ async function survey({ name, uri }: Source, work: Work): Promise<{ files: numbe
   const refused: BytePath[] = [];
   let [files, links, size] = [0, 0, 0];
   try {
+    realPath(uri);
     await walk(root, { ...walkOf(work), onRefused: (path) => refused.push(path) }, (path, stats) => {
       if (stats.isSymbolicLink()) links += 1;
       if (!stats.isFile()) return;

@@ -1,9 +1,10 @@
-import { realpathSync, renameSync } from 'node:fs';
+import { renameSync } from 'node:fs';
 import { z } from 'zod';
 import { EXIT, Failure, messageOf } from '../../failure.ts';
 import { readJournalFile, refusedJournal, removeKept, writeWhole } from '../../keep.ts';
 import { dateOf } from '../id.ts';
 import { type BytePath, below, fromText } from './paths.ts';
+import { realPath } from './places.ts';
 import {
   attributesOf,
   ensureDirectory,
@@ -63,7 +64,7 @@ function exchangeOf(stateDir: string, part: string, directory: string): Exchange
   const wrong = (
     [
       ['part', exchange.part === part],
-      ['live', live === directory || live === real(directory)],
+      ['live', live === realPath(directory)],
       ['beside', isPlace(beside, '.restoring-', 'restoring')],
       ['before', isPlace(before, '_before_', 'before')],
       ['undone', undone === undefined || isPlace(undone, '_undone_', 'undone')],
@@ -71,14 +72,6 @@ function exchangeOf(stateDir: string, part: string, directory: string): Exchange
   ).find(([, right]) => !right);
   if (!wrong) return exchange;
   throw refusedJournal(fileOf(stateDir, part), `${wrong[0]}: is another than that of ${directory}`);
-}
-
-function real(directory: string): string {
-  try {
-    return realpathSync(directory);
-  } catch {
-    return directory;
-  }
 }
 
 function write(stateDir: string, exchange: Exchange): void {

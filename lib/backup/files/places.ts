@@ -57,8 +57,9 @@ export function realPath(path: string): string {
   const here = join(realPath(parent), basename(path));
   const link = lstatSync(here, { throwIfNoEntry: false });
   if (!link?.isSymbolicLink()) return here;
+  // Of links in a circle this says so.
+  const owner = statSync(here, { throwIfNoEntry: false })?.uid;
   const target = realPath(resolve(dirname(here), readlinkSync(here)));
-  const owner = statSync(target, { throwIfNoEntry: false })?.uid;
   if (process.getuid?.() !== 0 || link.uid === 0 || link.uid === owner) return target;
   throw new Failure(`${here} is a symbolic link of user ${link.uid} to ${target}: not followed`, {
     exit: EXIT.usage,

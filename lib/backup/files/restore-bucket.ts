@@ -4,7 +4,7 @@ import { partName } from '../names.ts';
 import type { Recovery, Restored, Restorer } from '../part.ts';
 import type { BucketAddress } from './address.ts';
 import { type Bucket, freeSibling, siblingName } from './bucket.ts';
-import { bringIn, readJournal, settleBucket, takeBack, undoRestore } from './bucket-journal.ts';
+import { bringIn, type Journal, settleBucket, takeBack, undoRestore } from './bucket-journal.ts';
 import { fillBucket, objectsOfPart, unlike } from './fill-bucket.ts';
 import { type BucketAccess, openBucket } from './s3-bucket.ts';
 import type { ObjectEntry } from './tree.ts';
@@ -61,6 +61,8 @@ function bringing(
   objects: readonly ObjectEntry[],
   { id, stateDir, signal }: Recovery,
 ): Pick<Restored, 'swapIn' | 'swapBack'> {
+  // What is on disk since may be of whoever owns the folder.
+  let brought: Journal | undefined;
   return {
     async swapIn() {
       const there = new Set<string>();
@@ -77,12 +79,12 @@ function bringing(
         if (!signal.aborted) await settleBucket(stateDir, part, live, signal);
         throw error;
       }
+      brought = { ...journal, phase: 'done' };
       await side.drop();
       return before;
     },
     async swapBack() {
-      const journal = readJournal(stateDir, part);
-      if (journal) await takeBack(stateDir, journal, live, signal);
+      if (brought) await takeBack(stateDir, brought, live, signal);
     },
   };
 }

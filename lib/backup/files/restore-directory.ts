@@ -1,5 +1,5 @@
-import { existsSync, fchmodSync, fchownSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, fchmodSync, fchownSync, fstatSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { checkAll, EXIT, Failure } from '../../failure.ts';
 import { bytes, count } from '../../format.ts';
 import type { Step } from '../../report.ts';
@@ -7,7 +7,7 @@ import type { DirectoryPart } from '../manifest.ts';
 import type { Recovery, Restored, Restorer } from '../part.ts';
 import { enoughSpace } from '../space.ts';
 import { differences } from './differences.ts';
-import { putBack, readExchange, settle, swapIn, undoExchange } from './exchange.ts';
+import { type Exchange, putBack, readExchange, settle, swapIn, undoExchange } from './exchange.ts';
 import { fromText } from './paths.ts';
 import {
   checkPlaces,
@@ -65,6 +65,8 @@ function swapping(
   [root]: readonly Entry[],
   { id, stateDir }: Recovery,
 ): Pick<Restored, 'swapIn' | 'swapBack'> {
+  // What is on disk since may be of whoever owns the folder.
+  let swapped: Omit<Exchange, 'phase'> | undefined;
   return {
     async swapIn() {
       const { live, exists } = places;
@@ -73,13 +75,14 @@ function swapping(
       const before = places.before(id);
       const was = exists ? attributesOf(live) : becomes;
       const incoming = namesOf(beside);
-      swapIn(stateDir, { part: name, id, live, created: !exists, beside, before, incoming, was, becomes });
+      const exchange = { part: name, id, live, created: !exists, beside, before, incoming, was, becomes };
+      swapIn(stateDir, exchange);
+      swapped = exchange;
       staged.release();
       return exists ? before : '';
     },
     async swapBack() {
-      const exchange = readExchange(stateDir, name);
-      if (exchange) putBack(stateDir, exchange);
+      if (swapped) putBack(stateDir, swapped);
     },
   };
 }
@@ -139,9 +142,26 @@ function asItIs(at: string): Entry {
   return { type: 'directory', path: '', mode: mode & 0o7777, uid, gid, mtime: microseconds(stats) };
 }
 
+/** Makes a folder that whoever uses the one above can use: the app, for which root restores, has to get through it. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  const above = hold(realPath(dirname(folder)));
+  try {
+    mkdirSync(`${above.at}/${basename(folder)}`, { mode: 0o700 });
+    const { uid, gid, mode } = fstatSync(above.handle);
+    const made = hold(realPath(folder));
+    if (process.getuid?.() === 0) fchownSync(made.handle, uid, gid);
+    fchmodSync(made.handle, mode & 0o755);
+    made.release();
+  } finally {
+    above.release();
+  }
+}
+
 /** A directory that nobody else may write to, held open: who owns the one above could put another in its place. */
 function stage(directory: string): HeldDirectory {
-  mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(directory));
   if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
   const staged = hold(realPath(directory));
   if (process.getuid?.() === 0) fchownSync(staged.handle, 0, 0);

@@ -3,6 +3,7 @@ import { forEach } from '../../pool.ts';
 import type { Step } from '../../report.ts';
 import type { Source, Work } from '../part.ts';
 import { type BytePath, below, fromText, shown, some } from './paths.ts';
+import { realPath } from './places.ts';
 import { isSettled, readStable, SMALL } from './read.ts';
 import { unreadable } from './refusals.ts';
 import { beginSaving, endSaving, type Saved, type Saving } from './saving.ts';
@@ -33,6 +34,7 @@ async function look({ source, work, contents, before, known }: Saving): Promise<
   const root = fromText(source.uri);
   const scan: Scan = { entries: [], unread: [], total: 0 };
   const special: BytePath[] = [];
+  realPath(source.uri);
   await walk(root, walkOf(work), (path, stats) => {
     if (stats.isFile()) {
       scan.total += 1;

@@ -83,7 +83,7 @@ export function hold(directory: string): HeldDirectory {
 }
 
 const led = (directory: string, cause?: unknown) =>
-  new Failure(`${directory} leads elsewhere by a symbolic link: nothing is moved there`, {
+  new Failure(`${directory} leads elsewhere by a symbolic link: not followed`, {
     next: `see who changed it while this ran: ls -ld ${directory}`,
     cause,
   });

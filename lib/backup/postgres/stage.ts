@@ -25,8 +25,8 @@ export async function clearStaged({ host, command, address }: Server, { stateDir
   await host.run(command('find', folder, '-maxdepth', '1', '-name', name.slice(1), '-delete'));
 }
 
-/** Writes its input to the file it is given, for the owner alone. */
-const WRITE = 'umask 077; cat > "$1"';
+/** Writes its input to a new file, for the owner alone: a link that somebody put in its place is not written through. */
+const WRITE = 'umask 077; rm -f "$1"; set -C; cat > "$1"';
 
 export const stageCommand = (server: Server, file: string): Command =>
   server.command('sh', '-c', WRITE, 'stage', file);

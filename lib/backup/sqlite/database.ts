@@ -1,10 +1,12 @@
-import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { constants, createReadStream, existsSync, openSync, rmSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../../failure.ts';
 import { duration } from '../../format.ts';
 import { ident, sql } from '../../sql.ts';
+import { realPath } from '../files/places.ts';
+import { hold } from '../files/swap.ts';
 import type { TableRows } from '../manifest.ts';
 import type { Flow } from '../seal.ts';
 
@@ -88,9 +90,26 @@ function open(file: string): DatabaseSync {
   }
 }
 
+/** Makes an empty file for its owner alone, in which SQLite can make a database. @throws EEXIST, also for a link */
+export function createFile(file: string): number {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  return inDirectoryOf(file, (own) => openSync(own, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
+}
+
+/** Does something by a path of a file that leads to its directory, whatever becomes of that directory's own path. */
+export function inDirectoryOf<T>(file: string, act: (own: string) => T): T {
+  const held = hold(realPath(dirname(file)));
+  try {
+    return act(`${held.at}/${basename(file)}`);
+  } finally {
+    held.release();
+  }
+}
+
 /** Removes a copy of ours with what SQLite keeps beside a database: to read one in WAL mode makes these. */
-export async function removeDatabase(file: string): Promise<void> {
-  for (const name of [file, ...besideOf(file)]) await rm(name, { force: true });
+export function removeDatabase(file: string): void {
+  if (!existsSync(dirname(file))) return;
+  for (const name of [file, ...besideOf(file)]) inDirectoryOf(name, (own) => rmSync(own, { force: true }));
 }
 
 /** What SQLite keeps beside a database. Of another database than `file`, it would be taken for changes to this one. */

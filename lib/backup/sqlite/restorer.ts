@@ -1,10 +1,22 @@
-import { createWriteStream, existsSync } from 'node:fs';
-import { chmod, lchown, readdir, rename, stat } from 'node:fs/promises';
+import {
+  closeSync,
+  constants,
+  createWriteStream,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  renameSync,
+} from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '../../failure.ts';
 import type { Step } from '../../report.ts';
+import { realPath } from '../files/places.ts';
 import { unzstd } from '../flow.ts';
 import { dateOf } from '../id.ts';
 import type { SqlitePart } from '../manifest.ts';
@@ -12,7 +24,7 @@ import type { Recovery, Restored, Restorer } from '../part.ts';
 import { differences } from '../rows.ts';
 import { enoughSpace } from '../space.ts';
 import { openStored, usingStored } from '../stored.ts';
-import { besideOf, copyDatabase, inspect, removeDatabase } from './database.ts';
+import { besideOf, copyDatabase, createFile, inDirectoryOf, inspect, removeDatabase } from './database.ts';
 
 interface Target {
   /** The live database's file. */
@@ -30,7 +42,8 @@ export function sqliteRestorer(part: SqlitePart, target: Target, recovery: Recov
     part,
     plan: [`get ${recovery.store.address(part.dump.key)}`, `  → ${beside}`],
     async prepare() {
-      if (target.for === 'to' && existsSync(beside))
+      if (target.for === 'live') realPath(target.live);
+      if (target.for === 'to' && isThere(beside))
         throw new Failure(`${beside} exists already`, { next: 'name another by --to' });
       const directory = dirname(beside);
       if (!existsSync(directory)) {
@@ -53,19 +66,21 @@ async function restoreBeside(
   const { live, beside } = target;
   const { signal, id, report } = recovery;
   let kept = '';
-  const discard = () => removeDatabase(beside);
+  const discard = async () => removeDatabase(beside);
   try {
     await clearBeside(beside, id);
     await usingStored(part.dump, part.name, recovery, async () => {
       const plain = await openStored(part.dump, part.name, recovery, (done) =>
         step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
       );
-      const file = createWriteStream(beside, { mode: 0o600, flags: 'wx' });
+      const file = createWriteStream(beside, { fd: createFile(beside) });
       await pipeline(Readable.from(unzstd(plain), { objectMode: false }), file, { signal });
     });
     // A live file stays where it is, and keeps its owner.
     if (target.for === 'to' || (target.for === 'live' && !existsSync(live))) {
-      const warning = await give(beside, await ownerOf(part, live));
+      const owner = await ownerOf(part, live);
+      give(beside, owner);
+      const warning = await unusable(beside, owner);
       if (warning) report.warn(`${part.name}: ${warning}`);
     }
   } catch (error) {
@@ -77,12 +92,13 @@ async function restoreBeside(
     compare: async () => differences(part.tables, inspect(beside)),
     async swapIn() {
       const before = free(`${live}_before_${id}`);
-      kept = existsSync(live) ? before : '';
+      const old = existsSync(live) ? before : '';
       await replace(live, before, beside);
+      kept = old;
       return kept;
     },
     async swapBack() {
-      if (kept) await copyDatabase(kept, live);
+      if (kept) await copyDatabase(ownFile(kept), realPath(live));
     },
     discard,
   };
@@ -94,14 +110,23 @@ async function clearBeside(beside: string, id: string): Promise<void> {
   if (after === undefined) return;
   for (const name of await readdir(dirname(beside))) {
     const middle = name.slice(before.length, name.length - after.length);
-    if (name === before + middle + after && dateOf(middle)) await removeDatabase(join(dirname(beside), name));
+    if (name === before + middle + after && dateOf(middle)) removeDatabase(join(dirname(beside), name));
   }
 }
 
 function free(base: string): string {
   let name = base;
-  for (let n = 2; existsSync(name); n += 1) name = `${base}_${n}`;
+  for (let n = 2; isThere(name); n += 1) name = `${base}_${n}`;
   return name;
+}
+
+/** Also a link that leads nowhere: who writes there would make what it names. */
+const isThere = (path: string) => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+
+/** What SQLite will read becomes the app's: no link may stand for it. */
+function ownFile(file: string): string {
+  if (lstatSync(file).isFile()) return file;
+  throw new Failure(`${file} is no regular file: not used`, { next: 'see who made it, and remove it' });
 }
 
 interface Owner {
@@ -118,15 +143,34 @@ async function ownerOf({ owner }: SqlitePart, live: string): Promise<Owner> {
   return { uid, gid, mode: 0o600 };
 }
 
-/** Gives a file that root restored to its owner; says what keeps that owner from using it. */
-async function give(file: string, { uid, gid, mode }: Owner): Promise<string | undefined> {
-  await chmod(file, mode & 0o777);
+/** Gives a file of ours to its owner. */
+function give(file: string, owner: Owner): void {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const handle = inDirectoryOf(file, (own) => openSync(own, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  try {
+    const { uid, nlink } = fstatSync(handle);
+    if (nlink > 1 || (uid !== owner.uid && uid !== process.geteuid?.()))
+      throw new Failure(`${file} is not what was restored any more: not given to its owner`, {
+        next: `see who changed it: ls -l ${file}`,
+      });
+    giveOpen(handle, owner);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+function giveOpen(handle: number, { uid, gid, mode }: Owner): void {
+  if (process.getuid?.() === 0) fchownSync(handle, uid, gid);
+  fchmodSync(handle, mode & 0o777);
+}
+
+/** What keeps the owner from using a file that was given to him. */
+async function unusable(file: string, { uid, gid }: Owner): Promise<string | undefined> {
   const user = process.getuid?.();
   if (user !== 0) {
     if (user === uid) return undefined;
     return `it belongs to user ${user} now, and was user ${uid}'s: only root can give it back`;
   }
-  await lchown(file, uid, gid);
   const directory = dirname(file);
   const is = await stat(directory);
   const right = is.uid === uid ? 0o300 : is.gid === gid ? 0o030 : 0o003;
@@ -139,32 +183,38 @@ async function give(file: string, { uid, gid, mode }: Owner): Promise<string | u
  * the new content in the next transaction. What is no database any more is moved away instead.
  */
 async function replace(live: string, kept: string, next: string): Promise<void> {
-  if (!existsSync(live)) {
-    await moveIn(live, kept, next);
-    return;
-  }
-  const was = await stat(live);
+  ownFile(next);
+  if (!existsSync(live)) return moveIn(live, kept, next);
+  const file = realPath(live);
+  const was = await stat(file);
+  const handle = createFile(kept);
   try {
-    await copyDatabase(live, kept);
-    await copyDatabase(next, live);
+    await copyDatabase(file, kept);
+    await copyDatabase(next, file);
+    giveOpen(handle, was);
   } catch (error) {
-    await removeDatabase(kept);
+    removeDatabase(kept);
     if (!/malformed|not a database/.test(String(error))) throw error;
-    await rename(live, kept);
-    await moveIn(live, kept, next);
+    move(live, kept);
+    moveIn(live, kept, next);
+    give(live, was);
+  } finally {
+    closeSync(handle);
   }
-  await removeDatabase(next);
-  for (const file of [live, kept]) await give(file, was);
+  removeDatabase(next);
 }
 
 /** Renames `next` to where no `live` is. What SQLite kept beside one that was there would be taken for its own. */
-async function moveIn(live: string, kept: string, next: string): Promise<void> {
+function moveIn(live: string, kept: string, next: string): void {
   const aside = besideOf(kept);
-  for (const [i, file] of besideOf(live).entries())
-    if (existsSync(file)) await rename(file, aside[i] as string);
-  await rename(next, live);
-  await removeDatabase(next);
+  for (const [i, file] of besideOf(live).entries()) if (isThere(file)) move(file, aside[i] as string);
+  move(next, live);
+  removeDatabase(next);
 }
+
+/** Renames a file in its directory. */
+const move = (from: string, to: string) =>
+  inDirectoryOf(from, (own) => renameSync(own, join(dirname(own), basename(to))));
 
 /** Puts `kept` back into the live place, and what was live aside; returns that file. */
 export async function undoSqlite(live: string, kept: string, id: string): Promise<string> {

@@ -125,9 +125,10 @@ remember() { FILE_BEFORE=$(md5sum <"$APP_DIR/.env"); }
 
 @test "a file that cannot be written: role and store have the old password again" {
   remember
-  mkdir "$APP_DIR/.env.opsbook-new"
+  mv "$APP_DIR/.env" "$APP_DIR/.env.kept"
+  ln -s .env.kept "$APP_DIR/.env"
   rotate POSTGRES_PASSWORD --yes
-  rmdir "$APP_DIR/.env.opsbook-new"
+  mv "$APP_DIR/.env.kept" "$APP_DIR/.env"
   assert_failure 1
   assert_regex "$stderr" "error: $APP_DIR/.env was not written"
   assert_as_before

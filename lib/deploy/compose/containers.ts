@@ -1,4 +1,4 @@
-import type { Command } from '../../command.ts';
+import { type Command, CommandFailure } from '../../command.ts';
 import type { Host } from '../../host.ts';
 import { redact } from '../../redact.ts';
 import type { ComposeApp } from './app.ts';
@@ -37,11 +37,12 @@ interface Inspected {
 
 const LABEL = 'com.docker.compose';
 
+const INSPECT = ['docker', 'inspect', '--type', 'container'] as const;
+
 /** One that is gone makes inspect fail, and it prints the others all the same. */
-const INSPECT = 'docker inspect --type container "$@" 2>/dev/null || true';
 const INSPECT_ALL = `ids=$(docker ps --all --quiet --no-trunc "$@") || exit
 [ -n "$ids" ] || exit 0
-set -- $ids; ${INSPECT}`;
+${INSPECT.join(' ')} $ids 2>/dev/null || true`;
 
 /** The containers of some services, those of one-off commands left out, oldest first. */
 export async function containersOf(
@@ -51,18 +52,25 @@ export async function containersOf(
 ): Promise<Container[]> {
   const labels = [`label=${LABEL}.project=${project}`, `label=${LABEL}.oneoff=False`];
   const filters = labels.flatMap((one) => ['--filter', one]);
-  const all = await told(app.host, INSPECT_ALL, filters);
-  return all.filter(({ service }) => services.includes(service)).reverse();
+  const text = await app.host.run({ argv: ['sh', '-c', INSPECT_ALL, 'containers', ...filters] });
+  return parsed(text)
+    .filter(({ service }) => services.includes(service))
+    .reverse();
 }
 
-/** Those of the containers that still are there. */
-export const inspect = async (host: Host, ids: readonly string[]): Promise<Container[]> =>
-  ids.length === 0 ? [] : told(host, INSPECT, ids);
-
-async function told(host: Host, script: string, args: readonly string[]): Promise<Container[]> {
-  const text = await host.run({ argv: ['sh', '-c', script, 'containers', ...args] });
-  return text === '' ? [] : (JSON.parse(text) as Inspected[]).map(container);
+/** Those of the containers that still are there; without a shell, which a developer's machine may lack. */
+export async function inspect(host: Host, ids: readonly string[]): Promise<Container[]> {
+  if (ids.length === 0) return [];
+  try {
+    return parsed(await host.run({ argv: [...INSPECT, ...ids] }));
+  } catch (error) {
+    if (!(error instanceof CommandFailure) || !/no such/i.test(error.stderr)) throw error;
+    return ids.length === 1 ? [] : (await Promise.all(ids.map((id) => inspect(host, [id])))).flat();
+  }
 }
+
+const parsed = (text: string): Container[] =>
+  text === '' ? [] : (JSON.parse(text) as Inspected[]).map(container);
 
 function container({ Id, Name, Image, RestartCount, State, Config, HostConfig }: Inspected): Container {
   const { Labels: labels } = Config;

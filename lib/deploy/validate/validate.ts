@@ -1,4 +1,4 @@
-import { EXIT, Failure } from '../../failure.ts';
+import { EXIT, Failure, messageOf } from '../../failure.ts';
 import { table } from '../../format.ts';
 import type { Context } from '../../script.ts';
 import type { WebAddress } from '../../web.ts';
@@ -44,7 +44,9 @@ async function showFailed(project: Project, { host, report }: Pick<Work, 'host' 
         : exitCode === 0 && status === 'exited'
     )
       continue;
-    report.summary((await lastLines(host, container)).join('\n'));
+    // What cannot be told of the failure must not stand in its place.
+    const told = await lastLines(host, container).catch((silent: unknown) => [messageOf(silent)]);
+    report.summary(told.join('\n'));
   }
 }
 

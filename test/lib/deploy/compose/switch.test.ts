@@ -58,7 +58,7 @@ function hostOf(engine: Engine) {
     return '';
   }
   function up(count: number): void {
-    engine.did.push(`scale ${count}`);
+    if (count > 0) engine.did.push(`scale ${count}`);
     const { version = 0, hash, status } = engine.next ?? {};
     const webs = engine.all.filter(({ Config }) => Object.values(Config.Labels).includes('web')).length;
     for (let i = webs; i < count; i += 1)
@@ -68,10 +68,10 @@ function hostOf(engine: Engine) {
     const [, verb, ...args] = command.argv;
     if (verb === 'exec') return exec(command);
     if (verb === 'top') return `${reloads} nginx: worker process\n`;
+    if (verb === 'inspect') return JSON.stringify(engine.all.filter(({ Id }) => args.includes(Id)));
     if (verb === 'compose') {
       if (args.includes('config')) return JSON.stringify(MODEL);
-      const count = /--scale web=(\d+)/.exec(args.join(' '))?.[1];
-      if (count) up(Number(count));
+      up(Number(/--scale web=(\d+)/.exec(args.join(' '))?.[1] ?? 0));
       return '';
     }
     engine.did.push([verb, ...args].join(' '));
@@ -85,8 +85,6 @@ function hostOf(engine: Engine) {
     if (args[0] === 'probe') return '"x-opsbook"';
     if (script.startsWith('docker compose version')) return '';
     if (script.startsWith('ids=$(docker ps')) return JSON.stringify(engine.all.toReversed());
-    if (script.startsWith('docker inspect'))
-      return JSON.stringify(engine.all.filter(({ Id }) => args.includes(Id)));
     return real.run(command, input);
   };
   return { ...real, run };

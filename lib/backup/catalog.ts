@@ -1,7 +1,7 @@
 import { Failure } from '../failure.ts';
-import { dateOf } from './id.ts';
+import { dateOf, manifestKey } from './id.ts';
 import { type Manifest, readManifest } from './manifest.ts';
-import { type Listed, Missing, type Store } from './store.ts';
+import { Corrupted, type Listed, Missing, type Store } from './store.ts';
 
 /**
  * `complete`: every part that the settings named; `partial`: those that were asked for; `unfinished`: no manifest,
@@ -22,9 +22,8 @@ export interface Entry {
   objects: Listed[];
 }
 
-/** The manifest's name says whether the backup is complete: a role that may not read can tell. */
-export const manifestKey = (id: string, complete: boolean): string =>
-  `backups/${id}/manifest${complete ? '' : '.partial'}.json`;
+/** More than the manifest of any database with a name for each of its tables. */
+const LARGEST_MANIFEST = 64e6;
 
 /** Everything under `backups/`, oldest first. */
 export async function catalog(store: Store): Promise<Entry[]> {
@@ -49,15 +48,30 @@ export async function fetchManifest(store: Store, app: string, entry: Entry): Pr
   return readManifest(await manifestText(store, entry), app, entry.id);
 }
 
-/** A backup's manifest as it is stored. @throws Unreadable when it may not be read, Missing when it is gone */
-export async function manifestText(store: Store, { id, state }: Entry): Promise<string> {
+/**
+ * A backup's manifest as it is stored.
+ * @throws Unreadable when it may not be read, Missing when it is gone, Corrupted when it is too large to be one
+ */
+export async function manifestText(store: Store, entry: Entry): Promise<string> {
+  const { id, state } = entry;
   if (state === 'unfinished') {
     throw new Failure(`backup ${id} has no manifest: it was never finished`, { next: 'pick another' });
   }
   const key = manifestKey(id, state === 'complete');
+  let bytes = 0;
+  const refuseLarge = (now: number) => {
+    if (now > LARGEST_MANIFEST)
+      throw new Corrupted(`backup ${id}: its manifest has ${now} bytes: that is none`);
+  };
+  refuseLarge(manifestObject(entry)?.bytes ?? 0);
   const chunks: Buffer[] = [];
   try {
-    for await (const chunk of await store.get(key)) chunks.push(chunk as Buffer);
+    for await (const chunk of await store.get(key)) {
+      bytes += (chunk as Buffer).length;
+      // It may be another by now than the one that was listed.
+      refuseLarge(bytes);
+      chunks.push(chunk as Buffer);
+    }
   } catch (error) {
     if (error instanceof Missing)
       throw new Missing(`${store.address(key)} vanished`, { next: 'run it again' });
@@ -65,3 +79,7 @@ export async function manifestText(store: Store, { id, state }: Entry): Promise<
   }
   return Buffer.concat(chunks).toString('utf8');
 }
+
+/** A backup's manifest in the listing. */
+export const manifestObject = ({ id, state, objects }: Entry): Listed | undefined =>
+  objects.find(({ key }) => key === manifestKey(id, state === 'complete'));

@@ -25,6 +25,14 @@ export function dateOf(id: string): Date | undefined {
   return idOf(date) === id ? date : undefined;
 }
 
+/** The manifest's name says whether the backup is complete: a role that may not read can tell. */
+export const manifestKey = (id: string, complete: boolean): string =>
+  `backups/${id}/manifest${complete ? '' : '.partial'}.json`;
+
+/** Whether a key is that of a manifest of the backup `id`; a part may be called `manifest` too. */
+export const isManifest = (key: string, id: string): boolean =>
+  key === manifestKey(id, true) || key === manifestKey(id, false);
+
 /**
  * The id among `ids` (oldest first) that an operator means by `wanted`: an id, or `latest`.
  * @throws Failure that suggests the nearest, exit 2

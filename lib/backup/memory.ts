@@ -51,7 +51,7 @@ export function shrunk(stateDir: string, now: Manifest): string[] {
   });
 }
 
-/** What says most of how much is in a part: the dump's size, or that of all its files. */
+/** What says most of how much is in a part: the dump's size, which a listing proves, or that of all its files. */
 export function weight(part: PartRecord): number {
-  return part.kind === 'postgres' || part.kind === 'sqlite' ? part.bytesOut : part.bytesIn;
+  return part.kind === 'postgres' || part.kind === 'sqlite' ? part.dump.bytes : part.bytesIn;
 }

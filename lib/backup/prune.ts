@@ -1,10 +1,10 @@
 import { Failure, messageOf } from '../failure.ts';
-import { bytes, duration } from '../format.ts';
+import { duration } from '../format.ts';
 import type { Entry } from './catalog.ts';
-import { CLOCK_TOLERANCE_MS, type Examined } from './examine.ts';
-import { weight } from './memory.ts';
+import { CLOCK_TOLERANCE_MS, type Examined, type encryptedBy, plainDoubt } from './examine.ts';
+import { isManifest } from './id.ts';
 import { keep, type Policy, shortestPeriod } from './retention.ts';
-import { type Store, Unreadable } from './store.ts';
+import { Unreadable } from './store.ts';
 
 /** What is not finished after this long never will be, and content that young may belong to a backup being taken. */
 export const SETTLED_MS = 86_400_000;
@@ -82,6 +82,22 @@ function unfinished({ started, objects }: Entry, now: Date): string[] {
 }
 
 /**
+ * Doubts a plain backup that is newer than an encrypted one: whoever may write to the store may have made it. Those
+ * before it are older than the encryption.
+ */
+export function doubtPlain(
+  entries: readonly Examined[],
+  by: ReturnType<typeof encryptedBy>,
+): readonly Examined[] {
+  const first = entries.findIndex(({ manifest, doubt }) => manifest && manifest.recipient !== null && !doubt);
+  if (first < 0) return entries;
+  return entries.map((entry, i) => {
+    const doubt = entry.doubt ?? (i > first && entry.manifest ? plainDoubt(entry.manifest, by) : undefined);
+    return doubt ? { ...entry, doubt } : entry;
+  });
+}
+
+/**
  * Refuses to delete while something is wrong with what would be left.
  * @throws Failure when no complete backup counts, when the newest is overdue, or when one is from the future
  */
@@ -118,34 +134,6 @@ export function refuseAbsurd(entries: readonly Examined[], policy: Policy, now: 
   );
 }
 
-/** By so much a part has to shrink before what it was is not deleted without a question. */
-const COLLAPSED = 10;
-
-/**
- * Refuses to delete what is far more than what would be left of it: somebody who may only write can still take
- * backups of next to nothing, and so does an app that lost its data.
- * @throws Failure that names the part
- */
-export function refuseCollapse(verdicts: readonly Verdict[]): void {
-  const newest = verdicts.findLast(
-    ({ entry, reasons }) => entry.state === 'complete' && !entry.doubt && reasons.length > 0,
-  )?.entry;
-  for (const { entry, reasons } of verdicts) {
-    if (reasons.length > 0) continue;
-    for (const part of entry.manifest?.parts ?? []) {
-      const now = newest?.manifest?.parts.find((p) => p.kind === part.kind && p.name === part.name);
-      if (!newest || !now || weight(now) * COLLAPSED >= weight(part)) continue;
-      throw new Failure(
-        `${part.kind} ${part.name} has ${bytes(weight(now))} in ${newest.id} and ${bytes(weight(part))} in ` +
-          `${entry.id}, which would be deleted: nothing is deleted`,
-        {
-          next: `see whether ${newest.id} is what it should be: scripts/backup/drill.ts; or delete all the same: --force`,
-        },
-      );
-    }
-  }
-}
-
 /** Says why content was left alone: what a kept backup refers to is not known. */
 export function uncollected(error: unknown): string {
   const next =
@@ -155,12 +143,6 @@ export function uncollected(error: unknown): string {
   return `files that no backup refers to were not collected (${messageOf(error)}). Next: ${next}`;
 }
 
-/** Whether a backup has its manifest by now: it may have been taken while prune was looking. */
-export async function isFinished(store: Store, id: string): Promise<boolean> {
-  for await (const { key } of store.list(`backups/${id}/manifest`)) if (key.endsWith('.json')) return true;
-  return false;
-}
-
 /** The order in which a backup is deleted: its manifest first, so that from then on it is none, whatever happens. */
-export const deletionOrder = (keys: readonly string[]): string[] =>
-  [...keys].sort((a, b) => Number(b.includes('/manifest')) - Number(a.includes('/manifest')));
+export const deletionOrder = (id: string, keys: readonly string[]): string[] =>
+  [...keys].sort((a, b) => Number(isManifest(b, id)) - Number(isManifest(a, id)));

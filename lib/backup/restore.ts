@@ -2,24 +2,28 @@ import { checkAll, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
 import { catalog, fetchManifest } from './catalog.ts';
-import { examiner, newestSound } from './examine.ts';
+import { type encryptedBy, examiner, newestSound, plainDoubt } from './examine.ts';
 import { chooseId } from './id.ts';
 import type { Manifest } from './manifest.ts';
 import type { Restored, Restorer } from './part.ts';
 import { describeRows } from './rows.ts';
-import { Corrupted, type Store, Unreadable } from './store.ts';
+import { type Store, Unreadable } from './store.ts';
 
-/** The manifest of the backup that an operator means: an id or `latest`, which is the newest that is complete. */
+/**
+ * The manifest of the backup that an operator means: an id or `latest`, which is the newest that is complete.
+ * @throws Corrupted when it is plain where backups are encrypted: whoever may write to the store may have put it there
+ */
 export async function findBackup(
   store: Store,
   app: string,
   wanted: string,
   /** Hears of each newer one that was passed over, because it is not what its name says. */
   passOver: (doubt: Failure) => void,
+  by: ReturnType<typeof encryptedBy>,
 ): Promise<Manifest> {
   const entries = await catalog(store);
   if (wanted === 'latest' && entries.some(({ state }) => state === 'complete')) {
-    const { newest, passed } = await newestSound(entries, examiner({ app, store }));
+    const { newest, passed } = await newestSound(entries, examiner({ app, store, encryptedBy: by }));
     const [first] = passed.map(({ doubt }) => doubt);
     if (first && (!newest?.manifest || first instanceof Unreadable)) throw first;
     for (const { doubt } of passed) if (doubt) passOver(doubt);
@@ -37,24 +41,10 @@ export async function findBackup(
     entries.length > candidates.length ? `${store.uri} that is complete` : store.uri,
   );
   const entry = candidates.find((e) => e.id === id);
-  return fetchManifest(store, app, entry as (typeof candidates)[number]);
-}
-
-/**
- * Refuses a backup that is not encrypted where backups are: whoever may write to the store may have put it there.
- * @throws Corrupted unless it was `allowed`
- */
-export function refusePlain(
-  { id, recipient }: Manifest,
-  settings: { BACKUP_RECIPIENT?: unknown; BACKUP_IDENTITY_FILE?: unknown },
-  allowed: boolean | undefined,
-): void {
-  const by = settings.BACKUP_IDENTITY_FILE === undefined ? 'BACKUP_RECIPIENT' : 'BACKUP_IDENTITY_FILE';
-  if (allowed || recipient !== null || settings[by] === undefined) return;
-  throw new Corrupted(
-    `backup ${id} is not encrypted, though ${by} is set: whoever may write to the store may have made it`,
-    'restore another; or, if it is older than your encryption, say so: --allow-plain',
-  );
+  const manifest = await fetchManifest(store, app, entry as (typeof candidates)[number]);
+  const plain = plainDoubt(manifest, by);
+  if (plain) throw plain;
+  return manifest;
 }
 
 /** What is about to be restored, for whoever has to say yes. */

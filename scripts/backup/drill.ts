@@ -13,7 +13,8 @@ await script(import.meta, {
   lock: 'backup',
   async run(context) {
     const { settings, flags, operands, report, dryRun, json } = context;
-    const { findBackup, refusePlain } = await import('../../lib/backup/restore.ts');
+    const { encryptedBy } = await import('../../lib/backup/examine.ts');
+    const { findBackup } = await import('../../lib/backup/restore.ts');
     const { asFinding } = await import('../../lib/backup/stored.ts');
     const { describeDrill, drill, refuseUnproven } = await import('../../lib/backup/drill.ts');
     const { restorersOf } = await import('../../lib/backup/restorers.ts');
@@ -21,10 +22,10 @@ await script(import.meta, {
 
     const store = await openSettingsStore(context);
     const passOver = ({ message }: Error) => report.warn(`passed over: ${message}`);
+    const by = encryptedBy(settings, flags.allowPlain);
     const manifest = await asFinding(() =>
-      findBackup(store, settings.APP, operands[0] ?? 'latest', passOver),
+      findBackup(store, settings.APP, operands[0] ?? 'latest', passOver, by),
     );
-    await asFinding(async () => refusePlain(manifest, settings, flags.allowPlain));
     const recovery = await recoveryOf(context, store, manifest.id);
     const restorers = restorersOf(manifest.parts, settings, recovery, { kind: 'drill' });
     const result = await drill(manifest, restorers, recovery.stateDir, context);

@@ -2,14 +2,14 @@ import { join } from 'node:path';
 import { parseAge } from '../../lib/age.ts';
 import type { KnownParts } from '../../lib/backup/baseline.ts';
 import type { Entry } from '../../lib/backup/catalog.ts';
-import { storeSettings } from '../../lib/backup/settings.ts';
+import { sourceSettings, storeSettings } from '../../lib/backup/settings.ts';
 import { option, script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'List the backups in the store, with sizes; or check that the newest is fresh',
   step: 'Look at the backups',
   example: 'npx tsx scripts/backup/list.ts --max-age 26h',
-  settings: storeSettings,
+  settings: { ...storeSettings, BACKUP_RECIPIENT: sourceSettings.BACKUP_RECIPIENT },
   flags: {
     maxAge: option('--max-age <age>', 'exit 3 when the newest complete backup is older: 26h, 2d', parseAge),
   },
@@ -40,9 +40,10 @@ await script(import.meta, {
         : describeStore(store.uri, listing, use, now),
     );
     if (flags.maxAge === undefined) return;
-    const { examiner } = await import('../../lib/backup/examine.ts');
+    const { encryptedBy, examiner } = await import('../../lib/backup/examine.ts');
     const stateDir = join(settings.APP_DIR, '.opsbook');
-    const { newest, warnings } = await freshest(entries, examiner({ app: settings.APP, store, stateDir }));
+    const asked = { app: settings.APP, store, stateDir, encryptedBy: encryptedBy(settings) };
+    const { newest, warnings } = await freshest(entries, examiner(asked));
     for (const warning of warnings) report.warn(warning);
     refuseStale(store.uri, newest, flags.maxAge, now);
   },

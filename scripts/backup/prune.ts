@@ -1,16 +1,23 @@
 import { parseAge } from '../../lib/age.ts';
-import type { Examined } from '../../lib/backup/examine.ts';
-import { identitySettings, retentionSettings, storeSettings } from '../../lib/backup/settings.ts';
+import {
+  identitySettings,
+  retentionSettings,
+  sourceSettings,
+  storeSettings,
+} from '../../lib/backup/settings.ts';
 import { flag, option, script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Delete the backups that the retention policy does not keep, then files that none refers to',
   step: 'Prune backups, every week',
   example: 'npx tsx scripts/backup/prune.ts --dry-run',
-  settings: { ...storeSettings, ...retentionSettings, ...identitySettings },
+  settings: {
+    ...{ ...storeSettings, ...retentionSettings, ...identitySettings },
+    BACKUP_RECIPIENT: sourceSettings.BACKUP_RECIPIENT,
+  },
   flags: {
     olderThan: option('--older-than <age>', 'go by age instead of BACKUP_KEEP: 7d, 12w', parseAge),
-    force: flag('--force', 'delete even though the newest backup is overdue, or far smaller than before'),
+    force: flag('--force', 'delete even though the newest backup is overdue, or what stays far smaller'),
   },
   changes: true,
   reports: true,
@@ -22,23 +29,34 @@ await script(import.meta, {
     const { openSettingsStore } = await import('../../lib/backup/open.ts');
     const { stateDirectory } = await import('../../lib/state.ts');
     const { catalog } = await import('../../lib/backup/catalog.ts');
-    const { examiner } = await import('../../lib/backup/examine.ts');
+    const { encryptedBy, examineAll, examiner } = await import('../../lib/backup/examine.ts');
+    const { isFinished } = await import('../../lib/backup/files/contents.ts');
+    const { keepLarger } = await import('../../lib/backup/collapse.ts');
     const { opener } = await import('../../lib/backup/seal.ts');
     const { bytes, count, table } = await import('../../lib/format.ts');
 
     const store = await openSettingsStore(context);
     const stateDir = stateDirectory(settings.APP_DIR);
     const examine = examiner({ app: settings.APP, store, stateDir });
-    const entries: Examined[] = [];
-    for (const entry of await catalog(store)) entries.push(await examine(entry));
+    const found = await examineAll(await catalog(store), examine, context.signal);
+    const entries = lib.doubtPlain(found, encryptedBy(settings));
     const now = new Date();
     for (const { id, doubt } of entries)
       if (doubt) report.warn(`backup ${id} is left alone, and counts for nothing: ${doubt.message}`);
     if (!flags.force) lib.refuseAbsurd(entries, settings.BACKUP_KEEP, now);
-    const verdicts =
+    const where = {
+      ...{ app: settings.APP, store, opener: await opener(settings.BACKUP_IDENTITY_FILE) },
+      stateDir,
+    };
+    let verdicts =
       flags.olderThan === undefined
         ? lib.judge(entries, settings.BACKUP_KEEP, now)
         : lib.judgeByAge(entries, flags.olderThan, now);
+    if (!flags.force) {
+      const larger = await keepLarger(verdicts, where);
+      for (const warning of larger.warnings) report.warn(warning);
+      verdicts = larger.verdicts;
+    }
     report.summary(
       table(
         [
@@ -52,16 +70,18 @@ await script(import.meta, {
       ),
     );
 
-    if (!flags.force) lib.refuseCollapse(verdicts);
     const gone = verdicts.filter((v) => v.reasons.length === 0).map((v) => v.entry);
     const kept = verdicts.filter((v) => v.reasons.length > 0).map((v) => v.entry);
     for (const { id, state, objects } of gone) {
-      const order = lib.deletionOrder(objects.map(({ key }) => key));
+      const order = lib.deletionOrder(
+        id,
+        objects.map(({ key }) => key),
+      );
       await change(
         `delete ${id}`,
         order.map((key) => `delete ${store.address(key)}`),
         async (step) => {
-          if (state === 'unfinished' && (await lib.isFinished(store, id)))
+          if (state === 'unfinished' && (await isFinished(store, id)))
             return step.note('it was finished meanwhile: left alone');
           await store.remove(order.slice(0, 1));
           await store.remove(order.slice(1));
@@ -69,10 +89,6 @@ await script(import.meta, {
       );
     }
 
-    const where = {
-      ...{ app: settings.APP, store, opener: await opener(settings.BACKUP_IDENTITY_FILE) },
-      stateDir,
-    };
     let collected = { keys: [] as string[], bytes: 0 };
     try {
       collected = await findGarbage(kept, where, now);

@@ -28,6 +28,7 @@ await script(import.meta, {
   async run(context) {
     const { settings, flags, operands, report, change, confirm, dryRun, json } = context;
     const lib = await import('../../lib/backup/restore.ts');
+    const { encryptedBy } = await import('../../lib/backup/examine.ts');
     const { restorersOf, selectParts } = await import('../../lib/backup/restorers.ts');
     const { undo } = await import('../../lib/backup/undo.ts');
     const { rememberRestoration } = await import('../../lib/backup/history.ts');
@@ -36,8 +37,8 @@ await script(import.meta, {
     if (flags.undo) return undo(context);
     const store = await openSettingsStore(context);
     const passOver = ({ message }: Error) => report.warn(`passed over: ${message}`);
-    const manifest = await lib.findBackup(store, settings.APP, operands[0] ?? 'latest', passOver);
-    lib.refusePlain(manifest, settings, flags.allowPlain);
+    const by = encryptedBy(settings, flags.allowPlain);
+    const manifest = await lib.findBackup(store, settings.APP, operands[0] ?? 'latest', passOver, by);
     const recovery = {
       ...(await recoveryOf(context, store, manifest.id)),
       allowSetuid: flags.allowSetuid,

@@ -12,7 +12,8 @@ await script(import.meta, {
   reports: true,
   async run(context) {
     const { settings, flags, operands, report, json } = context;
-    const { findBackup, refusePlain } = await import('../../lib/backup/restore.ts');
+    const { encryptedBy } = await import('../../lib/backup/examine.ts');
+    const { findBackup } = await import('../../lib/backup/restore.ts');
     const { asFinding } = await import('../../lib/backup/stored.ts');
     const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
     const { describeVerification, refuseDamaged, verifyBackup } = await import('../../lib/backup/verify.ts');
@@ -20,10 +21,10 @@ await script(import.meta, {
     const store = await openSettingsStore(context);
     const passed: Failure[] = [];
     const passOver = (doubt: Failure) => void passed.push(doubt);
+    const by = encryptedBy(settings, flags.allowPlain);
     const manifest = await asFinding(() =>
-      findBackup(store, settings.APP, operands[0] ?? 'latest', passOver),
+      findBackup(store, settings.APP, operands[0] ?? 'latest', passOver, by),
     );
-    await asFinding(async () => refusePlain(manifest, settings, flags.allowPlain));
     if ((await store.keepsVersions?.()) === false)
       report.warn(
         `the bucket of ${store.uri} keeps no versions: whoever may write can overwrite backups. Next: turn versioning on (docs/backup.md)`,

@@ -1,6 +1,7 @@
 import { Failure } from '../../failure.ts';
 import { count } from '../../format.ts';
 import { CLOCK_TOLERANCE_MS } from '../examine.ts';
+import { isManifest } from '../id.ts';
 import { SETTLED_MS } from '../prune.ts';
 import type { Measure, Sealer } from '../seal.ts';
 import type { Store } from '../store.ts';
@@ -41,7 +42,7 @@ interface Where {
 
 /** Learns what is in the store: from memory where its backup is still there, else from a listing. */
 export async function openContents(where: Where, memory: Memory | undefined): Promise<Contents> {
-  const trusted = memory !== undefined && (await exists(where.store, memory.backup));
+  const trusted = memory !== undefined && (await isFinished(where.store, memory.backup));
   const present = trusted ? remembered(where, memory) : await listing(where);
   const own = new Set<string>();
   const underway = new Map<string, Promise<void>>();
@@ -89,14 +90,16 @@ function remembered({ store }: Where, { backup, tree, known }: Memory): Presence
       return relyOn(all.has(sha256));
     },
     async confirm() {
-      if (!reliedOn || (await exists(store, backup))) return;
+      if (!reliedOn || (await isFinished(store, backup))) return;
       throw vanished(`backup ${backup}, whose files this one shares,`, store);
     },
   };
 }
 
-async function exists(store: Store, backup: string): Promise<boolean> {
-  for await (const _ of store.list(`backups/${backup}/manifest`)) return true;
+/** Whether a backup has its manifest by now. */
+export async function isFinished(store: Store, backup: string): Promise<boolean> {
+  for await (const { key } of store.list(`backups/${backup}/manifest`))
+    if (isManifest(key, backup)) return true;
   return false;
 }
 

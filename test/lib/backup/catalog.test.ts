@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { catalog } from '../../../lib/backup/catalog.ts';
+import { catalog, fetchManifest } from '../../../lib/backup/catalog.ts';
+import { isFinished } from '../../../lib/backup/files/contents.ts';
 import { describeStore, refuseStale } from '../../../lib/backup/listing.ts';
+import { deletionOrder } from '../../../lib/backup/prune.ts';
 import type { Store } from '../../../lib/backup/store.ts';
 
 /** A store that can only be listed. */
@@ -66,4 +69,33 @@ test('freshness goes by the newest complete one; the future is not fresh', async
     () => refuseStale('s3://b/app', undefined, 1, new Date()),
     /no complete backup in s3:\/\/b\/app/,
   );
+});
+
+test('A10: a part that is called manifest is not taken for one', async () => {
+  const id = '20261120-030000';
+  const keys = ['manifest.dump', 'manifest.globals.json', 'manifest.json', 'started.json'].map(
+    (name) => `backups/${id}/${name}`,
+  );
+  assert.equal(deletionOrder(id, keys)[0], `backups/${id}/manifest.json`);
+  const there = (...names: string[]) =>
+    isFinished(holding(...names.map((name) => `backups/${id}/${name}`)), id);
+  assert.equal(await there('manifest.dump', 'manifest.globals.json'), false);
+  assert.equal(await there('manifest.dump', 'manifest.json'), true);
+  assert.equal(await there('manifest.partial.json'), true);
+});
+
+test('A7: a manifest without end is not read to it', async () => {
+  const [entry] = await catalog(holding('backups/20261120-030000/manifest.json'));
+  let given = 0;
+  const endless = {
+    ...holding(),
+    get: async () =>
+      Readable.from(
+        (function* () {
+          for (; given < 1000; given += 1) yield Buffer.alloc(1e6);
+        })(),
+      ),
+  };
+  await assert.rejects(fetchManifest(endless as never, 'app', entry as never), /bytes: that is none/);
+  assert.ok(given < 100, `${given} MB`);
 });

@@ -2,11 +2,17 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { catalog } from '../../../lib/backup/catalog.ts';
-import { examiner } from '../../../lib/backup/examine.ts';
+import { keepLarger } from '../../../lib/backup/collapse.ts';
+import { examineAll, examiner } from '../../../lib/backup/examine.ts';
+import { contentKey } from '../../../lib/backup/files/contents.ts';
+import { measureOf } from '../../../lib/backup/files/read.ts';
+import { entryLine } from '../../../lib/backup/files/tree.ts';
 import { dateOf } from '../../../lib/backup/id.ts';
 import { freshest } from '../../../lib/backup/listing.ts';
-import { judge, judgeByAge, refuseAbsurd, refuseCollapse } from '../../../lib/backup/prune.ts';
+import { doubtPlain, judge, judgeByAge, refuseAbsurd } from '../../../lib/backup/prune.ts';
+import { findBackup } from '../../../lib/backup/restore.ts';
 import { parsePolicy } from '../../../lib/backup/retention.ts';
+import { opener } from '../../../lib/backup/seal.ts';
 import { Missing, type Store, Unreadable } from '../../../lib/backup/store.ts';
 
 const HOUR = 3_600_000;
@@ -31,6 +37,9 @@ const holding = (objects: Objects, readable = true) =>
 interface Shape {
   parts?: string[];
   bytes?: number;
+  /** What each dump has by its own account. */
+  said?: number;
+  recipient?: string | null;
   manifest?: object;
   /** Hours from the time in the id until it was stored. */
   stored?: number;
@@ -39,23 +48,68 @@ interface Shape {
 /** The objects of a backup of SQLite databases that took a minute. */
 function backup(
   id: string,
-  { parts = ['shop'], bytes = 100, manifest = {}, stored = 0 }: Shape = {},
+  {
+    parts = ['shop'],
+    bytes = 100,
+    said: out = bytes,
+    recipient = null,
+    manifest = {},
+    stored = 0,
+  }: Shape = {},
 ): Objects {
   const started = dateOf(id) as Date;
   const at = new Date(started.getTime() + 60_000 + stored * HOUR);
   const sha256 = 'a'.repeat(64);
   const all = parts.map((name) => ({
-    ...{ kind: 'sqlite', name, source: name, bytesIn: bytes, bytesOut: bytes, tables: [] },
-    dump: { key: `backups/${id}/${name}.db`, bytes, sha256 },
+    ...{ kind: 'sqlite', name, source: name, bytesIn: out, bytesOut: out, tables: [] },
+    dump: { key: `backups/${id}/${name}.db${recipient ? '.age' : ''}`, bytes, sha256 },
   }));
   const said = {
-    ...{ version: 1, app: 'app', id, tool: 'x', host: 'h', recipient: null, complete: true, parts: all },
+    ...{ version: 1, app: 'app', id, tool: 'x', host: 'h', recipient, complete: true, parts: all },
     ...{ started: started.toISOString(), finished: new Date(started.getTime() + 60_000).toISOString() },
     ...manifest,
   };
   return {
     [`backups/${id}/manifest.json`]: { text: JSON.stringify(said), at },
     ...Object.fromEntries(all.map(({ dump }) => [dump.key, { bytes, at }])),
+  };
+}
+
+const RECIPIENT = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p';
+
+/** A backup of a directory with files of these sizes; of those in `lost` the store has nothing. */
+function filesBackup(
+  id: string,
+  sizes: number[],
+  { recipient = null, lost = [], said }: { recipient?: string | null; lost?: number[]; said?: number } = {},
+): Objects {
+  const suffix = recipient ? `.${recipient.slice(-8)}.age` : '';
+  const hashes = sizes.map((size) => measureOf(Buffer.from(String(size))).sha256);
+  const common = { mode: 0o755, uid: 0, gid: 0, mtime: 0 };
+  const lines = sizes.map((size, i) => {
+    const sha256 = hashes[i] as string;
+    return entryLine({ ...common, type: 'file', path: `${id}-${i}` as never, size, sha256 });
+  });
+  const text = [entryLine({ ...common, type: 'directory', path: '' as never }), ...lines].join('');
+  const measure = measureOf(Buffer.from(text));
+  const tree = { key: contentKey(measure.sha256, suffix), ...measure };
+  const bytesIn = said ?? sizes.reduce((sum, size) => sum + size, 0);
+  const part = {
+    ...{ kind: 'directory', name: 'uploads', source: 'uploads', bytesIn, bytesOut: 0, tree },
+    ...{ files: sizes.length, directories: 0, symlinks: 0 },
+  };
+  const at = dateOf(id) as Date;
+  const sealed = recipient ? 200 : 0;
+  return {
+    ...backup(id, { parts: [], manifest: { parts: [part] }, recipient }),
+    [tree.key]: { text, bytes: tree.bytes + sealed, at },
+    ...Object.fromEntries(
+      sizes.flatMap((size, i) =>
+        lost.includes(size)
+          ? []
+          : [[contentKey(hashes[i] as string, suffix), { bytes: size + sealed, at: new Date(0) }]],
+      ),
+    ),
   };
 }
 
@@ -66,9 +120,16 @@ const now = new Date('2026-11-21T03:10:00Z');
 async function examined(objects: Objects, readable = true) {
   const store = holding(objects, readable);
   const examine = examiner({ app: 'app', store });
-  const found = [];
-  for (const entry of await catalog(store)) found.push(await examine(entry));
-  return found;
+  return examineAll(await catalog(store), examine, new AbortController().signal);
+}
+
+/** What prune would delete, and what it warns of. */
+async function pruned(objects: Objects, policy: string, at = now) {
+  const reader = { store: holding(objects), opener: await opener(undefined) };
+  const verdicts = judge(await examined(objects), parsePolicy(policy), at);
+  const larger = await keepLarger(verdicts, reader);
+  const deleted = larger.verdicts.filter((v) => v.reasons.length === 0).map((v) => v.entry.id);
+  return { ...larger, deleted };
 }
 
 /** What a writer may put under an id, and why it does not count. */
@@ -111,7 +172,7 @@ forge(
   'dated back, by its manifest too',
   '20261101-040000',
   backup('20261101-040000', { stored: 480, manifest: { finished: '2026-11-21T03:00:00Z' } }),
-  /its manifest and the time in its id differ/,
+  /it says that it took 19 d 23 h: longer than the 14 d 0 h/,
 );
 forge(
   'of a dump of elsewhere',
@@ -190,14 +251,140 @@ test('A4: the age is that of the newest, also where this host remembers an older
 
 test('A4: what would be deleted is not replaced by next to nothing', async () => {
   const large = Object.assign({}, ...GOOD.map((id) => backup(id, { bytes: 1e6 }))) as Objects;
-  const verdicts = async (bytes: number) =>
-    judge(await examined({ ...large, ...backup(LATER, { bytes }) }), parsePolicy('daily=1'), now);
-  refuseCollapse(await verdicts(2e5));
-  const tiny = await verdicts(10);
-  assert.throws(
-    () => refuseCollapse(tiny),
-    /sqlite shop has 10 B in 20261121-030000 and 1.0 MB in 20261118-030000, which would be deleted/,
+  const after = (bytes: number) => pruned({ ...large, ...backup(LATER, { bytes }) }, 'daily=1');
+  assert.deepEqual((await after(2e5)).deleted, GOOD);
+  const { deleted, warnings } = await after(10);
+  assert.deepEqual(deleted, GOOD.slice(0, 2), 'an honest shrink leaves one and prunes the rest');
+  assert.match(
+    warnings.join(),
+    /^backup 20261120-030000 is kept: sqlite shop has 1.0 MB in it and 10 B in 20261121-030000, .* --force$/,
   );
+});
+
+test('A4: what a manifest says of its own sizes lets nothing genuine be deleted', async () => {
+  const days = Array.from({ length: 20 }, (_, i) => `202611${String(i + 1).padStart(2, '0')}`);
+  const forgers: Array<[string, (id: string) => Objects, (id: string) => Objects]> = [
+    ['a dump', (id) => backup(id, { bytes: 5e9 }), (id) => backup(id, { bytes: 2, said: 5e9 })],
+    [
+      'contents',
+      (id) => filesBackup(id, [3e9, 2e9]),
+      (id) => filesBackup(id, [1, 5e9 + 1], { lost: [5e9 + 1] }),
+    ],
+    ['bytesIn', (id) => filesBackup(id, [3e9, 2e9]), (id) => filesBackup(id, [1], { said: 5e9 })],
+  ];
+  const last = days.slice(-7);
+  for (const [name, genuine, forged] of forgers) {
+    const objects = Object.assign(
+      {},
+      ...days.map((day) => genuine(`${day}-030000`)),
+      ...last.map((day) => forged(`${day}-235900`)),
+    );
+    const { deleted, warnings } = await pruned(objects, 'daily=7');
+    const gone = days.slice(0, -7).map((day) => `${day}-030000`);
+    assert.deepEqual(deleted, gone, name);
+    assert.equal(warnings.length, 7, name);
+  }
+});
+
+test('A4: files that are there many times, or that moved, are not taken for a loss', async () => {
+  const many = Array.from({ length: 30 }, () => 1000);
+  const objects = { ...filesBackup('20261119-030000', many), ...filesBackup('20261120-030000', [1000]) };
+  assert.deepEqual((await pruned(objects, 'daily=1')).deleted, ['20261119-030000']);
+});
+
+test('A4: where the list of files may not be read, how much would be left is unknown', async () => {
+  const recipient = RECIPIENT;
+  const ids = ['20261119-030000', '20261120-030000'];
+  const objects = Object.assign({}, ...ids.map((id, i) => filesBackup(id, [9, i], { recipient }))) as Objects;
+  const { deleted, warnings } = await pruned(objects, 'daily=1');
+  assert.deepEqual(deleted, []);
+  assert.match(
+    warnings.join(),
+    /^backup 20261119-030000 is kept: how much directory uploads has .* is unknown .*BACKUP_IDENTITY_FILE/,
+  );
+});
+
+test('A4: an encrypted backup of files counts', async () => {
+  const id = '20261120-030000';
+  const objects = filesBackup(id, [10], { recipient: RECIPIENT });
+  const doubt = async () => (await examined(objects))[0]?.doubt?.message;
+  assert.equal(await doubt(), undefined);
+  const tree = Object.entries(objects).find(([key, { text }]) => key.startsWith('content/') && text);
+  (tree?.[1] as { bytes: number }).bytes = 3;
+  assert.match((await doubt()) ?? '', /is truncated: 3 of \d+ bytes/);
+});
+
+test('A4: what else lies in the folder of a backup does not make it doubtful', async () => {
+  const [id] = GOOD;
+  const found = await examined({ ...good(), [`backups/${id}/.DS_Store`]: { bytes: 6148, at: now } });
+  assert.deepEqual(
+    found.flatMap(({ doubt }) => doubt?.message ?? []),
+    [],
+  );
+});
+
+test('A4: a plain backup that was put where backups are encrypted is passed over', async () => {
+  const [first = '', second = '', newest = ''] = GOOD;
+  const objects = {
+    ...backup(first),
+    ...backup(second, { recipient: RECIPIENT }),
+    ...backup(newest),
+  };
+  const store = holding(objects);
+  const by = 'BACKUP_RECIPIENT';
+  const passed: string[] = [];
+  const find = (wanted: string, how: Parameters<typeof findBackup>[4]) =>
+    findBackup(store, 'app', wanted, ({ message }) => passed.push(message), how);
+  assert.equal((await find('latest', by)).id, second);
+  assert.match(passed.join(), /^backup 20261120-030000 is not encrypted, though BACKUP_RECIPIENT is set/);
+  assert.equal((await find('latest', undefined)).id, newest, '--allow-plain');
+  await assert.rejects(find(newest, by), { next: /--allow-plain/ });
+  const fresh = await freshest(await catalog(store), examiner({ app: 'app', store, encryptedBy: by }));
+  assert.equal(fresh.newest?.id, second);
+  const doubts = (how: Parameters<typeof findBackup>[4]) =>
+    examined(objects).then((all) => doubtPlain(all, how).flatMap(({ id, doubt }) => (doubt ? id : [])));
+  assert.deepEqual(
+    await doubts(by),
+    [newest],
+    'those before the first encrypted one are older than encryption',
+  );
+  assert.deepEqual(await doubts(undefined), []);
+});
+
+test('A10: a backup that took four days counts; one that says it took a month is told', async () => {
+  const id = '20261101-030000';
+  const took = async (days: number) => {
+    const finished = new Date((dateOf(id) as Date).getTime() + days * 24 * HOUR).toISOString();
+    return (await examined(backup(id, { stored: days * 24, manifest: { finished } })))[0]?.doubt?.message;
+  };
+  assert.equal(await took(4), undefined);
+  assert.match(
+    (await took(15)) ?? '',
+    /it says that it took 15 d 0 h: longer than the 14 d 0 h that one may take/,
+  );
+});
+
+test('A4: the list of files that backups share is looked for once', async () => {
+  const one = filesBackup('20261120-030000', [10]);
+  const [key] = Object.entries(one).find(([name, { text }]) => name.startsWith('content/') && text) ?? [''];
+  const json = (one['backups/20261120-030000/manifest.json']?.text ?? '').replaceAll('20261120', '20261119');
+  const text = json.replaceAll('2026-11-20', '2026-11-19');
+  const at = dateOf('20261119-030000') as Date;
+  const store = holding({ ...one, 'backups/20261119-030000/manifest.json': { text, at } });
+  const asked: string[] = [];
+  const examine = examiner({
+    app: 'app',
+    store: {
+      ...store,
+      list(prefix) {
+        asked.push(prefix);
+        return store.list(prefix);
+      },
+    },
+  });
+  const found = await examineAll(await catalog(store), examine, new AbortController().signal);
+  assert.deepEqual([found.length, ...found.flatMap(({ doubt }) => doubt?.message ?? [])], [2]);
+  assert.deepEqual(asked, [key]);
 });
 
 test('F2: the newest backup of each part is kept', async () => {

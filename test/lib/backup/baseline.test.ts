@@ -121,8 +121,14 @@ test('F2: a host is not held to its own old backup where another host took newer
     'the last complete backup, 20261121-030000, has the sqlite new; these settings do not name it',
   ]);
   assert.equal(warnings.length, 2);
-  assert.match(warnings[0] ?? '', /last complete backup, 20261121-030000, has a directory or a bucket .* unknown/);
-  assert.match(warnings[1] ?? '', /^20261101-030000, .* has the directory uploads; these settings do not name it/);
+  assert.match(
+    warnings[0] ?? '',
+    /last complete backup, 20261121-030000, has a directory or a bucket .* unknown/,
+  );
+  assert.match(
+    warnings[1] ?? '',
+    /^20261101-030000, .* has the directory uploads; these settings do not name it/,
+  );
   const told = await problemsOf(writeOnly(store), stateDir, ['app', 'new'], ['uploads']);
   assert.deepEqual([told.problems, told.warnings.length], [[], 1]);
   // One that was stored before its time was planted: this host's own is the last.

@@ -1,6 +1,6 @@
 import { type Entry, fetchManifest } from './catalog.ts';
 import { CLOCK_TOLERANCE_MS, type Examined } from './examine.ts';
-import { contentOf, forgetTrees } from './files/lists.ts';
+import { contentOf, type FilesPart, forgetTrees } from './files/lists.ts';
 import type { Manifest } from './manifest.ts';
 import { forgetManifests, recallManifest } from './memory.ts';
 import { SETTLED_MS } from './prune.ts';
@@ -25,11 +25,15 @@ export interface Garbage {
  * @throws Failure when neither knows what a kept backup refers to: then nothing may be collected
  */
 export async function findGarbage(kept: readonly Examined[], where: Where, now: Date): Promise<Garbage> {
-  const used = new Set<string>();
+  // Where nothing has changed, backups share their list of files: it is read once.
+  const lists = new Map<string, FilesPart>();
   for (const entry of kept) {
     if (entry.state === 'unfinished') continue;
-    for (const key of await contentsOf(await manifestOf(entry, where), where)) used.add(key);
+    for (const part of (await manifestOf(entry, where)).parts)
+      if ('tree' in part) lists.set(`${part.kind} ${part.tree.key}`, part);
   }
+  const used = new Set<string>();
+  for (const part of lists.values()) for (const key of await contentOf(part, where)) used.add(key);
   const settled = settledBy(kept, now);
   const garbage: Garbage = { keys: [], bytes: 0 };
   for await (const { key, bytes, modified } of where.store.list('content/')) {
@@ -51,15 +55,6 @@ function settledBy(kept: readonly Examined[], now: Date): number {
 
 const manifestOf = async (entry: Examined, { app, store, stateDir }: Where): Promise<Manifest> =>
   entry.manifest ?? recallManifest(stateDir, app, entry.id) ?? fetchManifest(store, app, entry);
-
-async function contentsOf({ parts }: Manifest, where: Where): Promise<Set<string>> {
-  const keys = new Set<string>();
-  for (const part of parts) {
-    if (part.kind !== 'directory' && part.kind !== 'bucket') continue;
-    for (const key of await contentOf(part, where)) keys.add(key);
-  }
-  return keys;
-}
 
 /** Forgets what this host remembered for backups that are no more. */
 export function forget(kept: readonly Entry[], { app, stateDir }: Pick<Where, 'app' | 'stateDir'>): void {

@@ -4,9 +4,10 @@ import { test } from 'node:test';
 import { catalog } from '../../../lib/backup/catalog.ts';
 import { findGarbage } from '../../../lib/backup/collect.ts';
 import { idOf } from '../../../lib/backup/id.ts';
+import type { Manifest } from '../../../lib/backup/manifest.ts';
 import { judge } from '../../../lib/backup/prune.ts';
 import { parsePolicy } from '../../../lib/backup/retention.ts';
-import { age, recoveryIn, type World, world } from './files/kit.ts';
+import { age, backUp, nextId, recoveryIn, type World, world, write } from './files/kit.ts';
 
 const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3_600_000);
 
@@ -44,4 +45,20 @@ test('A10: a backup in progress whose host has a clock that is ahead began when 
   const id = idOf(hoursAgo(25));
   await put(w, { [`backups/${id}/started.json`]: 31, [`backups/${id}/x.dump`]: 1, 'content/aa/own': 30 });
   assert.deepEqual(await garbage(w), []);
+});
+
+test('A10: a list of files that several kept backups have is read once', async () => {
+  const w = world();
+  write(w.uploads, { a: 'one' });
+  const part = await backUp(w, { stateDir: undefined });
+  const { opener } = await recoveryIn(w);
+  const kept = [1, 2, 3].map(() => {
+    const entry = { id: nextId(), state: 'complete' as const, started: new Date(), bytes: 0, objects: [] };
+    return { ...entry, manifest: { parts: [part] } as unknown as Manifest };
+  });
+  w.asked.length = 0;
+  const where = { app: 'app', store: w.store, opener, stateDir: w.state };
+  const later = new Date(Date.now() + 48 * 3_600_000);
+  assert.deepEqual((await findGarbage(kept, where, later)).keys, []);
+  assert.deepEqual(w.asked, [`get ${part.tree.key}`, 'list content/']);
 });

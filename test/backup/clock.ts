@@ -31,6 +31,6 @@ http.request = ((...args: Parameters<typeof request>) => {
 const { rename, utimes } = promises;
 promises.rename = async (from, to) => {
   await rename(from, to);
-  if (/\/(backups|content)\//.test(String(to))) await utimes(to, new Date(), new Date());
+  if (String(from).endsWith('.partial')) await utimes(to, new Date(), new Date());
 };
 syncBuiltinESMExports();

@@ -35,7 +35,7 @@ export async function openShop(world: World): Promise<Shop> {
   await docker('compose', '--project-name', APP, 'down', '--volumes', '--timeout', '0');
   await rm(dir, { recursive: true, force: true });
   directory(dir);
-  for (const file of ['docker-compose.yml', 'nginx.yml', 'nginx.conf'])
+  for (const file of ['docker-compose.yml', 'app.env', 'nginx.yml', 'nginx.conf'])
     await cp(join(files, file), join(dir, file));
   await writeFile(join(dir, '.env'), `IMAGE='${IMAGE}'\n`);
 

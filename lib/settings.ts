@@ -125,8 +125,8 @@ function valueFrom(setting: Setting<unknown>, raw: Readonly<Record<string, strin
   }
   const { success, data, error } = setting.type(z).safeParse(text);
   if (success) return data;
-  const shown = sensitive ? name : `${name}=${text.replaceAll('\n', '\\n')}`;
-  throw wrong(withoutPassword(`${shown}: ${reason(error)}`), name, example);
+  const shown = sensitive ? name : `${name}=${withoutPassword(text.replaceAll('\n', '\\n'))}`;
+  throw wrong(`${shown}: ${withoutPassword(reason(error))}`, name, example);
 }
 
 function family(prefix: string, raw: Readonly<Record<string, string>>): Record<string, string> {

@@ -99,7 +99,8 @@ assert_old_file() {
   ENV+=(SECRETS_FROM=)
   template <<<'KEY=${generate:hex:32}'
   echo OLD=kept >"$APP_DIR/.env"
-  before_real stat <<<"[ -e '$BATS_TEST_TMPDIR/deployed' ] || { touch '$BATS_TEST_TMPDIR/deployed'; echo COMPOSE_FILE=pinned.yml >>'$APP_DIR/.env'; }"
+  # The lock of the file, which comes after it was read; that of the script comes before.
+  before_real flock <<<"[ \"\$1\" != 9 ] || [ -e '$BATS_TEST_TMPDIR/deployed' ] || { touch '$BATS_TEST_TMPDIR/deployed'; echo COMPOSE_FILE=pinned.yml >>'$APP_DIR/.env'; }"
   run --separate-stderr opsbook server/generate-secrets
   assert_failure 1
   assert_regex "$stderr" "$APP_DIR/.env was changed by another run meanwhile: not written"

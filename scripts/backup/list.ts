@@ -26,7 +26,7 @@ await script(import.meta, {
     const now = new Date();
     // A monitor asks often, and has no use for the sizes of ten thousand files.
     const use = flags.maxAge === undefined ? await usage(store) : undefined;
-    const where = { app: settings.APP, store, stateDir: `${settings.APP_DIR}/.opsbook` };
+    const where = { app: settings.APP, store, stateDir: join(settings.APP_DIR, '.opsbook') };
     const partsOf = partsReader(flags.maxAge === undefined ? where : { ...where, remembered: true });
     const listing: Array<Entry & { known: KnownParts }> = [];
     // The newest first: where that may not be read, no other is asked for.
@@ -41,8 +41,7 @@ await script(import.meta, {
     );
     if (flags.maxAge === undefined) return;
     const { encryptedBy, examiner } = await import('../../lib/backup/examine.ts');
-    const stateDir = join(settings.APP_DIR, '.opsbook');
-    const asked = { app: settings.APP, store, stateDir, encryptedBy: encryptedBy(settings) };
+    const asked = { ...where, encryptedBy: encryptedBy(settings) };
     const { newest, warnings } = await freshest(entries, examiner(asked));
     for (const warning of warnings) report.warn(warning);
     refuseStale(store.uri, newest, flags.maxAge, now);

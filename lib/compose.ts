@@ -1,8 +1,7 @@
 import { posix } from 'node:path';
-import { type Command, CommandFailure } from './command.ts';
 import { EXIT, Failure } from './failure.ts';
-import type { Host } from './host.ts';
 import { optionalSetting, setting } from './settings.ts';
+import { type Command, CommandFailure, type Host } from './shell.ts';
 
 /** The settings by which Compose finds an app and its values. */
 export const composeSettings = {

@@ -1,19 +1,80 @@
+import { basename, dirname } from 'node:path';
+import { createInterface } from 'node:readline/promises';
 import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
-import { type Command, show } from './command.ts';
-import { ask } from './confirm.ts';
 import { maskSecretsOf, readEnvironment } from './environment.ts';
-import { exclude } from './exclude.ts';
 import { EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
-import type { Host } from './host.ts';
-import { localHost } from './hosts/local.ts';
-import { reach, refuseElsewhere } from './reach.ts';
-import { Report } from './report.ts';
+import { watch } from './heartbeat.ts';
+import { splitShared, typedHostOpsbook } from './host-opsbook.ts';
+import { exclude } from './lock.ts';
+import { chooseVoice, Report } from './output.ts';
 import type { Context, Definition, Flag } from './script.ts';
-import { resolveSettings, type Settings } from './settings.ts';
-import { targetSettings } from './target.ts';
-import { chooseVoice } from './voice.ts';
-import { watch } from './watch.ts';
+import { resolveSettings, type Settings, type Values } from './settings.ts';
+import { type Command, type Host, type HostOptions, localHost, show } from './shell.ts';
+import { type Target, targetSettings } from './target.ts';
+
+/**
+ * Asks on the terminal, and resolves only to go on.
+ * @throws Failure when the answer is not yes; with exit 2 when there is no terminal
+ */
+async function ask(question: string, signal: AbortSignal): Promise<void> {
+  if (!process.stdin.isTTY) {
+    throw new Failure(`${question} There is no terminal to ask on`, { exit: EXIT.usage, next: 'say --yes' });
+  }
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  // readline makes Ctrl-C its own event; it has to stay a signal.
+  terminal.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  try {
+    // Ctrl-D rejects.
+    const answer = await terminal.question(`${question} [y/N] `, { signal }).catch(() => '');
+    signal.throwIfAborted();
+    if (!/^y(es)?$/i.test(answer.trim())) throw new Failure('not confirmed: nothing was changed');
+  } finally {
+    terminal.close();
+  }
+}
+
+/**
+ * Gives the context the hosts of TARGET, each of which was seen to answer, in place of this machine.
+ * @throws Failure with exit 2 when there are more than the script works on
+ */
+async function reach(
+  { reaches = 'host' }: Definition<Settings, Record<string, Flag<unknown>>>,
+  context: Context,
+  onStart: HostOptions['onStart'],
+): Promise<void> {
+  const settings = context.settings as Context['settings'] & Values<typeof targetSettings>;
+  if (reaches === 'hosts or service' && settings.TARGET[0]?.kind === 'ecs') return;
+  const { openHosts } = await import('./hosts.ts');
+  const options = { signal: context.signal, onStart };
+  const { hosts, unreached, close } = await openHosts(settings, options, reaches === 'hosts that answer');
+  context.defer(close);
+  if (reaches === 'host' && hosts.length > 1)
+    throw new Failure(`TARGET names ${hosts.length} hosts: ${hosts.map(({ target }) => target).join(', ')}`, {
+      exit: EXIT.usage,
+      next: 'this works on one at a time: name it with --target',
+    });
+  Object.assign(context, { host: hosts[0], hosts, unreached });
+}
+
+/**
+ * Refuses to work on this machine where the app runs on another: what is here would pass for what is there.
+ * @throws Failure with exit 2 that says how to run the same script there
+ */
+function refuseElsewhere(name: string, settings: object, uri = ''): void {
+  const { TARGET: targets } = settings as { TARGET: readonly Target[] };
+  if (targets.every(({ kind }) => kind === 'local')) return;
+  const file = process.argv[1] ?? '';
+  const { shared, own } = splitShared(process.argv.slice(2));
+  const there = typedHostOpsbook(shared, `${basename(dirname(file))}/${basename(file, '.ts')}`, own);
+  const next = targets.some(({ kind }) => kind === 'ecs')
+    ? 'ECS has no host to run it on; to run it on this machine: --target local'
+    : `run it there: ${there}; to run it on this machine all the same: --target local`;
+  throw new Failure(`TARGET=${uri} is another machine, and ${name} works on the one that it is started on`, {
+    exit: EXIT.usage,
+    next,
+  });
+}
 
 type AnyDefinition = Definition<Settings, Record<string, Flag<unknown>>>;
 

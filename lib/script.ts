@@ -1,13 +1,12 @@
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
 import type { appSettings } from './app.ts';
-import type { Command } from './command.ts';
 import { commandLine } from './command-line.ts';
 import { EXIT } from './failure.ts';
-import type { Host } from './host.ts';
-import type { Unreached } from './hosts/open.ts';
-import type { Report, Step } from './report.ts';
+import type { Unreached } from './hosts.ts';
+import type { Report, Step } from './output.ts';
 import type { Settings, Values } from './settings.ts';
+import type { Command, Host } from './shell.ts';
 
 /** A flag as commander writes it, and the type of its value. */
 export interface Flag<T> {

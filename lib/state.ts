@@ -1,9 +1,256 @@
-import { statSync } from 'node:fs';
-import { join } from 'node:path';
-import type { Command } from './command.ts';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { z } from 'zod';
 import { Failure } from './failure.ts';
-import type { Host } from './host.ts';
-import { ensureFile, folderIn } from './keep.ts';
+import type { Command, Host } from './shell.ts';
+
+/** Bytes that are gathered before they are written. */
+const CHUNK = 1 << 20;
+
+const isRoot = process.getuid?.() === 0;
+const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } =
+  constants;
+
+/** A folder that is held open: what becomes of its path meanwhile leads nobody elsewhere. */
+interface Held {
+  /** A path of the folder itself. */
+  at: string;
+  handle: number;
+  stats: Stats;
+}
+
+/**
+ * Does something in a folder without following a link in its place. The folder may be of a user who would like root to
+ * work elsewhere: whoever runs it as root stays in the folder that was opened, which belongs to root or to whom the
+ * folder above belongs to.
+ */
+function inFolder<T>(folder: string, act: (held: Held) => T): T {
+  const above = dirname(folder);
+  const inside = basename(above) === '.opsbook';
+  const open = (path: string, owner: number): T => {
+    const handle = opened(path, O_RDONLY | O_DIRECTORY, folder);
+    try {
+      const stats = fstatSync(handle);
+      refuseStranger(folder, stats, owner);
+      return act({ at: pathOf(handle, folder), handle, stats });
+    } finally {
+      closeSync(handle);
+    }
+  };
+  if (!inside) return open(folder, statSync(above).uid);
+  return inFolder(above, ({ at, stats }) => open(`${at}/${basename(folder)}`, stats.uid));
+}
+
+/** A path of an open directory, wherever it is moved. Systems without /proc have none. */
+export const pathOf = (handle: number, path: string): string =>
+  existsSync('/proc/self/fd') ? `/proc/self/fd/${handle}/.` : path;
+
+/** Opens what is no link; the system says of one that it is no directory, or a loop. */
+function opened(path: string, flags: number, shown: string): number {
+  try {
+    return openSync(path, flags | O_NOFOLLOW, 0o600);
+  } catch (error) {
+    if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) throw error;
+    throw new Failure(`${shown} is a symbolic link: not followed`, {
+      next: `see who made it (ls -l ${shown}), and remove it`,
+      cause: error,
+    });
+  }
+}
+
+function refuseStranger(path: string, { uid }: Stats, owner: number): void {
+  if (!isRoot || uid === 0 || uid === owner) return;
+  throw new Failure(`${path} belongs to user ${uid}, not to user ${owner} or root: not used`, {
+    next: `see who made it, and remove it or give it away: chown -R ${owner} ${path}`,
+  });
+}
+
+/** Opens a file of a folder that is held, and sees that it is one, and not root's under a second name. */
+function openIn({ at, stats }: Held, file: string, flags: number): number {
+  const path = `${at}/${basename(file)}`;
+  const handle = opened(path, flags | O_NONBLOCK, file);
+  try {
+    const found = fstatSync(handle);
+    if (!found.isFile() || (isRoot && found.nlink > 1 && found.uid !== stats.uid))
+      throw new Failure(`${file} is no regular file of one name: not used`, {
+        next: 'see who made it, and remove it',
+      });
+    refuseStranger(file, found, stats.uid);
+    return handle;
+  } catch (error) {
+    closeSync(handle);
+    throw error;
+  }
+}
+
+/** Makes a file of a folder that is held, the folder's owner's. @throws EEXIST, also for a link */
+function createIn(held: Held, file: string): number {
+  const handle = openSync(`${held.at}/${basename(file)}`, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  if (isRoot) fchownSync(handle, held.stats.uid, held.stats.gid);
+  return handle;
+}
+
+/** Makes an empty file, owned as its folder is, where there is none. */
+function ensureFile(file: string, content = ''): void {
+  inFolder(dirname(file), (held) => {
+    let handle: number;
+    try {
+      handle = createIn(held, file);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      return closeSync(openIn(held, file, O_RDONLY));
+    }
+    writeAll(handle, Buffer.from(content));
+    closeSync(handle);
+  });
+}
+
+/** What a file of the state folder holds; undefined where there is none. */
+export function readKept(file: string): Buffer | undefined {
+  try {
+    return inFolder(dirname(file), (held) => {
+      const handle = openIn(held, file, O_RDONLY);
+      try {
+        return readFileSync(handle);
+      } finally {
+        closeSync(handle);
+      }
+    });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Adds a line to a file; one that a full disk had cut off before does not swallow it. */
+export function appendLine(file: string, line: string): void {
+  ensureFile(file);
+  inFolder(dirname(file), (held) => {
+    const handle = openIn(held, file, O_RDWR | O_APPEND);
+    try {
+      const { size } = fstatSync(handle);
+      const last = Buffer.alloc(1);
+      if (size > 0) readSync(handle, last, 0, 1, size - 1);
+      writeAll(handle, Buffer.from(`${size > 0 && last.toString() !== '\n' ? '\n' : ''}${line}\n`));
+      fsyncSync(handle);
+    } finally {
+      closeSync(handle);
+    }
+  });
+}
+
+/**
+ * Replaces a file of the state folder as a whole, for its owner alone; a power cut leaves the old one or the new
+ * one. It belongs to the folder's owner, also when root writes it.
+ */
+export function writeWhole(file: string, parts: Iterable<string | Uint8Array>): void {
+  inFolder(dirname(file), (held) => {
+    const name = `${held.at}/${basename(file)}`;
+    rmSync(`${name}.new`, { force: true });
+    const handle = createIn(held, `${file}.new`);
+    try {
+      for (const chunk of gathered(parts)) writeAll(handle, chunk);
+      fsyncSync(handle);
+    } finally {
+      closeSync(handle);
+    }
+    renameSync(`${name}.new`, name);
+    fsyncSync(held.handle);
+  });
+}
+
+/** A folder in another, owned as that is. */
+export function folderIn(above: string, name: string): string {
+  const folder = `${above}/${name}`;
+  inFolder(above, ({ at, stats }) => {
+    try {
+      mkdirSync(`${at}/${name}`, { mode: 0o700 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return;
+      throw error;
+    }
+    const handle = openSync(`${at}/${name}`, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (isRoot) fchownSync(handle, stats.uid, stats.gid);
+    closeSync(handle);
+  });
+  return folder;
+}
+
+/**
+ * A journal of this host's: what it says becomes paths and owners, and whoever owns the folder may have written it.
+ * @throws Failure that names the file when it is none
+ */
+export function readJournalFile<T>(file: string, schema: z.ZodType<T>): T | undefined {
+  const text = readKept(file)?.toString();
+  if (text === undefined) return undefined;
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    json = undefined;
+  }
+  const { success, data, error } = schema.safeParse(json);
+  if (success) return data;
+  const { path = [], message = '' } = error.issues[0] ?? {};
+  throw refusedJournal(file, `${path.join('/') || 'it'}: ${message}`);
+}
+
+/** A journal that is none of ours, or of other places than the settings name. */
+export const refusedJournal = (file: string, why: string): Failure =>
+  new Failure(`${file} is no journal of this part (${why}): nothing is moved by it`, {
+    next: 'see who changed it or the settings since; put what it names back by hand, then remove it',
+  });
+
+/** Removes the files of a folder that `kept` does not name. */
+export function removeOthers(folder: string, kept: (name: string) => boolean): void {
+  if (!existsSync(folder)) return;
+  inFolder(folder, ({ at }) => {
+    for (const name of readdirSync(at)) if (!kept(name)) rmSync(`${at}/${name}`, { force: true });
+  });
+}
+
+/** Removes a file of the state folder. */
+export function removeKept(file: string): void {
+  inFolder(dirname(file), ({ at }) => rmSync(`${at}/${basename(file)}`, { force: true }));
+}
+
+/** The same bytes in chunks of a size that is worth a call. */
+export function* gathered(parts: Iterable<string | Uint8Array>): Generator<Buffer> {
+  let chunks: Uint8Array[] = [];
+  let size = 0;
+  for (const part of parts) {
+    const bytes = typeof part === 'string' ? Buffer.from(part) : part;
+    chunks.push(bytes);
+    size += bytes.byteLength;
+    if (size < CHUNK) continue;
+    yield Buffer.concat(chunks);
+    chunks = [];
+    size = 0;
+  }
+  if (size > 0) yield Buffer.concat(chunks);
+}
+
+function writeAll(handle: number, chunk: Buffer): void {
+  for (let at = 0; at < chunk.length; ) at += writeSync(handle, chunk, at);
+}
 
 /**
  * The folder in which opsbook keeps what it must remember about an app on its host: `APP_DIR/.opsbook`, for its

@@ -3,11 +3,16 @@ import { hostname } from 'node:os';
 import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
-import type { Entry } from './catalog.ts';
-import { dateOf, idOf, manifestKey } from './id.ts';
-import { type Manifest, type PartRecord, writeManifest } from './manifest.ts';
-import { rememberManifest, shrunk } from './memory.ts';
-import type { Prepared, Source, Work } from './part.ts';
+import { type Entry, rememberManifest, shrunk } from './catalog.ts';
+import {
+  type Manifest,
+  type PartRecord,
+  type Prepared,
+  type Source,
+  type Work,
+  writeManifest,
+} from './manifest.ts';
+import { dateOf, idOf, manifestKey } from './schema.ts';
 import { type Store, Taken } from './store.ts';
 
 /** An id that no backup in the store has: of now, or a second after the last. */

@@ -3,12 +3,10 @@ import { join } from 'node:path';
 import { EXIT, Failure } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
-import { removeTree } from './files/places.ts';
-import { rememberDrill } from './history.ts';
-import type { Manifest } from './manifest.ts';
-import type { Restorer } from './part.ts';
-import { bringAll, discardAll } from './restore.ts';
-import { isDamage } from './stored.ts';
+import type { Manifest, Restorer } from './manifest.ts';
+import { bringAll, discardAll, rememberDrill } from './restore.ts';
+import { isDamage } from './transfer.ts';
+import { removeTree } from './walk.ts';
 
 /** What a drill found of one part. */
 interface Proof {

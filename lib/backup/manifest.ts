@@ -1,11 +1,13 @@
 import { z } from 'zod';
 import { EXIT, Failure } from '../failure.ts';
-import { contentKey, suffixOf } from './files/contents.ts';
-import { dateOf } from './id.ts';
-import { keyName } from './names.ts';
-import { clean, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
-import { RECIPIENT } from './seal.ts';
-import { Corrupted } from './store.ts';
+import { count } from '../format.ts';
+import type { Report, Step } from '../output.ts';
+import type { Command, Host } from '../shell.ts';
+import { keyName } from './addresses.ts';
+import { contentKey, suffixOf } from './contents.ts';
+import { type Opener, RECIPIENT, type Sealer } from './encryption.ts';
+import { clean, dateOf, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
+import { Corrupted, type Store } from './store.ts';
 
 /** Of this version are the manifests that we write; readers refuse a newer one. */
 const MANIFEST_VERSION = 1;
@@ -183,4 +185,117 @@ function partIn(json: unknown, { issues: [issue] }: z.ZodError): string {
   if (issue?.path[0] !== 'parts' || typeof issue.path[1] !== 'number') return '';
   const { name } = (json as { parts: Array<{ name?: unknown } | null> }).parts[issue.path[1]] ?? {};
   return name === undefined ? '' : `, in the part ${quoted(name)}`;
+}
+
+/** What a part has to work with while it is backed up. */
+export interface Work {
+  /** The backup's id. */
+  id: string;
+  host: Host;
+  store: Store;
+  sealer: Sealer;
+  report: Report;
+  signal: AbortSignal;
+  appDir: string;
+  /** Where the host remembers what it has stored (`lib/state.ts`); not there in a dry run. */
+  stateDir: string | undefined;
+  /** An empty directory or bucket is what the operator expects. */
+  allowEmpty: boolean;
+}
+
+/** One database, one directory, one bucket: what the settings name. */
+export interface Source {
+  readonly kind: PartKind;
+  /** Unique among the parts, and fit for a key. */
+  readonly name: string;
+  /** As the manifest and messages show it; without passwords. */
+  readonly uri: string;
+  /**
+   * Looks whether it can be backed up; changes nothing.
+   * @throws Failure or Problems with all that would go wrong
+   */
+  prepare(work: Work): Promise<Prepared>;
+}
+
+/** A part that was found fit to be backed up. */
+export interface Prepared {
+  readonly source: Source;
+  /** What a dry run prints: the very commands that {@link save} runs. */
+  readonly plan: readonly (Command | string)[];
+  save(step: Step): Promise<PartRecord>;
+  /**
+   * Right before the manifest is written.
+   * @throws Failure when something that was stored, or that was there already, is no more: a prune elsewhere
+   */
+  confirm?(): Promise<void>;
+  /** After the manifest was written: what the part remembers for the next backup becomes true. */
+  committed?(): Promise<void>;
+}
+
+/** What a part has to work with while it is restored. */
+export interface Recovery {
+  /** The backup that is restored. */
+  id: string;
+  host: Host;
+  store: Store;
+  opener: Opener;
+  report: Report;
+  signal: AbortSignal;
+  appDir: string;
+  stateDir: string;
+  /** Files that were setuid are to be so again. */
+  allowSetuid?: boolean | undefined;
+}
+
+/** A part of a backup, and how it comes back. Nothing live is touched before {@link Restored.swapIn}. */
+export interface Restorer {
+  readonly part: PartRecord;
+  /** Looks whether it can be restored: service, disk space, names that are taken. @throws Failure or Problems */
+  prepare(): Promise<void>;
+  /** What a dry run prints. */
+  readonly plan: readonly (Command | string)[];
+  /** Brings it back beside the live one. What a failed or killed run left there is cleared first. */
+  restoreBeside(step: Step): Promise<Restored>;
+}
+
+/** A part that was brought back beside the live one. */
+export interface Restored {
+  /** Where it is now, for messages. */
+  readonly place: string;
+  /** What differs from the manifest, a line each; empty when it is what was backed up. */
+  compare(): Promise<string[]>;
+  /** Puts it into the live one's place and keeps that as `<name>_before_<id>`; returns what was kept. */
+  swapIn(): Promise<string>;
+  /** After {@link swapIn}: puts the live one back, because another part could not be swapped in. */
+  swapBack(): Promise<void>;
+  /** Removes what was brought back. */
+  discard(): Promise<void>;
+}
+
+/** Of older backups, the number of rows of a large table was an estimate: there is nothing to compare it with. */
+const isCounted = ({ exact }: TableRows) => exact !== false;
+
+/** What two countings disagree on, a line each. */
+export function differences(expected: readonly TableRows[], found: readonly TableRows[]): string[] {
+  const lines: string[] = [];
+  for (const { table, rows, exact } of expected) {
+    const now = found.find((t) => t.table === table);
+    if (!now) lines.push(`table ${table} is missing`);
+    else if (isCounted({ table, rows, exact }) && now.rows !== rows)
+      lines.push(`table ${table} has ${now.rows} rows, was backed up with ${rows}`);
+  }
+  for (const { table } of found) {
+    if (!expected.some((t) => t.table === table))
+      lines.push(`table ${table} is not in the backup's manifest`);
+  }
+  return lines;
+}
+
+/** The rows that were counted, and which tables were not: an estimate is added to no count. */
+export function describeRows(tables: readonly TableRows[]): string {
+  const counted = tables.filter(isCounted);
+  const others = tables.filter((t) => !isCounted(t)).map(({ table }) => table);
+  const rows = counted.reduce((sum, t) => sum + t.rows, 0);
+  const text = `${count(counted.length, 'table')}, ${count(rows, 'row')}`;
+  return others.length > 0 ? `${text}; rows not compared: ${others.join(', ')}` : text;
 }

@@ -1,12 +1,21 @@
-import { checkAll, Failure } from '../failure.ts';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { compose } from '../compose.ts';
+import { checkAll, EXIT, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
 import type { Context } from '../script.ts';
-import { catalog, fetchManifest } from './catalog.ts';
-import { type encryptedBy, examiner, newestSound, plainDoubt } from './examine.ts';
-import { chooseId } from './id.ts';
-import type { Manifest } from './manifest.ts';
-import type { Restored, Restorer } from './part.ts';
-import { describeRows } from './rows.ts';
+import type { Values } from '../settings.ts';
+import { appendLine, readKept, stateDirectory } from '../state.ts';
+import { locate, partName } from './addresses.ts';
+import { catalog, type encryptedBy, examiner, fetchManifest, newestSound, plainDoubt } from './catalog.ts';
+import { describeRows, type Manifest, type Restored, type Restorer } from './manifest.ts';
+import { bucketAccess } from './parts.ts';
+import { undoPostgres } from './postgres-swap.ts';
+import { undoBucket } from './restore-bucket.ts';
+import { undoDirectory } from './restore-directory.ts';
+import { chooseId, dateOf } from './schema.ts';
+import type { sourceSettings } from './settings.ts';
+import { undoSqlite } from './sqlite.ts';
 import { type Store, Unreadable } from './store.ts';
 
 /**
@@ -156,4 +165,140 @@ export async function swapAll(
     await discardAll(brought);
     throw error;
   }
+}
+
+/** A restore that happened on this host, or the undoing of one. */
+const restoration = z.object({
+  id: z.string().refine((id) => dateOf(id), 'is no id of a backup'),
+  at: z.iso.datetime(),
+  parts: z.array(
+    z.object({
+      kind: z.enum(['postgres', 'sqlite', 'directory', 'bucket']),
+      name: z.string(),
+      kept: z.string(),
+    }),
+  ),
+  /** Whether `--undo` took it back. */
+  undone: z.boolean().optional(),
+});
+export type Restoration = z.infer<typeof restoration>;
+
+/** A drill that happened: how long a restore takes, and whether it would have worked. */
+export interface Drill {
+  id: string;
+  at: string;
+  ms: number;
+  equal: boolean;
+}
+
+const RESTORES = 'restores.jsonl';
+const DRILLS = 'drills.jsonl';
+
+export const rememberRestoration = (stateDir: string, entry: Restoration): void =>
+  append(stateDir, RESTORES, entry);
+export const rememberDrill = (stateDir: string, entry: Drill): void => append(stateDir, DRILLS, entry);
+
+function append(stateDir: string, name: string, entry: object): void {
+  appendLine(join(stateDir, name), JSON.stringify(entry));
+}
+
+/** The restore that `--undo` takes back: the last. @throws Failure when there is none, it cannot be read, or it was taken back already */
+export function lastRestoration(stateDir: string): Restoration {
+  const file = join(stateDir, RESTORES);
+  const last = readKept(file)?.toString().split('\n').findLast(Boolean);
+  if (last === undefined) throw new Failure('no restore has been made on this host', { exit: EXIT.usage });
+  const entry = parseRestoration(last);
+  // The one before it is not the last: what came since would be lost.
+  if (!entry) {
+    throw new Failure(`${file}: its last line cannot be read: what the last restore was is not known`, {
+      next: 'put what was kept (…_before_…) back by hand, then remove the line',
+    });
+  }
+  if (!entry.undone) return entry;
+  throw new Failure(`the restore of ${entry.id} was undone already, at ${entry.at}`, {
+    exit: EXIT.usage,
+    next: 'restore a backup: npx tsx scripts/backup/restore.ts --help',
+  });
+}
+
+function parseRestoration(line: string): Restoration | undefined {
+  try {
+    return restoration.safeParse(JSON.parse(line)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+type UndoContext = Omit<Context, 'settings' | 'flags'> & {
+  settings: Context['settings'] & Values<typeof sourceSettings>;
+};
+
+/** Puts back what the last restore on this host replaced; what is live now is kept aside. */
+export async function undo(context: UndoContext): Promise<void> {
+  const { settings, report, change, confirm, dryRun, json } = context;
+  const stateDir = stateDirectory(settings.APP_DIR);
+  const last = lastRestoration(stateDir);
+  await confirm(`This takes back the restore of ${last.id}, made at ${last.at}. Go on?`);
+  const parts: Kept[] = [];
+  for (const part of [...last.parts].reverse()) {
+    const { kind, name, kept } = part;
+    await change(
+      `put ${kind} ${name} back`,
+      [`from ${kept || 'nothing: there was none before'}`],
+      async (step) => {
+        if (kept === '') return step.note('there was none before: what was restored stays');
+        const aside = await undoPart(part, last.id, stateDir, context);
+        parts.push({ kind, name, kept: aside });
+        step.note(
+          aside ? `what was restored is kept as ${aside}` : 'what was restored is not there any more',
+        );
+      },
+    );
+  }
+  if (dryRun) return;
+  rememberRestoration(stateDir, { id: last.id, at: new Date().toISOString(), parts, undone: true });
+  report.data(
+    json ? JSON.stringify({ id: last.id, undone: true, parts }) : `the restore of ${last.id} was undone`,
+  );
+}
+
+async function undoPart(
+  { kind, name, kept }: Kept,
+  id: string,
+  stateDir: string,
+  context: UndoContext,
+): Promise<string> {
+  const { settings, host } = context;
+  const none = (setting: string) =>
+    new Failure(`${setting} does not name ${name} any more`, { next: 'set it again' });
+  if (kind === 'directory') {
+    const address = settings.BACKUP_DIRECTORIES?.find((directory) => directory.name === name);
+    if (!address) throw none('BACKUP_DIRECTORIES');
+    return undoDirectory(name, stateDir, locate(address, settings.APP_DIR)).kept;
+  }
+  if (kind === 'bucket') {
+    const address = settings.BACKUP_BUCKETS?.find((bucket) => partName(bucket) === name);
+    if (!address) throw none('BACKUP_BUCKETS');
+    return (await undoBucket(address, bucketAccess(settings, context), stateDir)).kept;
+  }
+  const databases = settings.BACKUP_DATABASES ?? [];
+  for (const address of databases) {
+    if (address.via === 'sqlite' || kind !== 'postgres' || partName(address) !== name) continue;
+    refuseForeign(kept, `${address.database}_before_${id}`);
+    return undoPostgres(address, compose(host, settings.APP_DIR, settings), { host, id }, kept);
+  }
+  const sqlite = databases.find((address) => address.via === 'sqlite' && address.name === name);
+  if (kind === 'sqlite' && sqlite?.via === 'sqlite') {
+    refuseForeign(kept, `${sqlite.file}_before_${id}`);
+    return undoSqlite(sqlite.file, kept, id);
+  }
+  throw none('BACKUP_DATABASES');
+}
+
+/** What is put back becomes live: only what a restore of this part has kept. */
+function refuseForeign(kept: string, base: string): void {
+  if (kept.replace(/_\d+$/, '') === base || kept === base) return;
+  throw new Failure(`${kept} is not what a restore would have kept (${base}): not put back`, {
+    next: 'see who changed APP_DIR/.opsbook/restores.jsonl, or the settings',
+  });
 }

@@ -2,11 +2,10 @@ import { constants, lchownSync, mkdirSync } from 'node:fs';
 import { access, lstat, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
-import { localHost } from '../hosts/local.ts';
-import { realPath } from './files/places.ts';
-import { type HeldDirectory, hold } from './files/swap.ts';
-import { writeSparse } from './files/write.ts';
+import { localHost } from '../shell.ts';
 import { Corrupted, type Listed, Missing, type Store, Taken, Unreadable } from './store.ts';
+import { type HeldDirectory, hold, writeSparse } from './swap.ts';
+import { realPath } from './walk.ts';
 
 /** What is being written carries this until it is whole; listings do not see it. */
 const PARTIAL = '.partial';

@@ -1,9 +1,8 @@
 import { join } from 'node:path';
-import type { Command } from '../command.ts';
 import { Failure } from '../failure.ts';
-import type { Host } from '../host.ts';
 import { hostOpsbook, opsbookFailure, type Places, splitShared, typedHostOpsbook } from '../host-opsbook.ts';
 import type { Context } from '../script.ts';
+import type { Command, Host } from '../shell.ts';
 import { streamed } from './streamed.ts';
 
 const SCRIPT = join(import.meta.dirname, '../../scripts/backup/backup.ts');

@@ -1,6 +1,5 @@
 import { duration, table } from '../format.ts';
-import { type DeploymentRecord, sameImages } from './record.ts';
-import type { Release } from './strategy.ts';
+import { type DeploymentRecord, type Release, sameImages } from './deployment.ts';
 
 /** The deployments as a person reads them, newest first; the one that runs is marked. */
 export function describeDeployments(

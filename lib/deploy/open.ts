@@ -1,8 +1,8 @@
-import { excludeOn } from '../exclude.ts';
 import { EXIT, Failure } from '../failure.ts';
-import { composeStrategy } from './compose/strategy.ts';
-import type { DeployContext } from './look.ts';
-import type { Strategy } from './strategy.ts';
+import { excludeOn } from '../lock.ts';
+import { composeStrategy } from './compose.ts';
+import type { Strategy } from './deployment.ts';
+import type { DeployContext } from './health.ts';
 
 /**
  * How the app is deployed where TARGET says that it runs: on a host, or on several behind a load balancer.
@@ -24,13 +24,13 @@ export async function openStrategy(
         exit: EXIT.usage,
         next: 'deploy to one at a time: name it with --target',
       });
-    const { ecsStrategy } = await import('./ecs/strategy.ts');
+    const { ecsStrategy } = await import('./ecs.ts');
     return ecsStrategy(target, settings, patience, report, waitMs);
   }
   const reached = interruption === 'heeded' ? hosts : hosts.map((host) => host.uninterrupted);
   const [host, ...others] = reached;
   if (settings.TARGET_GROUP_ARN) {
-    const { fleetStrategy } = await import('./fleet/strategy.ts');
+    const { fleetStrategy } = await import('./fleet.ts');
     const { TARGET_GROUP_ARN } = settings;
     const say = (text: string) => report.info(text);
     return fleetStrategy(reached, { ...settings, TARGET_GROUP_ARN }, patience, say, environment);

@@ -1,9 +1,8 @@
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import type { Command } from '../command.ts';
-import type { Host } from '../host.ts';
-import type { Report } from '../report.ts';
+import type { Report } from '../output.ts';
 import type { Secret } from '../secret.ts';
+import type { Command, Host } from '../shell.ts';
 
 /** Runs a command whose output somebody follows: every line is told as it comes. Returns what it wrote to stdout. */
 export async function streamed(

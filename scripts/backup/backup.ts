@@ -1,4 +1,4 @@
-import type { Prepared } from '../../lib/backup/part.ts';
+import type { Prepared } from '../../lib/backup/manifest.ts';
 import { sourceSettings } from '../../lib/backup/settings.ts';
 import { flag, repeatable, script } from '../../lib/script.ts';
 
@@ -30,12 +30,12 @@ await script(import.meta, {
       { lacking, lastComplete },
     ] = await Promise.all([
       import('../../lib/backup/backup.ts'),
-      import('../../lib/backup/open.ts'),
+      import('../../lib/backup/store.ts'),
       import('../../lib/backup/catalog.ts'),
-      import('../../lib/backup/baseline.ts'),
+      import('../../lib/backup/list.ts'),
     ]);
-    const { nearNames, selectSources, sourcesOf } = await import('../../lib/backup/sources.ts');
-    const { sealer } = await import('../../lib/backup/seal.ts');
+    const { nearNames, selectSources, sourcesOf } = await import('../../lib/backup/parts.ts');
+    const { sealer } = await import('../../lib/backup/encryption.ts');
     const { checkAll, throwAll } = await import('../../lib/failure.ts');
     const { readEnvironment } = await import('../../lib/environment.ts');
 

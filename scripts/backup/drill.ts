@@ -13,12 +13,12 @@ await script(import.meta, {
   lock: 'backup',
   async run(context) {
     const { settings, flags, operands, report, dryRun, json } = context;
-    const { encryptedBy } = await import('../../lib/backup/examine.ts');
+    const { encryptedBy } = await import('../../lib/backup/catalog.ts');
     const { findBackup } = await import('../../lib/backup/restore.ts');
-    const { asFinding } = await import('../../lib/backup/stored.ts');
+    const { asFinding } = await import('../../lib/backup/transfer.ts');
     const { describeDrill, drill, refuseUnproven } = await import('../../lib/backup/drill.ts');
-    const { restorersOf } = await import('../../lib/backup/restorers.ts');
-    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
+    const { restorersOf } = await import('../../lib/backup/parts.ts');
+    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/store.ts');
 
     const store = await openSettingsStore(context);
     const passOver = ({ message }: Error) => report.warn(`passed over: ${message}`);

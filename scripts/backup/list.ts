@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { parseAge } from '../../lib/age.ts';
-import type { KnownParts } from '../../lib/backup/baseline.ts';
 import type { Entry } from '../../lib/backup/catalog.ts';
+import type { KnownParts } from '../../lib/backup/list.ts';
 import { sourceSettings, storeSettings } from '../../lib/backup/settings.ts';
+import { parseAge } from '../../lib/format.ts';
 import { option, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -17,9 +17,9 @@ await script(import.meta, {
   async run(context) {
     const { settings, flags, report, json } = context;
     const { catalog } = await import('../../lib/backup/catalog.ts');
-    const { partsReader } = await import('../../lib/backup/baseline.ts');
-    const { openSettingsStore } = await import('../../lib/backup/open.ts');
-    const { describeStore, freshest, refuseStale, usage } = await import('../../lib/backup/listing.ts');
+    const { partsReader } = await import('../../lib/backup/list.ts');
+    const { openSettingsStore } = await import('../../lib/backup/store.ts');
+    const { describeStore, freshest, refuseStale, usage } = await import('../../lib/backup/list.ts');
 
     const store = await openSettingsStore(context);
     const entries = await catalog(store);
@@ -40,7 +40,7 @@ await script(import.meta, {
         : describeStore(store.uri, listing, use, now),
     );
     if (flags.maxAge === undefined) return;
-    const { encryptedBy, examiner } = await import('../../lib/backup/examine.ts');
+    const { encryptedBy, examiner } = await import('../../lib/backup/catalog.ts');
     const asked = { ...where, encryptedBy: encryptedBy(settings) };
     const { newest, warnings } = await freshest(entries, examiner(asked));
     for (const warning of warnings) report.warn(warning);

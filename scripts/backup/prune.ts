@@ -1,10 +1,10 @@
-import { parseAge } from '../../lib/age.ts';
 import {
   identitySettings,
   retentionSettings,
   sourceSettings,
   storeSettings,
 } from '../../lib/backup/settings.ts';
+import { parseAge } from '../../lib/format.ts';
 import { flag, option, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -25,14 +25,14 @@ await script(import.meta, {
   async run(context) {
     const { settings, flags, report, change, json } = context;
     const lib = await import('../../lib/backup/prune.ts');
-    const { findGarbage, forget } = await import('../../lib/backup/collect.ts');
-    const { openSettingsStore } = await import('../../lib/backup/open.ts');
+    const { findGarbage, forget } = await import('../../lib/backup/prune.ts');
+    const { openSettingsStore } = await import('../../lib/backup/store.ts');
     const { stateDirectory } = await import('../../lib/state.ts');
     const { catalog } = await import('../../lib/backup/catalog.ts');
-    const { encryptedBy, examineAll, examiner } = await import('../../lib/backup/examine.ts');
-    const { isFinished } = await import('../../lib/backup/files/contents.ts');
-    const { keepLarger } = await import('../../lib/backup/collapse.ts');
-    const { opener } = await import('../../lib/backup/seal.ts');
+    const { encryptedBy, examineAll, examiner } = await import('../../lib/backup/catalog.ts');
+    const { isFinished } = await import('../../lib/backup/contents.ts');
+    const { keepLarger } = await import('../../lib/backup/prune.ts');
+    const { opener } = await import('../../lib/backup/encryption.ts');
     const { bytes, count, table } = await import('../../lib/format.ts');
 
     const store = await openSettingsStore(context);

@@ -28,11 +28,11 @@ await script(import.meta, {
   async run(context) {
     const { settings, flags, operands, report, change, confirm, dryRun, json } = context;
     const lib = await import('../../lib/backup/restore.ts');
-    const { encryptedBy } = await import('../../lib/backup/examine.ts');
-    const { restorersOf, selectParts } = await import('../../lib/backup/restorers.ts');
-    const { undo } = await import('../../lib/backup/undo.ts');
-    const { rememberRestoration } = await import('../../lib/backup/history.ts');
-    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
+    const { encryptedBy } = await import('../../lib/backup/catalog.ts');
+    const { restorersOf, selectParts } = await import('../../lib/backup/parts.ts');
+    const { undo } = await import('../../lib/backup/restore.ts');
+    const { rememberRestoration } = await import('../../lib/backup/restore.ts');
+    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/store.ts');
 
     if (flags.undo) return undo(context);
     const store = await openSettingsStore(context);

@@ -12,10 +12,10 @@ await script(import.meta, {
   reports: true,
   async run(context) {
     const { settings, flags, operands, report, json } = context;
-    const { encryptedBy } = await import('../../lib/backup/examine.ts');
+    const { encryptedBy } = await import('../../lib/backup/catalog.ts');
     const { findBackup } = await import('../../lib/backup/restore.ts');
-    const { asFinding } = await import('../../lib/backup/stored.ts');
-    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
+    const { asFinding } = await import('../../lib/backup/transfer.ts');
+    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/store.ts');
     const { describeVerification, refuseDamaged, verifyBackup } = await import('../../lib/backup/verify.ts');
 
     const store = await openSettingsStore(context);

@@ -1,4 +1,4 @@
-import { buildSettings } from '../../lib/deploy/image/settings.ts';
+import { buildSettings } from '../../lib/deploy/settings.ts';
 import { flag, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -16,10 +16,10 @@ await script(import.meta, {
   async run(context) {
     const { settings, flags, operands, host, report, json, dryRun } = context;
     const { checkAll } = await import('../../lib/failure.ts');
-    const { builderOf, refuseEmptyContext, refusePlatform } = await import('../../lib/deploy/image/build.ts');
-    const { identify, pairs } = await import('../../lib/deploy/image/identity.ts');
-    const { makeLogins } = await import('../../lib/deploy/image/registry.ts');
-    const { publishAll } = await import('../../lib/deploy/image/publish.ts');
+    const { builderOf, refuseEmptyContext, refusePlatform } = await import('../../lib/deploy/build-image.ts');
+    const { identify, pairs } = await import('../../lib/deploy/build-image.ts');
+    const { makeLogins } = await import('../../lib/deploy/registry.ts');
+    const { publishAll } = await import('../../lib/deploy/build-image.ts');
     const { IMAGE_PLATFORM: platform, AWS_REGION: region } = settings;
 
     const builds = pairs(settings.IMAGE, settings.BUILD_CONTEXT);

@@ -17,7 +17,7 @@ await script(import.meta, {
   async run(context) {
     const { flags, operands, report, json } = context;
     const { openStrategy, lockDeployment } = await import('../../lib/deploy/open.ts');
-    const { lookAtMigration, migrateOnce } = await import('../../lib/deploy/migrate.ts');
+    const { lookAtMigration, migrateOnce } = await import('../../lib/deploy/update.ts');
 
     const named = { version: operands[0], images: flags.image };
     const strategy = await openStrategy({ ...context, newEnvironment: flags.newEnvironment });

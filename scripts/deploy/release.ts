@@ -1,4 +1,4 @@
-import { githubSettings } from '../../lib/deploy/release/settings.ts';
+import { githubSettings } from '../../lib/deploy/settings.ts';
 import { flag, option, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -17,7 +17,7 @@ await script(import.meta, {
   reports: true,
   async run(context) {
     const { flags, operands, host, report, json } = context;
-    const { notesOf, publish, versionOf } = await import('../../lib/deploy/release/publish.ts');
+    const { notesOf, publish, versionOf } = await import('../../lib/deploy/release.ts');
 
     if (flags.notes) {
       const { version, notes } = notesOf(operands[0]);
@@ -26,8 +26,8 @@ await script(import.meta, {
     const version = versionOf(operands[0]);
     if (flags.github) return publish(version, context);
 
-    const { cutRelease } = await import('../../lib/deploy/release/cut.ts');
-    const { describePlan, planRelease } = await import('../../lib/deploy/release/plan.ts');
+    const { cutRelease } = await import('../../lib/deploy/release.ts');
+    const { describePlan, planRelease } = await import('../../lib/deploy/release.ts');
     const plan = await planRelease(host, version, flags.branch ?? 'main', new Date());
     report.summary(describePlan(plan));
     await cutRelease(plan, context);

@@ -19,12 +19,12 @@ await script(import.meta, {
   asks: true,
   async run(context) {
     const { settings, flags, report, confirm, json } = context;
-    const [{ openStrategy, lockDeployment }, { describeChanges, look }, { carryOut }, records] =
+    const [{ openStrategy, lockDeployment }, { describeChanges, lookLook: look }, { carryOut }, records] =
       await Promise.all([
         import('../../lib/deploy/open.ts'),
-        import('../../lib/deploy/look.ts'),
+        import('../../lib/deploy/health.ts'),
         import('../../lib/deploy/update.ts'),
-        import('../../lib/deploy/record.ts'),
+        import('../../lib/deploy/deployment.ts'),
       ]);
     const strategy = await openStrategy({
       ...context,

@@ -1,4 +1,4 @@
-import { assetSettings } from '../../lib/deploy/assets/settings.ts';
+import { assetSettings } from '../../lib/deploy/settings.ts';
 import { flag, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -12,11 +12,11 @@ await script(import.meta, {
   reports: true,
   async run(context) {
     const { settings, flags, report, change, signal, dryRun, json } = context;
-    const { readAssets } = await import('../../lib/deploy/assets/files.ts');
-    const { openBucket } = await import('../../lib/deploy/assets/bucket.ts');
-    const { describeSync, planSync, refuseManyLost } = await import('../../lib/deploy/assets/plan.ts');
-    const { syncAssets, withWrongHeaders } = await import('../../lib/deploy/assets/sync.ts');
-    const { invalidate } = await import('../../lib/deploy/assets/invalidate.ts');
+    const { readAssets } = await import('../../lib/deploy/sync-assets.ts');
+    const { openBucket } = await import('../../lib/deploy/sync-assets.ts');
+    const { describeSync, planSync, refuseManyLost } = await import('../../lib/deploy/sync-assets.ts');
+    const { syncAssets, withWrongHeaders } = await import('../../lib/deploy/sync-assets.ts');
+    const { invalidate } = await import('../../lib/deploy/sync-assets.ts');
     const {
       ASSETS_DIRECTORY: directory,
       CLOUDFRONT_DISTRIBUTION: distribution,

@@ -31,13 +31,13 @@ await script(import.meta, {
     const [
       { wantedOf },
       { openStrategy, lockDeployment },
-      { describeChanges, look },
+      { describeChanges, lookLook: look },
       { carryOut },
       { backupOf },
     ] = await Promise.all([
-      import('../../lib/deploy/wanted.ts'),
+      import('../../lib/deploy/deployment.ts'),
       import('../../lib/deploy/open.ts'),
-      import('../../lib/deploy/look.ts'),
+      import('../../lib/deploy/health.ts'),
       import('../../lib/deploy/update.ts'),
       import('../../lib/deploy/backup.ts'),
     ]);

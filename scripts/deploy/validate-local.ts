@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { validateSettings } from '../../lib/deploy/validate/settings.ts';
+import { validateSettings } from '../../lib/deploy/settings.ts';
 import { flag, script } from '../../lib/script.ts';
 
 await script(import.meta, {
@@ -15,10 +15,10 @@ await script(import.meta, {
   reports: true,
   async run(context) {
     const { settings, flags, host, report, dryRun, json } = context;
-    const { projectName, readProject } = await import('../../lib/deploy/validate/project.ts');
-    const { refuseOthers } = await import('../../lib/deploy/validate/others.ts');
-    const { cleanUp } = await import('../../lib/deploy/validate/cleanup.ts');
-    const lib = await import('../../lib/deploy/validate/validate.ts');
+    const { projectName, readProject } = await import('../../lib/deploy/compose-project.ts');
+    const { refuseOthers } = await import('../../lib/deploy/validate.ts');
+    const { cleanUp } = await import('../../lib/deploy/validate.ts');
+    const lib = await import('../../lib/deploy/validate.ts');
 
     if (flags.cleanup) return cleanUp({ name: projectName(settings.APP), mark: process.cwd() }, context);
     const here = settings.SECRETS_FILE === '.env' || existsSync(settings.SECRETS_FILE);

@@ -1,5 +1,5 @@
 import { flag, script } from '../../lib/script.ts';
-import { secretsSettings } from '../../lib/server/secrets/settings.ts';
+import { secretsSettings } from '../../lib/server/secret-settings.ts';
 
 await script(import.meta, {
   does: "Write the app's env file from its secrets in Secrets Manager or Parameter Store",
@@ -20,14 +20,14 @@ await script(import.meta, {
     const { settings, flags, report, host, change, dryRun, json } = context;
     const [{ readEnvFile, readTemplate }, { needAddresses, readSecrets, refuseEmpty }, { openStores }] =
       await Promise.all([
-        import('../../lib/server/secrets/place.ts'),
-        import('../../lib/server/secrets/secrets.ts'),
-        import('../../lib/server/secrets/store.ts'),
+        import('../../lib/server/secrets.ts'),
+        import('../../lib/server/secrets.ts'),
+        import('../../lib/server/secret-stores.ts'),
       ]);
-    const { isCurrent, makeFile } = await import('../../lib/server/secrets/make.ts');
-    const { changedNames, describeMarks } = await import('../../lib/server/secrets/changes.ts');
+    const { isCurrent, makeFile } = await import('../../lib/server/env-template.ts');
+    const { changedNames, describeMarks } = await import('../../lib/server/env-template.ts');
     const { rewriteHostFile } = await import('../../lib/host-files.ts');
-    const { recreateCommand, tellStale } = await import('../../lib/server/secrets/recreate.ts');
+    const { recreateCommand, tellStale } = await import('../../lib/server/stale.ts');
 
     const addresses = needAddresses(settings.SECRETS_FROM);
     const [file, template] = [await readEnvFile(host, settings), await readTemplate(host, settings)];
@@ -39,8 +39,8 @@ await script(import.meta, {
     const made = makeFile(file, template, secrets, { from, prune: flags.prune === true });
 
     if (flags.check) {
-      const { describeDrift, drift, refuseDrift } = await import('../../lib/server/secrets/check.ts');
-      const { runningServices, staleNames } = await import('../../lib/server/secrets/containers.ts');
+      const { describeDrift, drift, refuseDrift } = await import('../../lib/server/stale.ts');
+      const { runningServices, staleNames } = await import('../../lib/server/stale.ts');
       const services = await runningServices(host, settings);
       const found = drift(file, made, services);
       report.data(json ? JSON.stringify({ file: file.path, drift: found }) : describeDrift(found));

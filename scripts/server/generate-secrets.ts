@@ -1,5 +1,5 @@
 import { script } from '../../lib/script.ts';
-import { secretsSettings } from '../../lib/server/secrets/settings.ts';
+import { secretsSettings } from '../../lib/server/secret-settings.ts';
 
 await script(import.meta, {
   does: 'Draw those secrets that the template says are generated and that have no value yet',
@@ -11,16 +11,16 @@ await script(import.meta, {
   lock: 'secrets',
   async run(context) {
     const { settings, report, host, change, dryRun, json } = context;
-    const { needTemplate, readEnvFile } = await import('../../lib/server/secrets/place.ts');
-    const { readSecrets, secretsOf } = await import('../../lib/server/secrets/secrets.ts');
-    const { openStores } = await import('../../lib/server/secrets/store.ts');
-    const { drawMissing, refuseOverwriting } = await import('../../lib/server/secrets/generate.ts');
-    const { askedFor, generators } = await import('../../lib/server/secrets/template.ts');
-    const { describeMarks, marks } = await import('../../lib/server/secrets/changes.ts');
-    const { putAll, putsFor, refuseUnstorable } = await import('../../lib/server/secrets/put.ts');
-    const { makeFile } = await import('../../lib/server/secrets/make.ts');
+    const { needTemplate, readEnvFile } = await import('../../lib/server/secrets.ts');
+    const { readSecrets, secretsOf } = await import('../../lib/server/secrets.ts');
+    const { openStores } = await import('../../lib/server/secret-stores.ts');
+    const { drawMissing, refuseOverwriting } = await import('../../lib/server/secrets.ts');
+    const { askedFor, generators } = await import('../../lib/server/env-template.ts');
+    const { describeMarks, marks } = await import('../../lib/server/env-template.ts');
+    const { putAll, putsFor, refuseUnstorable } = await import('../../lib/server/secret-stores.ts');
+    const { makeFile } = await import('../../lib/server/env-template.ts');
     const { rewriteHostFile } = await import('../../lib/host-files.ts');
-    const { tellStale } = await import('../../lib/server/secrets/recreate.ts');
+    const { tellStale } = await import('../../lib/server/stale.ts');
 
     const template = await needTemplate(host, settings);
     const file = await readEnvFile(host, settings);

@@ -1,5 +1,5 @@
 import { script } from '../../lib/script.ts';
-import { acmeSettings, certificateSettings } from '../../lib/server/certificates/settings.ts';
+import { acmeSettings, certificateSettings } from '../../lib/server/certificate-settings.ts';
 
 await script(import.meta, {
   does: "Get the app's certificate by its running proxy, or before that runs; and let it be renewed that way",
@@ -8,7 +8,7 @@ await script(import.meta, {
   settings: { ...certificateSettings, ...acmeSettings },
   changes: true,
   async run(context) {
-    const { issue } = await import('../../lib/server/certificates/issue.ts');
+    const { issue } = await import('../../lib/server/issue-certificate.ts');
     await issue(context);
   },
 });

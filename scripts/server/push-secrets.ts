@@ -1,5 +1,5 @@
 import { flag, script } from '../../lib/script.ts';
-import { secretsSettings } from '../../lib/server/secrets/settings.ts';
+import { secretsSettings } from '../../lib/server/secret-settings.ts';
 
 await script(import.meta, {
   does: 'Store the secrets of an env file in Secrets Manager or Parameter Store',
@@ -13,14 +13,14 @@ await script(import.meta, {
   asks: true,
   async run(context) {
     const { settings, flags, operands, report, host, change, confirm, json } = context;
-    const { needFile, readTemplate } = await import('../../lib/server/secrets/place.ts');
-    const { needAddresses, readSecrets } = await import('../../lib/server/secrets/secrets.ts');
-    const { openStores } = await import('../../lib/server/secrets/store.ts');
+    const { needFile, readTemplate } = await import('../../lib/server/secrets.ts');
+    const { needAddresses, readSecrets } = await import('../../lib/server/secrets.ts');
+    const { openStores } = await import('../../lib/server/secret-stores.ts');
     const { putAll, putsFor, refuseEmptyValues, refuseUnstorable, tellLeft } = await import(
-      '../../lib/server/secrets/put.ts'
+      '../../lib/server/secret-stores.ts'
     );
-    const { changedNames, describeMarks, marks } = await import('../../lib/server/secrets/changes.ts');
-    const { askedFor } = await import('../../lib/server/secrets/template.ts');
+    const { changedNames, describeMarks, marks } = await import('../../lib/server/env-template.ts');
+    const { askedFor } = await import('../../lib/server/env-template.ts');
     const { Secret } = await import('../../lib/secret.ts');
 
     const addresses = needAddresses(settings.SECRETS_FROM);

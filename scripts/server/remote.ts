@@ -1,5 +1,5 @@
 import { flag, option, script } from '../../lib/script.ts';
-import { remoteSettings } from '../../lib/server/remote/settings.ts';
+import { remoteSettings } from '../../lib/server/remote.ts';
 
 await script(import.meta, {
   does: "Look after the app on its hosts: logs, status, restart, migrate, exec, shell, or a command of the app's own",
@@ -24,7 +24,7 @@ await script(import.meta, {
   reports: true,
   reaches: 'hosts',
   async run(context) {
-    const { remote } = await import('../../lib/server/remote/remote.ts');
+    const { remote } = await import('../../lib/server/remote.ts');
     await remote(context);
   },
 });

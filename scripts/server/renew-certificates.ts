@@ -1,5 +1,5 @@
 import { script } from '../../lib/script.ts';
-import { certificateSettings } from '../../lib/server/certificates/settings.ts';
+import { certificateSettings } from '../../lib/server/certificate-settings.ts';
 
 await script(import.meta, {
   does: 'Renew the certificates that are due, reload the proxy, and see that it serves them',
@@ -8,7 +8,7 @@ await script(import.meta, {
   settings: certificateSettings,
   changes: true,
   async run(context) {
-    const { renewDue } = await import('../../lib/server/certificates/renew.ts');
+    const { renewDue } = await import('../../lib/server/issue-certificate.ts');
     await renewDue(context);
   },
 });

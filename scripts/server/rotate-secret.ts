@@ -1,5 +1,5 @@
 import { script } from '../../lib/script.ts';
-import { secretsSettings } from '../../lib/server/secrets/settings.ts';
+import { secretsSettings } from '../../lib/server/secret-settings.ts';
 
 await script(import.meta, {
   does: 'Replace a generated secret or a PostgreSQL password everywhere, proven, or undone',
@@ -13,10 +13,10 @@ await script(import.meta, {
   lock: 'secrets',
   async run(context) {
     const { settings, operands, report, host, confirm, dryRun, json } = context;
-    const { journal } = await import('../../lib/server/secrets/rotate/journal.ts');
-    const { planRotation } = await import('../../lib/server/secrets/rotate/plan.ts');
-    const { proveOld, rotate } = await import('../../lib/server/secrets/rotate/rotate.ts');
-    const { refuseNewValue } = await import('../../lib/server/secrets/rotate/steps.ts');
+    const { journal } = await import('../../lib/server/rotate.ts');
+    const { planRotation } = await import('../../lib/server/rotate-plan.ts');
+    const { proveOld, rotate } = await import('../../lib/server/rotate.ts');
+    const { refuseNewValue } = await import('../../lib/server/rotate.ts');
 
     const [name = ''] = operands;
     const notes = journal(host, settings.APP_DIR);

@@ -1,6 +1,6 @@
 import { script } from '../../lib/script.ts';
-import { userDataFlag } from '../../lib/server/setup/flag.ts';
-import { setupSettings } from '../../lib/server/setup/settings.ts';
+import { userDataFlag } from '../../lib/server/setup-facts.ts';
+import { setupSettings } from '../../lib/server/setup-settings.ts';
 
 await script(import.meta, {
   does: 'Make a droplet ready for the app: as for EC2, and a sudo user, firewall, fail2ban, updates, keys only',
@@ -12,7 +12,7 @@ await script(import.meta, {
   changes: true,
   reports: true,
   async run(context) {
-    const { setUp } = await import('../../lib/server/setup/setup.ts');
+    const { setUp } = await import('../../lib/server/setup.ts');
     await setUp('droplet', context, context.flags.userData);
   },
 });

@@ -1,5 +1,5 @@
 import { option, script } from '../../lib/script.ts';
-import { verifySettings } from '../../lib/server/verify/settings.ts';
+import { verifySettings } from '../../lib/server/verify-settings.ts';
 
 await script(import.meta, {
   name: 'verify-server',
@@ -14,14 +14,14 @@ await script(import.meta, {
   reaches: 'hosts that answer',
   async run(context) {
     const { flags, report, json } = context;
-    const { verify } = await import('../../lib/server/verify/verify.ts');
-    const { refuseProblems } = await import('../../lib/server/verify/row.ts');
-    const { describeVerification } = await import('../../lib/server/verify/describe.ts');
+    const { verify } = await import('../../lib/server/verify.ts');
+    const { refuseProblems } = await import('../../lib/server/verify-settings.ts');
+    const { describeVerification } = await import('../../lib/server/verify.ts');
 
     const found = await verify(context);
     report.data(json ? JSON.stringify(found) : describeVerification(found));
     if (flags.html !== undefined) {
-      const { writePage } = await import('../../lib/server/verify/html/write.ts');
+      const { writePage } = await import('../../lib/server/verify-html.ts');
       await writePage(flags.html, found);
     }
     refuseProblems(found.rows);

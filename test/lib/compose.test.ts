@@ -3,10 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { Command } from '../../lib/command.ts';
 import { compose, composeCommand, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
-import type { Host } from '../../lib/host.ts';
+import type { Command, Host } from '../../lib/shell.ts';
 import { tempDir } from './kit.ts';
 
 const db = { Name: 'bloaty-db-1', State: 'running' };

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseAge } from '../../lib/age.ts';
-import { bytes, count, duration, table } from '../../lib/format.ts';
+import { bytes, count, duration, parseAge, table } from '../../lib/format.ts';
 
 test('bytes are told in powers of 1000', () => {
   for (const [n, text] of [

@@ -3,9 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Command, CommandFailure, quote, show } from '../../lib/command.ts';
-import { localHost } from '../../lib/hosts/local.ts';
 import { Secret } from '../../lib/secret.ts';
+import { type Command, CommandFailure, localHost, quote, show } from '../../lib/shell.ts';
 import { isAlive, tempDir, until } from './kit.ts';
 
 const hostile = [

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Voice } from '../../lib/report.ts';
+import type { Voice } from '../../lib/output.ts';
 
 /** A directory of the test's own. */
 export function tempDir(t: TestContext): string {

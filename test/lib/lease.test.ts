@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localHost } from '../../lib/hosts/local.ts';
-import { takeLease } from '../../lib/lease.ts';
+import { takeLease } from '../../lib/lock.ts';
+import { localHost } from '../../lib/shell.ts';
 
 const HELD = 75;
 const host = localHost();

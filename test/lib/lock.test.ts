@@ -4,8 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { localHost } from '../../lib/hosts/local.ts';
 import { acquire } from '../../lib/lock.ts';
+import { localHost } from '../../lib/shell.ts';
 import { tempDir, until } from './kit.ts';
 
 const here = import.meta.dirname;

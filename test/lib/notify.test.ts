@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Failure } from '../../lib/failure.ts';
-import { beat, hasHeartbeat, heartbeatUrl, notify } from '../../lib/notify.ts';
-import { Report } from '../../lib/report.ts';
+import { beat, hasHeartbeat, heartbeatUrl, notify, watch } from '../../lib/heartbeat.ts';
+import { Report } from '../../lib/output.ts';
 import { Secret } from '../../lib/secret.ts';
-import { watch } from '../../lib/watch.ts';
 import { httpServer, recorder } from './kit.ts';
 
 const ok = (response: import('node:http').ServerResponse) => void response.end('ok');

@@ -15,15 +15,12 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { forget } from '../../lib/backup/collect.ts';
-import { lastRestoration, rememberRestoration } from '../../lib/backup/history.ts';
-import { undo } from '../../lib/backup/undo.ts';
-import type { Host } from '../../lib/host.ts';
+import { forget } from '../../lib/backup/prune.ts';
+import { lastRestoration, rememberRestoration, undo } from '../../lib/backup/restore.ts';
 import { writeHostFile } from '../../lib/host-files.ts';
-import { localHost } from '../../lib/hosts/local.ts';
-import { folderIn, writeWhole } from '../../lib/keep.ts';
 import { acquire } from '../../lib/lock.ts';
-import { stateDirectory, stateFile, stateFileOn } from '../../lib/state.ts';
+import { type Host, localHost } from '../../lib/shell.ts';
+import { folderIn, stateDirectory, stateFile, stateFileOn, writeWhole } from '../../lib/state.ts';
 import { backUp, restoreBeside, world, write } from './backup/files/kit.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from './planting.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Report } from '../../lib/report.ts';
+import { Report } from '../../lib/output.ts';
 import { Secret } from '../../lib/secret.ts';
 import { recorder } from './kit.ts';
 

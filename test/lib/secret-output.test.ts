@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { localHost } from '../../lib/hosts/local.ts';
-import { runForSecret } from '../../lib/secret-output.ts';
+import { runForSecret } from '../../lib/host-files.ts';
+import { localHost } from '../../lib/shell.ts';
 
 /** This machine under the name of another: what it was asked to run, and what that wrote. */
 function spied(target: string) {

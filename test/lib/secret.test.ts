@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { format, inspect } from 'node:util';
 import { maskSecretsOf } from '../../lib/environment.ts';
-import { redact } from '../../lib/redact.ts';
-import { knownSecrets, makePublic, mask, membersOf, parseSecret, Secret } from '../../lib/secret.ts';
+import { knownSecrets, makePublic, mask, membersOf, parseSecret, redact, Secret } from '../../lib/secret.ts';
 import { tempDir } from './kit.ts';
 
 test('a secret prints as [redacted], however it is printed', () => {

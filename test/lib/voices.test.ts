@@ -4,10 +4,8 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
+import { actions, bar, lines, terminal } from '../../lib/output.ts';
 import { Secret } from '../../lib/secret.ts';
-import { actions } from '../../lib/voices/actions.ts';
-import { lines } from '../../lib/voices/lines.ts';
-import { bar, terminal } from '../../lib/voices/terminal.ts';
 import { tempDir } from './kit.ts';
 
 const noFiles = { output: undefined, summary: undefined };

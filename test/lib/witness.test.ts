@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { localHost } from '../../lib/hosts/local.ts';
+import { localHost } from '../../lib/shell.ts';
 
 const argv = (script: string): [string, ...string[]] => ['sh', '-c', script];
 const host = localHost();

@@ -39,7 +39,7 @@ ENV
 
 @test "✗ openssl rand -base64 24 contains '/': what is generated needs no escaping in a URL, ever" {
   run -0 "$NODE" --input-type=module -e "
-    import { draw, parseGenerator } from '$REPO/lib/server/secrets/generator.ts';
+    import { draw, parseGenerator } from '$REPO/lib/server/env-template.ts';
     for (const kind of ['hex:16', 'hex:32', 'base64url:24', 'base64url:64'])
       for (let i = 0; i < 1000; i++) {
         const text = draw(parseGenerator(kind)).reveal();

@@ -47,8 +47,8 @@ write_at_once() {
   local settings=("${ENV[@]}")
   env "${settings[@]}" "$NODE" --input-type=module -e "
     import { Secret } from '$REPO/lib/secret.ts';
-    import { parseAddress } from '$REPO/lib/server/secrets/settings.ts';
-    import { openStores } from '$REPO/lib/server/secrets/store.ts';
+    import { parseAddress } from '$REPO/lib/server/secret-settings.ts';
+    import { openStores } from '$REPO/lib/server/secret-stores.ts';
     const address = parseAddress(process.env.SECRETS_FROM);
     await Promise.all(process.argv.slice(1).map(async (name) => {
       const [store] = await openStores([address], process.env.AWS_REGION);
@@ -86,8 +86,8 @@ write_at_once() {
 write_too_late() {
   run -0 env "${ENV[@]}" SECRETS_FROM="$1" "$NODE" --input-type=module -e "
     import { Secret } from '$REPO/lib/secret.ts';
-    import { parseAddress } from '$REPO/lib/server/secrets/settings.ts';
-    import { openStores } from '$REPO/lib/server/secrets/store.ts';
+    import { parseAddress } from '$REPO/lib/server/secret-settings.ts';
+    import { openStores } from '$REPO/lib/server/secret-stores.ts';
     const open = async () => (await openStores([parseAddress(process.env.SECRETS_FROM)], process.env.AWS_REGION))[0];
     const set = (text) => ({ set: new Map([['A', new Secret(text)]]), remove: [] });
     const [mine, theirs] = [await open(), await open()];

@@ -104,7 +104,7 @@ remember() { FILE_BEFORE=$(md5sum <"$APP_DIR/.env"); }
 
 @test "the server keeps a SCRAM verifier that PostgreSQL itself would have made" {
   run -0 "$NODE" --input-type=module -e "
-    import { scramVerifier } from '$REPO/lib/server/secrets/rotate/scram.ts';
+    import { scramVerifier } from '$REPO/lib/server/rotate.ts';
     import { Secret } from '$REPO/lib/secret.ts';
     console.log(scramVerifier(new Secret('pencil-1')).reveal())"
   docker exec "$PROJECT-db-1" psql -U bloaty -d app -qc "CREATE ROLE ours LOGIN PASSWORD '$output'"

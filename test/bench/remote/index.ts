@@ -1,12 +1,10 @@
 import { ssmClient } from '../../../lib/aws.ts';
-import { onEach } from '../../../lib/fan-out.ts';
-import type { Host } from '../../../lib/host.ts';
-import { openHosts } from '../../../lib/hosts/open.ts';
+import { onEach, openHosts } from '../../../lib/hosts.ts';
+import type { Host } from '../../../lib/shell.ts';
 import { parseTarget } from '../../../lib/target.ts';
 import { region } from '../../sandbox/cloud/aws.ts';
 import { interleave, seconds } from '../measure.ts';
-import type { Options } from '../options.ts';
-import { UsageError } from '../options.ts';
+import { type Options, UsageError } from '../options.ts';
 import { scriptArgv, timed } from '../run.ts';
 import { compared, header, type Row, render, spread, within } from '../table.ts';
 import { awsEnvironment, type Bench, openBench } from '../world.ts';

@@ -11,7 +11,7 @@ import { atEnd } from '../cleanup.ts';
 import type { Bench } from '../world.ts';
 
 /** A machine that does nothing but answer: sshd, and an instance for SSM. */
-export interface Machine {
+interface Machine {
   instance: string;
   address: string;
 }

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { catalog } from '../../../lib/backup/catalog.ts';
-import { findGarbage } from '../../../lib/backup/collect.ts';
-import { idOf } from '../../../lib/backup/id.ts';
 import type { Manifest } from '../../../lib/backup/manifest.ts';
-import { judge } from '../../../lib/backup/prune.ts';
-import { parsePolicy } from '../../../lib/backup/retention.ts';
+import { findGarbage, judge } from '../../../lib/backup/prune.ts';
+import { idOf } from '../../../lib/backup/schema.ts';
+import { parsePolicy } from '../../../lib/backup/settings.ts';
 import { age, backUp, nextId, recoveryIn, type World, world, write } from './files/kit.ts';
 
 const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3_600_000);

@@ -1,19 +1,17 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { catalog } from '../../../lib/backup/catalog.ts';
-import { keepLarger } from '../../../lib/backup/collapse.ts';
-import { examineAll, examiner } from '../../../lib/backup/examine.ts';
-import { contentKey } from '../../../lib/backup/files/contents.ts';
-import { measureOf } from '../../../lib/backup/files/read.ts';
-import { entryLine } from '../../../lib/backup/files/tree.ts';
-import { dateOf } from '../../../lib/backup/id.ts';
-import { freshest } from '../../../lib/backup/listing.ts';
-import { doubtPlain, judge, judgeByAge, refuseAbsurd } from '../../../lib/backup/prune.ts';
+import { catalog, examineAll, examiner } from '../../../lib/backup/catalog.ts';
+import { contentKey } from '../../../lib/backup/contents.ts';
+import { opener } from '../../../lib/backup/encryption.ts';
+import { freshest } from '../../../lib/backup/list.ts';
+import { doubtPlain, judge, judgeByAge, keepLarger, refuseAbsurd } from '../../../lib/backup/prune.ts';
+import { measureOf } from '../../../lib/backup/read.ts';
 import { findBackup } from '../../../lib/backup/restore.ts';
-import { parsePolicy } from '../../../lib/backup/retention.ts';
-import { opener } from '../../../lib/backup/seal.ts';
+import { dateOf } from '../../../lib/backup/schema.ts';
+import { parsePolicy } from '../../../lib/backup/settings.ts';
 import { Missing, type Store, Unreadable } from '../../../lib/backup/store.ts';
+import { entryLine } from '../../../lib/backup/tree.ts';
 
 const HOUR = 3_600_000;
 type Objects = Record<string, { text?: string; bytes?: number; at: Date }>;

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
-import { feed, outputOf, unzstd, zstd } from '../../../lib/backup/flow.ts';
-import { type Flow, measured, opener, sealer } from '../../../lib/backup/seal.ts';
-import { localHost } from '../../../lib/hosts/local.ts';
+import { type Flow, measured, opener, sealer } from '../../../lib/backup/encryption.ts';
+import { feed, outputOf, unzstd, zstd } from '../../../lib/backup/transfer.ts';
 import { Secret } from '../../../lib/secret.ts';
+import { localHost } from '../../../lib/shell.ts';
 
 const host = localHost();
 const sh = (script: string) => host.start({ argv: ['sh', '-c', script] });

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readManifest, type TableRows, writeManifest } from '../../../lib/backup/manifest.ts';
-import { describeRows, differences } from '../../../lib/backup/rows.ts';
+import {
+  describeRows,
+  differences,
+  readManifest,
+  type TableRows,
+  writeManifest,
+} from '../../../lib/backup/manifest.ts';
 
 const sha256 = 'a'.repeat(64);
 const values = {

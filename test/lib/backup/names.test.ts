@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseCompose, parseDirect } from '../../../lib/backup/postgres/address.ts';
-import { besideName, shortEnough } from '../../../lib/backup/postgres/swap.ts';
-import { parseSqlite } from '../../../lib/backup/sqlite/address.ts';
+import { parseCompose, parseDirect, parseSqlite } from '../../../lib/backup/addresses.ts';
+import { besideName, shortEnough } from '../../../lib/backup/postgres-swap.ts';
 import { parseStore } from '../../../lib/backup/store.ts';
 import { Secret } from '../../../lib/secret.ts';
 

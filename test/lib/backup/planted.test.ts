@@ -17,12 +17,11 @@ import {
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { directoryCopier, undoDirectory } from '../../../lib/backup/files/restore-directory.ts';
+import { parseSqlite } from '../../../lib/backup/addresses.ts';
 import type { SqlitePart } from '../../../lib/backup/manifest.ts';
-import { stageCommand } from '../../../lib/backup/postgres/stage.ts';
-import { parseSqlite } from '../../../lib/backup/sqlite/address.ts';
-import { sqliteRestorer, undoSqlite } from '../../../lib/backup/sqlite/restorer.ts';
-import { sqliteSource } from '../../../lib/backup/sqlite/source.ts';
+import { stageCommand } from '../../../lib/backup/postgres-restore.ts';
+import { directoryCopier, undoDirectory } from '../../../lib/backup/restore-directory.ts';
+import { sqliteRestorer, sqliteSource, undoSqlite } from '../../../lib/backup/sqlite.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from '../planting.ts';
 import {

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { S3Client } from '@aws-sdk/client-s3';
-import { download } from '../../../lib/backup/s3-transfer.ts';
+import { download } from '../../../lib/backup/store-s3.ts';
 
 const OBJECT = Buffer.from(Array.from({ length: 3_000_000 }, (_, i) => i % 251));
 

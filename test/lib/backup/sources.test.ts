@@ -3,16 +3,19 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import {
+  parseBucket,
+  parseCompose,
+  parseDirect,
+  parseDirectory,
+  parseSqlite,
+} from '../../../lib/backup/addresses.ts';
 import { writingOnce } from '../../../lib/backup/backup.ts';
-import { parseBucket, parseDirectory } from '../../../lib/backup/files/address.ts';
-import { parseCompose, parseDirect } from '../../../lib/backup/postgres/address.ts';
-import { select } from '../../../lib/backup/select.ts';
-import { bucketAccess, nearNames, sourcesOf } from '../../../lib/backup/sources.ts';
-import { parseSqlite } from '../../../lib/backup/sqlite/address.ts';
+import { bucketAccess, nearNames, select, sourcesOf } from '../../../lib/backup/parts.ts';
 import type { Store } from '../../../lib/backup/store.ts';
 import { EXIT, type Failure, Problems, sentence } from '../../../lib/failure.ts';
-import { localHost } from '../../../lib/hosts/local.ts';
 import { Secret } from '../../../lib/secret.ts';
+import { localHost } from '../../../lib/shell.ts';
 
 const where = { host: localHost(), signal: new AbortController().signal } as Parameters<
   typeof bucketAccess

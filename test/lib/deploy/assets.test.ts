@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isImmutable, plainName, stageOf } from '../../../lib/deploy/assets/names.ts';
-import { planSync, refuseManyLost } from '../../../lib/deploy/assets/plan.ts';
+import {
+  isImmutable,
+  plainName,
+  planSync,
+  refuseManyLost,
+  stageOf,
+} from '../../../lib/deploy/sync-assets.ts';
 
 const hashed = [
   'assets/index-BTkO3vlH.js',

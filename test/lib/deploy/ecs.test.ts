@@ -2,12 +2,15 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import type { EcsApp } from '../../../lib/deploy/ecs/calls.ts';
-import { deploymentTimeout } from '../../../lib/deploy/ecs/patience.ts';
-import { nextRevision } from '../../../lib/deploy/ecs/revisions.ts';
-import { updateInput } from '../../../lib/deploy/ecs/switch.ts';
-import { recordsIn, recordTag, releaseTags } from '../../../lib/deploy/ecs/tags.ts';
-import type { DeploymentRecord } from '../../../lib/deploy/record.ts';
+import type { DeploymentRecord } from '../../../lib/deploy/deployment.ts';
+import {
+  type EcsApp,
+  nextRevision,
+  recordsIn,
+  recordTag,
+  releaseTags,
+} from '../../../lib/deploy/ecs-service.ts';
+import { deploymentTimeout, updateInput } from '../../../lib/deploy/ecs-switch.ts';
 
 const images = { web: { reference: `shop@sha256:${'a'.repeat(64)}`, id: `sha256:${'a'.repeat(64)}` } };
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Member } from '../../../lib/deploy/fleet/members.ts';
-import { type Rotation, rotate } from '../../../lib/deploy/fleet/rotate.ts';
+import { type Member, type Rotation, rotate } from '../../../lib/deploy/fleet.ts';
 
 const release = { version: '1.0.0', images: { web: { reference: 'shop/web:1', id: 'sha256:1' } } };
 

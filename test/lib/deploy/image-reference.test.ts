@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ecrOf, imageText, parseImage } from '../../../lib/deploy/image-reference.ts';
+import { ecrOf, imageText, parseImage } from '../../../lib/deploy/settings.ts';
 
 const digest = `sha256:${'0a'.repeat(32)}`;
 const ecr = '123456789012.dkr.ecr.us-east-1.amazonaws.com';

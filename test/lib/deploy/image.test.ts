@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CommandFailure } from '../../../lib/command.ts';
-import { buildCommand, refuseOtherPlatform, refusePlatform } from '../../../lib/deploy/image/build.ts';
-import { push, pushCommand } from '../../../lib/deploy/image/push.ts';
-import type { Host } from '../../../lib/host.ts';
+import { buildCommand, refuseOtherPlatform, refusePlatform } from '../../../lib/deploy/build-image.ts';
+import { push, pushCommand } from '../../../lib/deploy/registry.ts';
+import { CommandFailure, type Host } from '../../../lib/shell.ts';
 
 const build = { image: { registry: 'registry.example.org', repository: 'app' }, context: 'backend' };
 const identity = {

@@ -6,7 +6,7 @@ import {
   migrationsSince,
   parseRecords,
   rollbackTarget,
-} from '../../../lib/deploy/record.ts';
+} from '../../../lib/deploy/deployment.ts';
 
 /** A deployment of a version whose one image has the version as its id. */
 const record = (version: string, more: Partial<DeploymentRecord> = {}): DeploymentRecord => ({

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { posix, win32 } from 'node:path';
 import { test } from 'node:test';
-import { checkoutCompose } from '../../../lib/deploy/validate/project.ts';
-import { illnessIn } from '../../../lib/deploy/validate/urls.ts';
+import { checkoutCompose } from '../../../lib/deploy/compose-project.ts';
+import { illnessIn } from '../../../lib/deploy/validate.ts';
 
 const well = [
   '{"status":"healthy","database":"connected"}',

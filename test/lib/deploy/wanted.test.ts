@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseImage } from '../../../lib/deploy/image-reference.ts';
-import { wantedOf } from '../../../lib/deploy/wanted.ts';
+import { wantedOf } from '../../../lib/deploy/deployment.ts';
+import { parseImage } from '../../../lib/deploy/settings.ts';
 import { EXIT, Failure } from '../../../lib/failure.ts';
 
 const names = [parseImage('registry.example.org/shop/web')];

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openHosts } from '../../../lib/hosts/open.ts';
+import { openHosts } from '../../../lib/hosts.ts';
 import { tempDir } from '../kit.ts';
 
 test('F29: a host that lets us in and runs nothing is given up', { timeout: 30_000 }, async (t) => {

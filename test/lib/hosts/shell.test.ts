@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import type { Command } from '../../../lib/command.ts';
-import { secretsOf, shellText } from '../../../lib/hosts/shell.ts';
 import { Secret } from '../../../lib/secret.ts';
+import { type Command, secretsOf, shellText } from '../../../lib/shell.ts';
 
 const awkward = ['a  b', "o'brien", '"q"', '$HOME', '`id`', '\\', '*', '', '-n', 'new\nline', '#x', '~', 'ü'];
 

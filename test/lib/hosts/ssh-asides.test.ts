@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { asides } from '../../../lib/hosts/ssh-asides.ts';
+import { asides } from '../../../lib/ssh.ts';
 
 async function through(chunks: readonly string[], stream: 'stdout' | 'stderr' = 'stderr') {
   const heard = asides();

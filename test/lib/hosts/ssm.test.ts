@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { SSMClient } from '@aws-sdk/client-ssm';
-import { ask, execute, type Order } from '../../../lib/hosts/ssm/execute.ts';
-import { tail } from '../../../lib/hosts/ssm/tail.ts';
+import { tail } from '../../../lib/ssm.ts';
+import { ask, execute, type Order } from '../../../lib/ssm-delivery.ts';
 
 const INSTANCE = 'i-0123456789abcdef0';
 const LOOK = 'opsbook fetches output';

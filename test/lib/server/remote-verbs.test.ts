@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compose } from '../../../lib/compose.ts';
-import { localHost } from '../../../lib/hosts/local.ts';
-import { commandOf } from '../../../lib/server/remote/verbs.ts';
+import { commandOf } from '../../../lib/server/remote.ts';
+import { localHost } from '../../../lib/shell.ts';
 
 const app = compose(localHost(), '/opt/app', {} as never);
 const named = {

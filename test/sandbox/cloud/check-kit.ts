@@ -8,7 +8,7 @@ import { buckets } from './seed.ts';
 
 export const { aws } = await world();
 export const Bucket = buckets.bloaty;
-export const as = (user: string): S3Client =>
+const as = (user: string): S3Client =>
   new S3Client({
     endpoint: aws.url,
     region,

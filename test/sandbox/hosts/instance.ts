@@ -6,7 +6,7 @@ import { containerName, SandboxError } from '../names.ts';
 import { readState } from '../state.ts';
 
 /** IAM user whose keys stand in for the credentials of an instance's role. */
-export const roleUser = 'instance-role';
+const roleUser = 'instance-role';
 
 /** The id of a host as an EC2 instance; it looks as AWS's do, and stays the same when the host is made again. */
 export function instanceId(host: string): string {

@@ -5,7 +5,7 @@ import { execa } from 'execa';
 import { checkout } from '../names.ts';
 
 /** What users noticed. */
-export interface Noticed {
+interface Noticed {
   requests: number;
   failed: number;
   /** How often each version answered. */

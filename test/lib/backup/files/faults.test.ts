@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { directorySource } from '../../../../lib/backup/files/directory.ts';
+import { directorySource } from '../../../../lib/backup/save-directory.ts';
 import type { Store } from '../../../../lib/backup/store.ts';
 import { backUp, contentPuts, nextId, restoreBeside, world, write } from './kit.ts';
 

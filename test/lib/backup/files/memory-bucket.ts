@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
-import type { Bucket } from '../../../../lib/backup/files/bucket.ts';
-import { measureOf } from '../../../../lib/backup/files/read.ts';
-import type { Headers } from '../../../../lib/backup/files/tree.ts';
+import type { Bucket } from '../../../../lib/backup/bucket.ts';
+import { measureOf } from '../../../../lib/backup/read.ts';
+import type { Headers } from '../../../../lib/backup/tree.ts';
 
 interface Held {
   body: Uint8Array;

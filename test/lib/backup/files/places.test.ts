@@ -10,9 +10,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseDirectory } from '../../../../lib/backup/files/address.ts';
-import { placesOf } from '../../../../lib/backup/files/places.ts';
-import { undoDirectory } from '../../../../lib/backup/files/restore-directory.ts';
+import { parseDirectory } from '../../../../lib/backup/addresses.ts';
+import { undoDirectory } from '../../../../lib/backup/restore-directory.ts';
+import { placesOf } from '../../../../lib/backup/walk.ts';
 import { backUp, mount, restoreBeside, world, write } from './kit.ts';
 
 const ID = '20260101-000000';

@@ -15,12 +15,12 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { checkContent, checkPresence } from '../../../../lib/backup/files/check.ts';
-import { contentOf, forgetTrees, readTree } from '../../../../lib/backup/files/lists.ts';
-import { measureOf } from '../../../../lib/backup/files/read.ts';
-import { directoryCopier } from '../../../../lib/backup/files/restore-directory.ts';
+import { opener, sealer } from '../../../../lib/backup/encryption.ts';
+import { contentOf, forgetTrees, readTree } from '../../../../lib/backup/lists.ts';
 import type { DirectoryPart } from '../../../../lib/backup/manifest.ts';
-import { opener, sealer } from '../../../../lib/backup/seal.ts';
+import { measureOf } from '../../../../lib/backup/read.ts';
+import { directoryCopier } from '../../../../lib/backup/restore-directory.ts';
+import { checkContent, checkPresence } from '../../../../lib/backup/verify.ts';
 import { Secret } from '../../../../lib/secret.ts';
 import { backUp, nextId, recoveryIn, restoreBeside, type World, world, write } from './kit.ts';
 

@@ -13,15 +13,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import {
-  type Exchange,
-  putBack,
-  settle,
-  swapIn,
-  undoExchange,
-} from '../../../../lib/backup/files/exchange.ts';
-import { undoDirectory } from '../../../../lib/backup/files/restore-directory.ts';
-import { attributesOf, namesOf } from '../../../../lib/backup/files/swap.ts';
+import { type Exchange, putBack, settle, swapIn, undoExchange } from '../../../../lib/backup/exchange.ts';
+import { undoDirectory } from '../../../../lib/backup/restore-directory.ts';
+import { attributesOf, namesOf } from '../../../../lib/backup/swap.ts';
 import { backUp, restoreBeside, type World, world, write } from './kit.ts';
 
 /** Every file below a directory with its content. */

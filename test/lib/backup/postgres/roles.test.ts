@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseGlobals } from '../../../../lib/backup/postgres/globals.ts';
-import { dumpedGlobals } from '../../../../lib/backup/postgres/read-globals.ts';
-import { grantStatements, mentions, newRoles, setStatements } from '../../../../lib/backup/postgres/roles.ts';
+import { dumpedGlobals, parseGlobals } from '../../../../lib/backup/postgres-globals.ts';
+import { grantStatements, mentions, newRoles, setStatements } from '../../../../lib/backup/postgres-roles.ts';
 import { Failure } from '../../../../lib/failure.ts';
 import { ident, type Sql, sql } from '../../../../lib/sql.ts';
 

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { composeApp } from '../../../../lib/deploy/compose/app.ts';
+import { composeApp } from '../../../../lib/deploy/compose-app.ts';
 import type { Failure } from '../../../../lib/failure.ts';
-import { localHost } from '../../../../lib/hosts/local.ts';
+import { localHost } from '../../../../lib/shell.ts';
 import { tempDir } from '../../kit.ts';
 
 for (const [what, files, own] of [

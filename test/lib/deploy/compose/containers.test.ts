@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Command, CommandFailure } from '../../../../lib/command.ts';
-import { inspect } from '../../../../lib/deploy/compose/containers.ts';
-import type { Host } from '../../../../lib/host.ts';
+import { inspect } from '../../../../lib/deploy/compose-containers.ts';
+import { type Command, CommandFailure, type Host } from '../../../../lib/shell.ts';
 
 const made = (Id: string) => ({
   ...{ Id, Name: `/${Id}`, Image: 'sha256:1', RestartCount: 0, State: { Status: 'running', ExitCode: 0 } },

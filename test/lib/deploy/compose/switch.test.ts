@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Command, CommandFailure } from '../../../../lib/command.ts';
-import { composeStrategy } from '../../../../lib/deploy/compose/strategy.ts';
-import { parseImage } from '../../../../lib/deploy/image-reference.ts';
-import type { Environment, Release } from '../../../../lib/deploy/strategy.ts';
-import { localHost } from '../../../../lib/hosts/local.ts';
+import { composeStrategy } from '../../../../lib/deploy/compose.ts';
+import type { Environment, Release } from '../../../../lib/deploy/deployment.ts';
+import { parseImage } from '../../../../lib/deploy/settings.ts';
+import { type Command, CommandFailure, localHost } from '../../../../lib/shell.ts';
 import { tempDir } from '../../kit.ts';
 
 const release = (version: number): Release => ({

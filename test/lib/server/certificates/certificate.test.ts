@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  describeRemaining,
-  isLate,
-  parseChain,
-  sameNames,
-} from '../../../../lib/server/certificates/certificate.ts';
-import { describeRows, lifetimeRow, refuseProblems } from '../../../../lib/server/certificates/row.ts';
+import { describeRemaining, isLate, parseChain, sameNames } from '../../../../lib/server/certbot.ts';
+import { describeRows, lifetimeRow, refuseProblems } from '../../../../lib/server/served.ts';
 
 const day = (n: number) => new Date(Date.UTC(2026, 0, 1) + n * 86_400_000);
 const lasting = (days: number) => ({

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { certonly, reasonOf, reconfigure, renew } from '../../../../lib/server/certificates/certbot.ts';
-import { proxyOf, within } from '../../../../lib/server/certificates/proxy.ts';
-import { parseSchedule } from '../../../../lib/server/certificates/schedule.ts';
-import { acmeSettings, certificateSettings } from '../../../../lib/server/certificates/settings.ts';
+import { certonly, parseSchedule, reasonOf, reconfigure, renew } from '../../../../lib/server/certbot.ts';
+import { acmeSettings, certificateSettings } from '../../../../lib/server/certificate-settings.ts';
+import { proxyOf, within } from '../../../../lib/server/served.ts';
 import { resolveSettings } from '../../../../lib/settings.ts';
 
 const settings = (raw: Record<string, string>) =>

@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LETS_ENCRYPT } from '../../../../lib/server/certificates/certbot.ts';
-import type { Lineage } from '../../../../lib/server/certificates/lineage.ts';
-import { parseRenewal } from '../../../../lib/server/certificates/lineage.ts';
-import { planIssue } from '../../../../lib/server/certificates/plan.ts';
+import { LETS_ENCRYPT, type Lineage, parseRenewal, planIssue } from '../../../../lib/server/certbot.ts';
 
 const conf = (params: string) => `# renew_before_expiry = 30 days
 version = 4.0.0

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Command } from '../../../../lib/command.ts';
-import type { Host } from '../../../../lib/host.ts';
-import { runningServices } from '../../../../lib/server/secrets/containers.ts';
-import type { SecretsSettings } from '../../../../lib/server/secrets/place.ts';
+import type { SecretsSettings } from '../../../../lib/server/secrets.ts';
+import { runningServices } from '../../../../lib/server/stale.ts';
+import type { Command, Host } from '../../../../lib/shell.ts';
 
 test('R3: a container that has another pin of the version than the env file by now is not stale', async () => {
   const environment = { COMPOSE_FILE: 'a.yml:.opsbook/deployed.yml', PASSWORD: 'new' };

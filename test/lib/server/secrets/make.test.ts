@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Secret } from '../../../../lib/secret.ts';
-import { makeFile } from '../../../../lib/server/secrets/make.ts';
-import type { Secrets } from '../../../../lib/server/secrets/secrets.ts';
+import { makeFile } from '../../../../lib/server/env-template.ts';
+import type { Secrets } from '../../../../lib/server/secrets.ts';
 
 const secrets = {
   ...{ stores: [], home: new Map(), unfit: new Map() },

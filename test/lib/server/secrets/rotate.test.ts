@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Secret } from '../../../../lib/secret.ts';
-import { rolesWith } from '../../../../lib/server/secrets/rotate/role.ts';
-import { scramVerifier } from '../../../../lib/server/secrets/rotate/scram.ts';
+import { scramVerifier } from '../../../../lib/server/rotate.ts';
+import { rolesWith } from '../../../../lib/server/rotate-plan.ts';
 
 const services = (environments: Record<string, Record<string, string>>) =>
   new Map(Object.entries(environments).map(([name, values]) => [name, new Map(Object.entries(values))]));

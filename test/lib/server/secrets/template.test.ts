@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Secret } from '../../../../lib/secret.ts';
-import { fill, reveal } from '../../../../lib/server/secrets/entries.ts';
-import { parseAddress } from '../../../../lib/server/secrets/settings.ts';
-import { askedFor, generators, parseTemplate } from '../../../../lib/server/secrets/template.ts';
+import { askedFor, fill, generators, parseTemplate, reveal } from '../../../../lib/server/env-template.ts';
+import { parseAddress } from '../../../../lib/server/secret-settings.ts';
 
 const filled = (text: string, values: Record<string, string>) => {
   const secrets = new Map(Object.entries(values).map(([name, value]) => [name, new Secret(value)]));

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Report } from '../../../../lib/report.ts';
-import { converge } from '../../../../lib/server/setup/apply.ts';
-import { type Item, rooted } from '../../../../lib/server/setup/item.ts';
+import { Report } from '../../../../lib/output.ts';
+import { converge } from '../../../../lib/server/setup.ts';
+import { type Item, rooted } from '../../../../lib/server/setup-item.ts';
 import { recorder } from '../../kit.ts';
 import { strictHost } from './kit.ts';
 

@@ -1,9 +1,8 @@
 import { Readable } from 'node:stream';
-import { type Command, failureOf } from '../../../../lib/command.ts';
-import type { Host, Running } from '../../../../lib/host.ts';
-import type { Item } from '../../../../lib/server/setup/item.ts';
-import { plan, type SetupSettings, type Wanted } from '../../../../lib/server/setup/plan.ts';
-import { systemNamed } from '../../../../lib/server/setup/system.ts';
+import { systemNamed } from '../../../../lib/server/setup-facts.ts';
+import type { Item } from '../../../../lib/server/setup-item.ts';
+import { plan, type SetupSettings, type Wanted } from '../../../../lib/server/setup-plan.ts';
+import { type Command, failureOf, type Host, type Running } from '../../../../lib/shell.ts';
 
 /** Settings as the schema would make them of an env file. */
 export const settings = (more: Partial<SetupSettings> = {}): SetupSettings =>

@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { Act } from '../../../../lib/server/setup/item.ts';
-import { archive, type Pinned, program } from '../../../../lib/server/setup/items/pinned.ts';
+import type { Act } from '../../../../lib/server/setup-item.ts';
+import { archive, type Pinned, program } from '../../../../lib/server/setup-packages.ts';
 import { tempDir } from '../../kit.ts';
 
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Command, show } from '../../../../lib/command.ts';
 import { hostOpsbook } from '../../../../lib/host-opsbook.ts';
-import { localHost } from '../../../../lib/hosts/local.ts';
-import type { Item } from '../../../../lib/server/setup/item.ts';
-import { systemNames, systemOf } from '../../../../lib/server/setup/system.ts';
+import { systemNames, systemOf } from '../../../../lib/server/setup-facts.ts';
+import type { Item } from '../../../../lib/server/setup-item.ts';
+import { type Command, localHost, show } from '../../../../lib/shell.ts';
 import { tempDir } from '../../kit.ts';
 import { itemsOf, made } from './kit.ts';
 

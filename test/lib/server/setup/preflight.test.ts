@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Problems } from '../../../../lib/failure.ts';
-import { parseFacts } from '../../../../lib/server/setup/facts.ts';
-import { facts, preflight, refusePlaces } from '../../../../lib/server/setup/preflight.ts';
+import { facts, preflight, refusePlaces } from '../../../../lib/server/setup.ts';
+import { parseFacts } from '../../../../lib/server/setup-facts.ts';
 import { settings, strictHost } from './kit.ts';
 
 const told = `os=debian

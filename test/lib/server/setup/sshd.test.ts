@@ -3,7 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { SSHD } from '../../../../lib/server/setup/sshd.ts';
+import { SSHD } from '../../../../lib/server/setup-facts.ts';
 import { tempDir, until } from '../../kit.ts';
 
 const started = (process: ChildProcess, name: string): number => {

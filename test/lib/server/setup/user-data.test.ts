@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import type { Problems } from '../../../../lib/failure.ts';
-import { Report } from '../../../../lib/report.ts';
+import { Report } from '../../../../lib/output.ts';
 import { Secret } from '../../../../lib/secret.ts';
-import { setUp } from '../../../../lib/server/setup/setup.ts';
-import { systemNamed, systemNames } from '../../../../lib/server/setup/system.ts';
-import { USER_DATA_MAX, userData } from '../../../../lib/server/setup/user-data.ts';
+import { setUp } from '../../../../lib/server/setup.ts';
+import { systemNamed, systemNames } from '../../../../lib/server/setup-facts.ts';
+import { USER_DATA_MAX, userData } from '../../../../lib/server/setup-plan.ts';
 import { recorder } from '../../kit.ts';
 import { itemsOf, settings } from './kit.ts';
 

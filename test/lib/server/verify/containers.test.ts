@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { redact } from '../../../../lib/redact.ts';
-import { containerRows, restartRows } from '../../../../lib/server/verify/inside/containers.ts';
-import { logRows } from '../../../../lib/server/verify/inside/logs.ts';
-import { ERROR_LINE } from '../../../../lib/server/verify/inside/look.ts';
+import { redact } from '../../../../lib/secret.ts';
+import { ERROR_LINE } from '../../../../lib/server/verify-host.ts';
+import { containerRows, logRows, restartRows } from '../../../../lib/server/verify-machine.ts';
 
 const NOW = new Date('2026-11-21T08:00:00Z');
 const well = {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cronRows } from '../../../../lib/server/verify/inside/cron.ts';
-import { lastDue } from '../../../../lib/server/verify/inside/schedule.ts';
+import { cronRows, lastDue } from '../../../../lib/server/verify-cron.ts';
 
 // A Saturday.
 const NOW = new Date('2026-11-21T08:00:00Z');

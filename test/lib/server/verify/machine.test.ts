@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clockRows, rebootRows } from '../../../../lib/server/verify/inside/clock.ts';
-import { parseSeen } from '../../../../lib/server/verify/inside/look.ts';
+import { clockRows, parseSeen, rebootRows } from '../../../../lib/server/verify-host.ts';
 import {
   diskRows,
   inodeRows,
   memoryRows,
   parseFileSystems,
   swapRows,
-} from '../../../../lib/server/verify/inside/machine.ts';
+} from '../../../../lib/server/verify-machine.ts';
 
 const HEAD = 'Filesystem     Type     1024-blocks     Used Available Capacity Mounted on';
 const df = (...lines: string[]) => [HEAD, ...lines].join('\n');

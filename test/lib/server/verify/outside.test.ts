@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { healthRow, lastVerified, versionRow } from '../../../../lib/server/verify/outside/app.ts';
-import { judge } from '../../../../lib/server/verify/outside/backup.ts';
-import { dnsRow } from '../../../../lib/server/verify/outside/names.ts';
+import { dnsRow, healthRow, judge, lastVerified, versionRow } from '../../../../lib/server/verify-outside.ts';
 import { WebAddress } from '../../../../lib/web.ts';
 import { httpServer } from '../../kit.ts';
 

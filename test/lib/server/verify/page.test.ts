@@ -3,12 +3,15 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Secret } from '../../../../lib/secret.ts';
-import { describeVerification } from '../../../../lib/server/verify/describe.ts';
-import { page } from '../../../../lib/server/verify/html/page.ts';
-import { writePage } from '../../../../lib/server/verify/html/write.ts';
-import { problem, type Row, unknown } from '../../../../lib/server/verify/row.ts';
-import { selects, verifySettings } from '../../../../lib/server/verify/settings.ts';
-import type { Verification } from '../../../../lib/server/verify/verify.ts';
+import { describeVerification, type Verification } from '../../../../lib/server/verify.ts';
+import { page, writePage } from '../../../../lib/server/verify-html.ts';
+import {
+  problem,
+  type Row,
+  selects,
+  unknown,
+  verifySettings,
+} from '../../../../lib/server/verify-settings.ts';
 import { resolveSettings } from '../../../../lib/settings.ts';
 import { tempDir } from '../../kit.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseUfw, portRows } from '../../../../lib/server/verify/inside/ports.ts';
+import { parseUfw, portRows } from '../../../../lib/server/verify-machine.ts';
 
 const SS = `LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))
 LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=1,fd=4))

@@ -8,7 +8,7 @@ import type { Task } from './state.ts';
 
 const sandbox = process.env.SANDBOX_PREFIX ?? 'opsbook';
 /** By it the front knows its tasks' containers, also those of a front that is gone. */
-export const taskLabel = 'opsbook.task';
+const taskLabel = 'opsbook.task';
 
 /** A container as the engine tells of it now. */
 export interface Seen {

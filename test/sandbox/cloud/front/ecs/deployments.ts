@@ -25,11 +25,11 @@ export function mark(record: ServiceDeployment, status: ServiceDeploymentStatus,
 }
 
 /** Tasks that have to fail before the circuit breaker opens: half of the desired ones, from 3 to 200. */
-export const threshold = ({ desired }: Service): number => Math.max(3, Math.min(200, Math.ceil(desired / 2)));
+const threshold = ({ desired }: Service): number => Math.max(3, Math.min(200, Math.ceil(desired / 2)));
 
 const breakerOf = ({ input }: Service) => input.deploymentConfiguration?.deploymentCircuitBreaker;
-export const breaks = (service: Service): boolean => breakerOf(service)?.enable ?? false;
-export const rollsBack = (service: Service): boolean => breakerOf(service)?.rollback ?? false;
+const breaks = (service: Service): boolean => breakerOf(service)?.enable ?? false;
+const rollsBack = (service: Service): boolean => breakerOf(service)?.rollback ?? false;
 
 function newRecord(service: Service, revision: Revision, state: State): ServiceDeployment {
   const now = new Date();

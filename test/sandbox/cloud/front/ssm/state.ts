@@ -1,12 +1,5 @@
 /** Status of a command and of an invocation, as the API names them. */
-export type Status =
-  | 'Pending'
-  | 'InProgress'
-  | 'Success'
-  | 'Cancelled'
-  | 'Failed'
-  | 'TimedOut'
-  | 'Cancelling';
+type Status = 'Pending' | 'InProgress' | 'Success' | 'Cancelled' | 'Failed' | 'TimedOut' | 'Cancelling';
 
 /** One command on one instance. */
 export interface Invocation {

@@ -1,0 +1,143 @@
+import { EXIT, Failure, messageOf } from '../failure.ts';
+import type { Context } from '../script.ts';
+import type { Secret } from '../secret.ts';
+import type { Values } from '../settings.ts';
+import { isPrerelease, tagOf } from './changelog.ts';
+import { answer, pageOf } from './git.ts';
+import type { githubSettings } from './settings.ts';
+
+/** The version of the REST API that this was written for. */
+const API_VERSION = '2022-11-28';
+const TIMEOUT_MS = 30_000;
+
+/** What GitHub tells of a release. */
+export interface GithubRelease {
+  html_url: string;
+}
+
+interface Repository {
+  name: string;
+  api: string;
+  token: Secret;
+  signal: AbortSignal;
+}
+
+/** The repository on GitHub, and the right to write to it. @throws Failure with exit 2 when one of them is missing */
+export async function repositoryOf(
+  settings: Values<typeof githubSettings>,
+  { host, signal }: Pick<Context, 'host' | 'signal'>,
+): Promise<Repository> {
+  const { GITHUB_TOKEN: token, GITHUB_API_URL: api } = settings;
+  if (!token)
+    throw new Failure('GITHUB_TOKEN is not set', {
+      exit: EXIT.usage,
+      next: 'set it to a token that may write contents; in a workflow it is github.token, with permissions: contents: write',
+    });
+  const page = settings.GITHUB_REPOSITORY
+    ? ''
+    : pageOf((await answer(host, 'config', 'remote.origin.url')) ?? '');
+  const name = settings.GITHUB_REPOSITORY ?? page?.split('/').slice(3).join('/');
+  if (!name)
+    throw new Failure('the remote origin is not on GitHub', {
+      exit: EXIT.usage,
+      next: 'set GITHUB_REPOSITORY=owner/name',
+    });
+  return { name, api: api.replace(/\/$/, ''), token, signal };
+}
+
+/** The release of a version, when there is one. */
+export async function findRelease(
+  repository: Repository,
+  version: string,
+): Promise<GithubRelease | undefined> {
+  const tag = encodeURIComponent(tagOf(version));
+  const found = await ask(repository, 'GET', `/releases/tags/${tag}`);
+  if (found.status === 200) return found.body as GithubRelease;
+  if (found.status !== 404) throw refused(repository, found);
+  // GitHub would make a tag of its own, of whatever is newest.
+  const ref = await ask(repository, 'GET', `/git/ref/tags/${tag}`);
+  if (ref.status === 404)
+    throw new Failure(`${repository.name} has no tag ${tagOf(version)} on GitHub`, {
+      next: `npx tsx scripts/deploy/release.ts ${version}, or correct GITHUB_REPOSITORY and the rights of GITHUB_TOKEN`,
+    });
+  if (ref.status !== 200) throw refused(repository, ref);
+  return undefined;
+}
+
+/** What GitHub is asked for; docs.github.com/rest/releases/releases#create-a-release. */
+export function releaseRequest(version: string, notes: string) {
+  return {
+    tag_name: tagOf(version),
+    name: version,
+    body: notes,
+    draft: false,
+    prerelease: isPrerelease(version),
+  };
+}
+
+/** Makes the release; one that another run made meanwhile is as good. */
+export async function createRelease(
+  repository: Repository,
+  version: string,
+  notes: string,
+): Promise<GithubRelease> {
+  const made = await ask(repository, 'POST', '/releases', releaseRequest(version, notes));
+  if (made.status === 201) return made.body as GithubRelease;
+  const { errors = [] } = made.body as { errors?: Array<{ code?: string }> };
+  const existing =
+    errors.some(({ code }) => code === 'already_exists') && (await findRelease(repository, version));
+  if (existing) return existing;
+  throw refused(repository, made);
+}
+
+interface Answer {
+  status: number;
+  body: unknown;
+}
+
+async function ask(
+  { name, api, token, signal }: Repository,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<Answer> {
+  const url = `${api}/repos/${name}${path}`;
+  try {
+    const response = await fetch(url, {
+      method,
+      headers: {
+        accept: 'application/vnd.github+json',
+        authorization: `Bearer ${token.reveal()}`,
+        'x-github-api-version': API_VERSION,
+        'user-agent': 'opsbook',
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+    });
+    return { status: response.status, body: await response.json().catch(() => ({})) };
+  } catch (error) {
+    signal.throwIfAborted();
+    const cause = (error as Error).cause ?? error;
+    throw new Failure(`${method} ${url}: ${messageOf(cause)}`, {
+      next: 'run it again: what exists stays as it is',
+      cause,
+    });
+  }
+}
+
+function refused({ name }: Repository, { status, body }: Answer): Failure {
+  const { message = '', errors = [] } = body as {
+    message?: string;
+    errors?: Array<{ field?: string; code?: string }>;
+  };
+  const details = errors.map(({ field, code }) => `${field} ${code}`).join(', ');
+  const words = [message, details].filter(Boolean).join(': ');
+  const next =
+    status === 401
+      ? 'correct GITHUB_TOKEN'
+      : status === 403 || status === 404
+        ? 'give GITHUB_TOKEN the right to write contents (permissions: contents: write)'
+        : 'run it again: what exists stays as it is';
+  return new Failure(`GitHub refused a release of ${name}: ${status} ${words}`.trimEnd(), { next });
+}

@@ -1,0 +1,190 @@
+import { randomBytes } from 'node:crypto';
+import { lookup } from 'node:dns/promises';
+import { get, type IncomingMessage } from 'node:http';
+import { Failure } from '../failure.ts';
+import { type Command, CommandFailure, type Host } from '../shell.ts';
+
+/** Where a certificate authority looks for the answer to its challenge (RFC 8555, 8.3). */
+const PATH = '/.well-known/acme-challenge';
+const TIMEOUT_MS = 10_000;
+
+/** What was found where a certificate authority will look; without a problem it will find its answer. */
+export interface Challenge {
+  name: string;
+  addresses: string[];
+  problem?: { found: string; todo: string };
+}
+
+const PLACE = 'umask 022; mkdir -p "$1" && cat > "$1/$2" || { rm -f "$1/$2"; exit 1; }';
+
+/** The commands that put a file where certbot will put its own, and take it away. */
+function probeFile(webroot: string, token: string): { place: Command; remove: Command } {
+  const directory = `${webroot}${PATH}`;
+  return {
+    place: { argv: ['sh', '-c', PLACE, 'place', directory, token], root: true },
+    remove: { argv: ['rm', '-f', `${directory}/${token}`], root: true },
+  };
+}
+
+/**
+ * Asks for a file below the webroot at every address of every name, as the authority will: what is wrong is found
+ * without it, which counts failed attempts. Redirects are not followed.
+ */
+export async function probe(
+  names: readonly string[],
+  { host, webroot, signal }: { host: Host; webroot: string; signal: AbortSignal },
+): Promise<Challenge[]> {
+  const token = `opsbook-${randomBytes(8).toString('hex')}`;
+  const { place, remove } = probeFile(webroot, token);
+  await host.run(place, token);
+  try {
+    return await Promise.all(names.map((name) => probeName(name, token, webroot, signal)));
+  } finally {
+    await host.uninterrupted.run(remove);
+  }
+}
+
+/** @throws Failure that says what an authority would find instead of the answer to its challenge */
+export function refuseUnserved({ name, problem }: Challenge): void {
+  if (problem) throw new Failure(`${name}: ${problem.found}`, { next: problem.todo });
+}
+
+async function probeName(
+  name: string,
+  token: string,
+  webroot: string,
+  signal: AbortSignal,
+): Promise<Challenge> {
+  let addresses: string[];
+  try {
+    addresses = (await lookup(name, { all: true })).map(({ address }) => address);
+  } catch (error) {
+    const found = `does not resolve (${(error as NodeJS.ErrnoException).code})`;
+    return {
+      name,
+      addresses: [],
+      problem: { found, todo: `make a record for ${name} in DNS, and wait for it` },
+    };
+  }
+  const answers = await Promise.all(addresses.map((address) => ask(address, name, token, webroot, signal)));
+  // From a machine without IPv6 nothing can be said of such an address.
+  const known = answers.filter((answer) => answer !== 'unreachable');
+  const [problem] =
+    known.length > 0 ? known.filter((answer) => answer !== 'served') : [unreachable(addresses)];
+  return { name, addresses, ...(problem ? { problem } : {}) };
+}
+
+const unreachable = (addresses: readonly string[]) => ({
+  found: `${addresses.join(', ')} cannot be reached from here`,
+  todo: 'correct the record in DNS, or run this where the address can be reached',
+});
+
+type Answer = 'served' | 'unreachable' | { found: string; todo: string };
+
+async function ask(
+  address: string,
+  name: string,
+  token: string,
+  webroot: string,
+  signal: AbortSignal,
+): Promise<Answer> {
+  try {
+    const { response, body } = await fetchFrom(address, name, `${PATH}/${token}`, signal);
+    return judge(response, body === token, { name, address, webroot });
+  } catch (error) {
+    signal.throwIfAborted();
+    return judgeError(error as NodeJS.ErrnoException, address);
+  }
+}
+
+/** A request to one address: `fetch` would choose among them, and name the host after its URL. */
+function fetchFrom(
+  address: string,
+  name: string,
+  path: string,
+  signal: AbortSignal,
+): Promise<{ response: IncomingMessage; body: string }> {
+  return new Promise((resolve, reject) => {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
+    const request = get({ host: address, path, headers: { host: name }, agent: false, signal: limit });
+    request.on('error', reject);
+    request.on('response', (response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (text: string) => {
+        if (body.length < 1000) body += text;
+      });
+      response.on('end', () => resolve({ response, body })).on('error', reject);
+    });
+  });
+}
+
+function judge(
+  { statusCode = 0, headers }: IncomingMessage,
+  same: boolean,
+  { name, address, webroot }: { name: string; address: string; webroot: string },
+): Answer {
+  if (same && statusCode === 200) return 'served';
+  if (statusCode >= 300 && statusCode < 400)
+    return {
+      found: `http://${name}${PATH}/ is redirected to ${headers.location} (${statusCode}, ${address})`,
+      todo: `serve ${PATH}/ from ${webroot} before the redirect to https`,
+    };
+  return {
+    found: `http://${name}${PATH}/ does not serve ${webroot} (${statusCode}, ${address})`,
+    todo: `mount ${webroot} in the proxy and serve ${PATH}/ from it; if ${address} is another host, correct the DNS`,
+  };
+}
+
+function judgeError({ code, name, message }: NodeJS.ErrnoException, address: string): Answer {
+  if (/^(ENETUNREACH|EHOSTUNREACH|EADDRNOTAVAIL)$/.test(code ?? '')) return 'unreachable';
+  if (code === 'ECONNREFUSED')
+    return {
+      found: `nothing listens on port 80 of ${address}`,
+      todo: 'start the proxy, and let it listen on port 80',
+    };
+  if (code === 'ETIMEDOUT' || name === 'AbortError' || name === 'TimeoutError')
+    return {
+      found: `port 80 of ${address} does not answer`,
+      todo: 'open port 80 in the firewall and security group',
+    };
+  return { found: `port 80 of ${address}: ${message}`, todo: "look into the proxy's log" };
+}
+
+/**
+ * Starts a web server in a session of its own, and prints its process when it has the port. It ends by itself after
+ * ten minutes, should nobody be left to end it. certbot is Python, so that there is one.
+ */
+const SERVE = `log=$(mktemp)
+setsid timeout 600 python3 -u -m http.server 80 --directory "$1" </dev/null >"$log" 2>&1 &
+until grep -q Serving "$log"; do
+  kill -0 $! 2>/dev/null || { cat "$log" >&2; rm "$log"; exit 1; }
+  sleep 0.1
+done
+rm "$log"
+echo $!`;
+
+export const webserver = (webroot: string): Command => ({
+  argv: ['sh', '-c', SERVE, 'serve', webroot],
+  root: true,
+});
+
+/**
+ * Serves the webroot on port 80 in the place of a proxy that does not run yet: the very first certificate is then
+ * got by webroot like all that follow. certbot's own standalone mode would be saved as the way of renewal, and fail
+ * as soon as the proxy has the port.
+ * @returns what ends it @throws Failure when something else has the port
+ */
+export async function serveWebroot(host: Host, webroot: string): Promise<() => Promise<void>> {
+  const server = await host.run(webserver(webroot)).catch((error: unknown) => Promise.reject(taken(error)));
+  // One that has ended by itself is no failure.
+  const end = ['sh', '-c', 'kill "$1" 2>/dev/null || true', 'end', server.trim()] as const;
+  return async () => void (await host.uninterrupted.run({ argv: end, root: true }));
+}
+
+function taken(error: unknown): unknown {
+  if (!(error instanceof CommandFailure) || !/address already in use/i.test(error.stderr)) return error;
+  return new Failure('something that is not the proxy listens on port 80', {
+    next: "see what has it, and stop it: ss -ltnp 'sport = :80'; what a killed run left there ends after ten minutes",
+    cause: error,
+  });
+}

@@ -1,0 +1,39 @@
+import { composeSettings } from '../compose.ts';
+import { list, optionalSetting } from '../settings.ts';
+import { targetSettings } from '../target.ts';
+
+/** A place of AWS in which secrets are kept. */
+export interface Address {
+  readonly kind: 'secretsmanager' | 'ssm';
+  /** The secret's name or ARN, or the path of the parameters with its last slash. */
+  readonly name: string;
+  readonly uri: string;
+}
+
+const SECRET = /^secretsmanager:((?:arn:aws[\w-]*:secretsmanager:[\w-]+:\d+:secret:)?[\w/+=.@-]+)$/;
+const PATH = /^ssm:((?:\/[\w.-]+)+)\/?$/;
+
+/** @throws Error that says which forms there are */
+export function parseAddress(uri: string): Address {
+  const [, secret] = SECRET.exec(uri) ?? [];
+  if (secret) return { kind: 'secretsmanager', name: secret, uri };
+  const [, path] = PATH.exec(uri) ?? [];
+  if (path) return { kind: 'ssm', name: `${path}/`, uri };
+  throw new Error(`"${uri}" is none of secretsmanager:NAME and ssm:/PATH/`);
+}
+
+/** What every script that handles secrets reads. */
+export const secretsSettings = {
+  ...targetSettings,
+  ...composeSettings,
+  SECRETS_FROM: optionalSetting('SECRETS_FROM', {
+    about: 'where secrets are kept: secretsmanager:NAME, ssm:/PATH/, or several separated by commas',
+    example: 'secretsmanager:bloaty/production',
+    type: list(parseAddress),
+  }),
+  SECRETS_TEMPLATE: optionalSetting('SECRETS_TEMPLATE', {
+    about: 'how that file is made, relative to APP_DIR: docs/secrets.md; .env.template, if there is one',
+    example: 'deploy/env.template',
+    type: (z) => z.string(),
+  }),
+};

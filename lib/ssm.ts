@@ -1,0 +1,252 @@
+import { performance } from 'node:perf_hooks';
+import { PassThrough, type Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { InstanceInformation, SSMClient } from '@aws-sdk/client-ssm';
+import { awsFailure, ssmClient } from './aws.ts';
+import { checkAll, Failure } from './failure.ts';
+import type { FanOut, Outcome } from './hosts.ts';
+import { Secret } from './secret.ts';
+import { type Command, failureOf, type Host, type HostOptions, type Running } from './shell.ts';
+import { type Answer, ask, execute, PEEK, peekScript } from './ssm-delivery.ts';
+import { selectedBySsm, type Target } from './target.ts';
+
+/** The output of a running command as far as it has been passed on. */
+export interface Shown {
+  out: PassThrough;
+  err: PassThrough;
+  outBytes: number;
+  errBytes: number;
+}
+
+/** A command that is done sooner needs no looking in between. */
+const FIRST_LOOK_MS = 1_500;
+const PAUSE_MS = 1_000;
+
+/** Passes on what a running command writes, by commands that read its files, until it is told to stop. */
+export async function tail(
+  client: SSMClient,
+  instance: string,
+  id: string,
+  shown: Shown,
+  stop: AbortSignal,
+): Promise<void> {
+  let pause = FIRST_LOOK_MS;
+  while (!stop.aborted) {
+    if (await sleep(pause, false, { signal: stop }).catch(() => true)) return;
+    // What cannot be read now comes with the rest, when the command has ended.
+    const seen = await ask(client, instance, peekScript(id, shown.outBytes, shown.errBytes), stop).catch(
+      () => '',
+    );
+    if (stop.aborted) return;
+    const [out = '', err = ''] = seen.split('\n');
+    const [more, said] = [Buffer.from(out, 'base64'), Buffer.from(err, 'base64')];
+    shown.outBytes += more.length;
+    shown.errBytes += said.length;
+    shown.out.write(more);
+    shown.err.write(said);
+    pause = more.length === PEEK.out || said.length === PEEK.err ? 0 : PAUSE_MS;
+  }
+}
+
+const STDERR_KEPT = 4000;
+
+/** An instance that SSM's agent runs commands on, as root. */
+export interface SsmHost extends Host {
+  readonly instance: string;
+  readonly client: SSMClient;
+}
+
+function ssmHost(instance: string, name: string, client: SSMClient, options: HostOptions): SsmHost {
+  const { signal, onStart } = options;
+  const perform = async (
+    command: Command,
+    input: string | Secret | undefined,
+    shown?: Shown,
+  ): Promise<Answer> => {
+    const whileRunning =
+      shown && ((_: string, id: string, stop: AbortSignal) => tail(client, instance, id, shown, stop));
+    let found: Answer | Failure | undefined;
+    await execute(
+      client,
+      [instance],
+      { command, input, signal, whileRunning },
+      (_, result) => (found = result),
+    );
+    if (!found || found instanceof Failure)
+      throw found ?? new Failure(`${name}: SSM told nothing of the command`);
+    return found;
+  };
+  return {
+    ...{ name, target: `ssm://${instance}`, instance, client },
+    start(command) {
+      onStart?.(command);
+      return running(command, name, (input, shown) => perform(command, input, shown));
+    },
+    async run(command, input) {
+      onStart?.(command);
+      const answer = await perform(command, input);
+      refuseMisfortune(command, answer, name);
+      return answer.out.toString('utf8');
+    },
+    get uninterrupted() {
+      return ssmHost(instance, name, client, { onStart });
+    },
+  };
+}
+
+/**
+ * A command with open streams: it starts when its input has ended, since SSM takes none while it runs; its output is
+ * passed on while it runs.
+ */
+function running(
+  command: Command,
+  name: string,
+  perform: (input: Secret, shown: Shown) => Promise<Answer>,
+): Running {
+  const stdin = new PassThrough();
+  const shown: Shown = { out: new PassThrough(), err: new PassThrough(), outBytes: 0, errBytes: 0 };
+  const act = async () => {
+    try {
+      // Whoever writes to a stream does not say whether it is secret.
+      const answer = await perform(new Secret(await textOf(stdin)), shown);
+      shown.out.end(answer.out.subarray(shown.outBytes));
+      shown.err.end(answer.err.subarray(shown.errBytes));
+      refuseMisfortune(command, answer, name);
+    } finally {
+      shown.out.end();
+      shown.err.end();
+    }
+  };
+  const done = act();
+  done.catch(() => {});
+  return { stdin, stdout: shown.out, stderr: shown.err, done, kill: () => stdin.destroy() };
+}
+
+async function textOf(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** @throws CommandFailure when the command did not end well */
+function refuseMisfortune(command: Command, { code, err }: Answer, on: string): void {
+  const failed = failureOf(command, { code, stderr: err.subarray(-STDERR_KEPT).toString('utf8'), on });
+  if (failed) throw failed;
+}
+
+/**
+ * The instances of a target, each of which SSM says it can reach.
+ * @param absent is given those that it cannot; what it throws is thrown
+ * @throws Failure when there is none; Problems that name each that cannot be reached
+ */
+export async function openSsm(
+  target: Extract<Target, { kind: 'ssm' }>,
+  region: string | undefined,
+  options: HostOptions,
+  absent: (name: string, failure: Failure) => unknown,
+): Promise<SsmHost[]> {
+  const client = await ssmClient(region);
+  const [Key, value] =
+    'tag' in target ? [`tag:${target.tag}`, target.value] : ['InstanceIds', target.instance];
+  const uri = `ssm://${selectedBySsm(target)}`;
+  const found = await instances(client, { Key, Values: [value] }, uri);
+  if (found.length === 0)
+    throw new Failure(`${uri} matches no instance that is registered with SSM`, {
+      next: 'see that it runs, that its role has AmazonSSMManagedInstanceCore, and that AWS_REGION is right',
+    });
+  const online: InstanceInformation[] = [];
+  await checkAll(
+    found.map((instance) => () => {
+      const failure = absence(instance);
+      if (failure) absent(nameOf(instance), failure);
+      else online.push(instance);
+    }),
+  );
+  return online
+    .map((instance) => ssmHost(instance.InstanceId ?? '', nameOf(instance), client, options))
+    .sort((a, b) => a.name.localeCompare(b.name));
+}
+
+const nameOf = ({ InstanceId = '', ComputerName }: InstanceInformation) =>
+  ComputerName?.split('.')[0] || InstanceId;
+
+async function instances(
+  client: SSMClient,
+  filter: { Key: string; Values: string[] },
+  uri: string,
+): Promise<InstanceInformation[]> {
+  const { paginateDescribeInstanceInformation } = await import('@aws-sdk/client-ssm');
+  const found: InstanceInformation[] = [];
+  try {
+    for await (const page of paginateDescribeInstanceInformation({ client }, { Filters: [filter] }))
+      found.push(...(page.InstanceInformationList ?? []));
+  } catch (error) {
+    throw awsFailure(error, 'ssm:DescribeInstanceInformation', uri);
+  }
+  return found;
+}
+
+function absence({ InstanceId, PingStatus, LastPingDateTime }: InstanceInformation): Failure | undefined {
+  if (PingStatus === 'Online') return undefined;
+  const since = LastPingDateTime ? ` since ${LastPingDateTime.toISOString()}` : '';
+  return new Failure(`${InstanceId} does not answer SSM (${PingStatus}${since})`, {
+    next: 'see that it runs and that its agent does, or name the others with --target',
+  });
+}
+
+/** As many instances as one SendCommand takes by their ids. */
+const PER_COMMAND = 50;
+
+/** Runs a command on instances, spread by SSM itself: one command for each fifty. */
+export async function onInstances(
+  hosts: readonly SsmHost[],
+  command: Command,
+  options: FanOut & { atOnce: number },
+): Promise<Outcome[]> {
+  const outcomes = new Map<string, Outcome>();
+  const batches = Array.from({ length: Math.ceil(hosts.length / PER_COMMAND) }, (_, i) =>
+    hosts.slice(i * PER_COMMAND, (i + 1) * PER_COMMAND),
+  );
+  for (const batch of batches)
+    for (const outcome of await onBatch(batch, command, options)) outcomes.set(outcome.host.target, outcome);
+  return hosts.map((host) => outcomes.get(host.target) ?? { host, ms: 0, failure: unheard(host) });
+}
+
+const unheard = ({ name }: SsmHost) =>
+  new Failure(`${name}: SSM told nothing of the command`, {
+    next: 'look at it: aws ssm list-command-invocations',
+  });
+
+async function onBatch(
+  batch: readonly SsmHost[],
+  command: Command,
+  { input, signal, atOnce, hear }: FanOut & { atOnce: number },
+): Promise<Outcome[]> {
+  const [first] = batch;
+  if (!first) return [];
+  const started = performance.now();
+  const outcomes: Outcome[] = [];
+  const byId = new Map(batch.map((host) => [host.instance, host]));
+  // Each host is asked whatever became of the others, as over ssh.
+  const limits = { maxConcurrency: atOnce, maxErrors: batch.length };
+  await execute(first.client, [...byId.keys()], { command, input, signal, ...limits }, (instance, result) => {
+    const host = byId.get(instance);
+    if (host)
+      outcomes.push({ host, ms: performance.now() - started, ...judged(host, command, result, hear) });
+  });
+  return outcomes;
+}
+
+function judged(
+  host: SsmHost,
+  command: Command,
+  result: Answer | Failure,
+  hear: FanOut['hear'],
+): Pick<Outcome, 'code' | 'failure'> {
+  if (result instanceof Failure) return { failure: result };
+  hear(host, 'out', result.out);
+  hear(host, 'err', result.err);
+  const { code, err } = result;
+  const failure = failureOf(command, { code, stderr: err.toString('utf8'), on: host.name });
+  return { code, ...(failure ? { failure } : {}) };
+}

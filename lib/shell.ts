@@ -1,35 +1,95 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { type ChildProcess, spawn as spawnProcess } from 'node:child_process';
+import { EventEmitter } from 'node:events';
 import { hostname } from 'node:os';
 import type { Readable, Transform, Writable } from 'node:stream';
+import { $ as zx } from 'zx/core';
 import { Failure } from './failure.ts';
 import { duration } from './format.ts';
-import { mask, type Secret } from './secret.ts';
+import { mask, Secret } from './secret.ts';
 
 /** A command as data: what is logged, printed by a dry run, compared in a test and executed. */
 export interface Command {
-  readonly argv: readonly [string, ...string[]];
-  /** Added to the environment; secrets go here or to standard input, never to argv. */
+  /** As a POSIX shell reads it; made by {@link cmd}. */
+  readonly text: string;
+  /** Added to the environment; secrets go here or to standard input, never into the text. */
   readonly env?: Readonly<Record<string, string | Secret>>;
   readonly cwd?: string;
-  /** It has to be root's: by sudo, which must not ask, where the host's user is another. */
+  /** It has to be root's: by sudo, which must not ask, where the host's user is not root. */
   readonly root?: true;
   /** How long it may take, in seconds: it is ended then. For what answers at once, or not at all. */
   readonly withinS?: number;
   /** The line on stderr without which it did not end well, whatever its exit code says. */
-  readonly witness?: string;
+  readonly marker?: string;
 }
 
-/** A command as a person would type it; the values of its environment that are secrets are redacted. */
-export function show({ argv, env = {}, root }: Command): string {
-  const variables = Object.entries(env).map(([name, value]) => `${name}=${quote(String(value))}`);
-  // Masked before they are quoted as well: quoting changes a secret that has a quote in it.
-  return mask([...(root ? ['sudo'] : []), ...variables, ...argv.map((word) => quote(mask(word)))].join(' '));
+/** What may stand among the words of a command: a list is a word each, a command its own words. */
+export type Word = string | number | Command | readonly (string | number)[];
+
+/** Every option of zx is set: its `ZX_` variables would change what is not. */
+const OPTIONS = {
+  ...{ shell: '/bin/sh', prefix: '', postfix: '', quote, quiet: true, verbose: false, nothrow: true },
+  ...{ preferLocal: false, detached: false, timeout: 0, delimiter: undefined, input: undefined },
+};
+
+/**
+ * A command as data, not started: `` cmd`docker stop ${ids}` ``. Each word is quoted once, for any POSIX shell.
+ * The environment of a command among the words becomes that of the whole.
+ * @throws TypeError for a secret, undefined or anything else that would silently become a wrong word
+ */
+export function cmd(pieces: TemplateStringsArray, ...words: Word[]): Command {
+  const texts = [pieces[0] ?? ''];
+  const args: Array<string | string[]> = [];
+  let env: Command['env'];
+  words.forEach((word, i) => {
+    const next = pieces[i + 1] ?? '';
+    if (isCommand(word)) {
+      if (word.env) env = { ...env, ...word.env };
+      texts.push(`${texts.pop()}${word.text}${next}`);
+    } else {
+      args.push(Array.isArray(word) ? word.map(plain) : plain(word));
+      texts.push(next);
+    }
+  });
+  const { cmd: text } = zx({ ...OPTIONS, halt: true })(texts as unknown as TemplateStringsArray, ...args);
+  return { text, ...(env ? { env } : {}) };
+}
+
+function isCommand(word: unknown): word is Command {
+  return typeof word === 'object' && word !== null && 'text' in word;
+}
+
+function plain(word: unknown): string {
+  if (typeof word === 'string') return word;
+  if (typeof word === 'number') return String(word);
+  const kind = word instanceof Secret ? 'a secret' : String(word);
+  throw new TypeError(`${kind} is among the words of a command`);
 }
 
 /** POSIX single quotes, and only where they are needed: dash knows no other form. */
 export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** A word of a command's text, quoted or not. */
+const WORD = /(?:'[^']*'|\\.|[^\s'\\])+/g;
+const unquoted = (word: string): string =>
+  word.replaceAll(/'([^']*)'|\\(.)/g, (_, quoted?: string, escaped?: string) => quoted ?? escaped ?? '');
+
+/** The words of a command, as the program gets them. */
+export const wordsOf = ({ text }: Command): string[] => (text.match(WORD) ?? []).map(unquoted);
+
+/** The program that a command runs. */
+const programOf = (command: Command): string => wordsOf(command)[0] ?? '';
+
+/** A command as a person would type it; the values of its environment that are secrets are redacted. */
+export function show({ text, env = {}, root }: Command): string {
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${quote(String(value))}`);
+  // Masked before they are quoted as well: quoting changes a secret that has a quote in it.
+  const words = text.replaceAll(WORD, (word) => {
+    const masked = mask(unquoted(word));
+    return masked === unquoted(word) ? word : quote(masked);
+  });
+  return mask([...(root ? ['sudo'] : []), ...variables, words].join(' '));
 }
 
 /** How a command failed. */
@@ -41,11 +101,11 @@ interface Misfortune {
   code: number | null;
   how?: string;
   stderr?: string;
-  /** The host, where it was another than this. */
+  /** The host, where it was not this one. */
   on?: string | undefined;
 }
 
-/** A command that could not be started, exited with another code than 0, or was killed. */
+/** A command that could not be started, exited with a code other than 0, or was killed. */
 export class CommandFailure extends Failure {
   readonly command: Command;
   readonly words: string;
@@ -55,7 +115,7 @@ export class CommandFailure extends Failure {
   constructor({ command, words, code, how = 'did not start', stderr = '', on }: Misfortune) {
     // One that was killed may have said nothing.
     const said = words === how ? '' : `: ${mask(words)}`;
-    super(`${on ? `${on}: ` : ''}${command.argv[0]} ${how}${said}`, {
+    super(`${on ? `${on}: ` : ''}${programOf(command)} ${how}${said}`, {
       next: `try it by hand${on ? ` on ${on}` : ''}: ${show(command)}`,
     });
     this.name = 'CommandFailure';
@@ -66,12 +126,12 @@ export class CommandFailure extends Failure {
   }
 }
 
-/** The exit code by which a shell says that there is no such command. */
-const NOT_FOUND = 127;
+/** The exit codes by which a shell says that it cannot start a command: not permitted, not found. */
+const UNSTARTABLE = [126, 127];
 
 /**
  * What is wrong with how a command ended; undefined when nothing is.
- * @param code null where a signal ended it, which `how` then says
+ * @param code null where a signal ended it, which `killedBy` then names
  */
 export function failureOf(
   command: Command,
@@ -84,15 +144,25 @@ export function failureOf(
 ): CommandFailure | undefined {
   const how = killedBy ? `was killed by ${killedBy}` : misfortune(code, stderr, command);
   if (how === undefined) return undefined;
-  const missing =
-    code === NOT_FOUND && new RegExp(`${RegExp.escape(command.argv[0])}: not found`).test(stderr);
-  const words = missing ? `${command.argv[0]}: command not found` : lastWords(stderr) || how;
-  return new CommandFailure({ command, words, code, how, stderr, on });
+  const why = UNSTARTABLE.includes(code ?? 0) ? unstartable(stderr, command) : undefined;
+  if (why) return new CommandFailure({ command, words: why, code, stderr, on });
+  return new CommandFailure({ command, words: lastWords(stderr) || how, code, how, stderr, on });
 }
 
-function misfortune(code: number | null, stderr: string, { witness }: Command): string | undefined {
+/** Why a shell could not start a command; undefined where it was the command itself that exited so. */
+function unstartable(stderr: string, command: Command): string | undefined {
+  if (command.cwd !== undefined && stderr.includes(absent(command.cwd))) return absent(command.cwd);
+  const program = programOf(command);
+  const [, why] = new RegExp(`${RegExp.escape(program)}: (.*)`).exec(stderr) ?? [];
+  if (why && /not found|no such file/i.test(why)) return `${program}: command not found`;
+  return why && /permission denied/i.test(why) ? `${program}: permission denied` : undefined;
+}
+
+const absent = (cwd: string): string => `${cwd} is not there to run it in`;
+
+function misfortune(code: number | null, stderr: string, { marker }: Command): string | undefined {
   if (code !== 0) return `exited with ${code}`;
-  if (witness === undefined || stderr.split('\n').includes(witness)) return undefined;
+  if (marker === undefined || stderr.split('\n').includes(marker)) return undefined;
   return 'ended before its command did';
 }
 
@@ -114,12 +184,25 @@ export interface Running {
   kill(): void;
 }
 
+/** What a command wrote to stdout. */
+export interface Output extends Promise<string> {
+  /** @throws Failure where it is not JSON */
+  json<T>(): Promise<T>;
+  /** Its lines, without empty ones. */
+  lines(): Promise<string[]>;
+}
+
+/** Runs a command on a host and returns what it wrote: `` await $`docker inspect ${id}`.json() ``. */
+export type Shell = (pieces: TemplateStringsArray, ...words: Word[]) => Output;
+
 /** Something on which a command can be run: this machine, or one reached by ssh or SSM. */
 export interface Host {
   /** As it is called in messages and before each line of its output. */
   readonly name: string;
   /** The target that it was made of; `local` for this machine. */
   readonly target: string;
+  /** For what only looks: it runs in a dry run as well. */
+  readonly $: Shell;
   start(command: Command): Running;
   /** Runs to the end and returns what it wrote to stdout; a secret input is seen by the command alone. */
   run(command: Command, input?: string | Secret): Promise<string>;
@@ -134,27 +217,51 @@ export interface HostOptions {
   onStart?: ((command: Command) => void) | undefined;
 }
 
+/** The `$` of a host that runs commands by `run`. */
+export const shellOf =
+  (run: Host['run']): Shell =>
+  (pieces, ...words) => {
+    const command = cmd(pieces, ...words);
+    const output = run(command);
+    return Object.assign(output, {
+      json: async <T>() => parsed<T>(await output, command),
+      lines: async () => (await output).split('\n').filter((line) => line !== ''),
+    });
+  };
+
+function parsed<T>(text: string, command: Command): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    // The parser quotes what it read, which may be secret.
+    throw new Failure(`${programOf(command)}: what it wrote is not JSON`, {
+      next: `try it by hand: ${show(command)}`,
+    });
+  }
+}
+
+/** Whether a shell may replace itself by what a text runs: it is a single command of plain words. */
+const isSimple = (text: string): boolean => !/[|&;<>()`\n$]/.test(text.replaceAll(/'[^']*'|\\./g, ''));
+
 /**
- * A command as the text that a POSIX shell runs it by: the one edge at which its words are quoted. Variables that are
- * secrets are not in the text, which other users of the host may see.
+ * A command as the text that a host's POSIX shell runs: its folder, its environment, and root by sudo. Variables that
+ * are secrets are not in the text, which other users of the host may see.
  */
-export function shellText({ argv, env = {}, cwd, root }: Command): string {
+export function shellText({ text, env = {}, cwd, root }: Command): string {
   const open = Object.entries(env).filter(([, value]) => typeof value === 'string');
-  const words = argv.map(quote).join(' ');
+  const simple = isSimple(text) ? text : `sh -c ${quote(text)}`;
   const keep = Object.keys(env).join(',');
   return [
     // dash's own message names a line of this text, which tells nobody anything.
-    ...(cwd === undefined
-      ? []
-      : [`cd ${quote(cwd)} 2>/dev/null || { ${complain(`${cwd} is not there to run it in`)}; }`]),
+    ...(cwd === undefined ? [] : [`cd ${quote(cwd)} 2>/dev/null || { ${complain(absent(cwd))}; }`]),
     ...open.map(([name, value]) => `export ${name}=${quote(String(value))}`),
     root
-      ? `if [ "$(id -u)" = 0 ]; then exec ${words}; else exec sudo -n --preserve-env=${keep} -- ${words}; fi`
-      : `exec ${words}`,
+      ? `if [ "$(id -u)" = 0 ]; then exec ${simple}; else exec sudo -n --preserve-env=${keep} -- ${simple}; fi`
+      : `exec ${simple}`,
   ].join('\n');
 }
 
-const complain = (text: string) => `printf '%s\\n' ${quote(text)} >&2; exit 1`;
+const complain = (text: string) => `printf '%s\\n' ${quote(text)} >&2; exit 126`;
 
 /** The variables of a command that nobody else may see. */
 export function secretsOf({ env = {} }: Command): Array<[string, Secret]> {
@@ -163,20 +270,41 @@ export function secretsOf({ env = {} }: Command): Array<[string, Secret]> {
 
 const STDERR_KEPT = 4000;
 
-/** What the kernel is given for a command; over ssh that is another thing than the command itself. */
-export interface Launch {
-  argv: readonly string[];
-  env?: Readonly<Record<string, string>>;
-  cwd?: string | undefined;
+/** A command that was started, as a process of ours or as what looks like one. */
+export interface Child extends EventEmitter {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  readonly pid?: number | undefined;
+  kill(signal?: NodeJS.Signals): unknown;
 }
 
-interface LaunchOptions {
+/** Starts the text of a command on a host. */
+export type Spawn = (text: string) => Child;
+
+/** A process of this machine, with the environment that it adds to ours. */
+export function spawn(
+  file: string,
+  args: readonly string[],
+  options: { env?: Readonly<Record<string, string | Secret>> | undefined; detached?: boolean } = {},
+): Child {
+  const added = Object.entries(options.env ?? {}).map(([name, value]) => [
+    name,
+    value instanceof Secret ? value.reveal() : value,
+  ]);
+  const env = { ...process.env, ...(Object.fromEntries(added) as Record<string, string>) };
+  return spawnProcess(file, args, {
+    ...{ env, stdio: 'pipe', shell: false, detached: options.detached ?? false },
+  }) as ChildProcess & Child;
+}
+
+interface StartOptions {
   signal?: AbortSignal | undefined;
-  /** Ends the command when the signal is aborted; the child is sent SIGTERM unless told. */
-  end?: (child: ChildProcess) => void;
+  /** Ends the command when the signal is aborted; the child is sent SIGTERM by default. */
+  end?: (child: Child) => void;
   /** A command that does not heed being ended is killed after this long. */
   killAfterMs: number;
-  /** The host, where it is another than this. */
+  /** The host, where it is not this one. */
   on?: string;
   /** Take out of its output what is not the command's own. */
   stdout?: Transform;
@@ -185,30 +313,85 @@ interface LaunchOptions {
   judge?: (code: number | null, failure: CommandFailure | undefined) => Error | undefined;
 }
 
-/** Starts a process of this machine for `command`, in whose terms its failure is told. */
-export function launch(
-  command: Command,
-  { argv: [file = '', ...rest], env, cwd }: Launch,
-  options: LaunchOptions,
-): Running {
+/** Has zx run `command` by what `spawn` starts; its failure is told in the command's own terms. */
+export function launch(command: Command, text: string, spawn: Spawn, options: StartOptions): Running {
   const { signal, end = (child) => void child.kill(), killAfterMs } = options;
   const limit = command.withinS === undefined ? undefined : AbortSignal.timeout(command.withinS * 1000);
+  let child: Child | undefined;
+  const start = () => {
+    child = spawn(text);
+    return seenByZx(child);
+  };
+  const ended = zx({ ...OPTIONS, spawn: start as never, signal: new AbortController().signal })(
+    Object.assign([text], { raw: [text] }),
+  );
+  if (!child) throw new Failure(`${programOf(command)} was not started`);
+  const { stdin } = child;
   const stops = [signal, limit].filter((stop) => stop !== undefined);
-  const child = spawn(file, rest, {
-    env: { ...process.env, ...env },
-    ...(cwd === undefined ? {} : { cwd }),
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
   if (stops.length > 0) endOnAbort(child, AbortSignal.any(stops), end, killAfterMs);
   // A command that ended early closes its input; its exit code says why, not our EPIPE.
-  child.stdin.on('error', () => {});
+  stdin.on('error', () => {});
   const stdout = options.stdout ? child.stdout.pipe(options.stdout) : child.stdout;
   const stderr = options.stderr ? child.stderr.pipe(options.stderr) : child.stderr;
-  return {
-    ...{ stdin: child.stdin, stdout, stderr },
-    done: ended(child, stderr, command, { ...options, limit }),
-    kill: () => end(child),
-  };
+  const said = lastOf(stderr);
+  const settled = (async () => {
+    const output = await ended;
+    await said.ended;
+    if (output.cause) throw notStarted(output.cause, command, options.on);
+    const { exitCode: code, signal: killedBy } = output;
+    if (code === 0 && signal?.aborted) throw signal.reason;
+    const words = { stderr: said.text(), on: options.on };
+    const how = `did not end within ${duration((command.withinS ?? 0) * 1000)}`;
+    if (limit?.aborted && code !== 0)
+      throw new CommandFailure({ command, words: how, how, code: null, ...words });
+    const failed = failureOf(command, { code, killedBy, ...words });
+    const judged = options.judge ? options.judge(code, failed) : failed;
+    if (judged) throw judged;
+  })();
+  // Whoever started it awaits `done` later; until then a rejection is not an unhandled one.
+  settled.catch(() => {});
+  return { stdin, stdout, stderr, done: settled, kill: () => child && end(child) };
+}
+
+/**
+ * What zx is shown of a child: that it ends, and how. Its streams stay ours: zx would keep all that is written in
+ * memory, and drop what comes before a reader is there.
+ */
+function seenByZx(child: Child): EventEmitter {
+  const seen = Object.assign(new EventEmitter(), { pid: child.pid, stdin: null, stdout: null, stderr: null });
+  let error: Error | undefined;
+  child.once('error', (thrown: Error) => {
+    error = thrown;
+    // Nothing comes of what did not start.
+    child.stdout.destroy();
+    child.stderr.destroy();
+    seen.emit('error', thrown);
+    seen.emit('close', null, null);
+  });
+  child.once('close', (code: number | null, signal: NodeJS.Signals | null) => {
+    if (!error) seen.emit('close', code, signal);
+  });
+  return seen;
+}
+
+/** The end of what a stream wrote, for a failure to quote. */
+function lastOf(stream: Readable): { text(): string; ended: Promise<void> } {
+  const heard: Buffer[] = [];
+  let length = 0;
+  stream.on('data', (chunk: Buffer) => {
+    heard.push(chunk);
+    length += chunk.length;
+    while (length - (heard[0]?.length ?? 0) > STDERR_KEPT) length -= heard.shift()?.length ?? 0;
+  });
+  const ended = new Promise<void>((resolve) => {
+    for (const event of ['end', 'close', 'error']) stream.once(event, () => resolve());
+  });
+  return { text: () => Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT), ended };
+}
+
+function notStarted(error: Error, command: Command, on: string | undefined): Error {
+  if (error instanceof Failure) return error;
+  return new CommandFailure({ command, words: error.message, code: null, on });
 }
 
 /** Runs what `start` starts to its end, and returns what it wrote. */
@@ -220,73 +403,38 @@ export async function runToEnd(running: Running, input: string | Secret = ''): P
 
 async function collect(stream: Readable): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  try {
+    for await (const chunk of stream) chunks.push(chunk as Buffer);
+  } catch (error) {
+    // What could not be started has no output; its failure says why.
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  }
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function ended(
-  child: ChildProcess,
-  stderrOf: Readable,
-  command: Command,
-  {
-    signal: interruption,
-    judge = (_, failure) => failure,
-    on,
-    limit,
-  }: LaunchOptions & { limit: AbortSignal | undefined },
-): Promise<void> {
-  const heard: Buffer[] = [];
-  let length = 0;
-  stderrOf.on('data', (chunk: Buffer) => {
-    heard.push(chunk);
-    length += chunk.length;
-    while (length - (heard[0]?.length ?? 0) > STDERR_KEPT) length -= heard.shift()?.length ?? 0;
-  });
-  const done = new Promise<void>((resolve, reject) => {
-    child.on('error', (error: NodeJS.ErrnoException) => {
-      reject(new CommandFailure({ command, words: unstartable(error, command), code: null, on }));
-    });
-    const settle = (code: number | null, signal: NodeJS.Signals | null) => {
-      if (code === 0 && interruption?.aborted) return reject(interruption.reason);
-      const stderr = Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT);
-      const how = `did not end within ${duration((command.withinS ?? 0) * 1000)}`;
-      if (limit?.aborted && code !== 0)
-        return reject(new CommandFailure({ command, words: how, how, code: null, stderr, on }));
-      const failed = judge(code, failureOf(command, { code, stderr, killedBy: signal, on }));
-      if (failed) reject(failed);
-      else resolve();
-    };
-    child.on('close', (code, signal) => {
-      // What takes lines out of it may be behind.
-      if (stderrOf.readableEnded || stderrOf.destroyed) return settle(code, signal);
-      stderrOf.once('end', () => settle(code, signal));
-    });
-  });
-  // Whoever started it awaits `done` later; until then a rejection is not an unhandled one.
-  done.catch(() => {});
-  return done;
-}
-
 function endOnAbort(
-  child: ChildProcess,
+  child: Child,
   signal: AbortSignal,
-  end: (child: ChildProcess) => void,
+  end: (child: Child) => void,
   killAfterMs: number,
 ): void {
   const onAbort = () => {
     end(child);
-    const late = setTimeout(() => child.kill('SIGKILL'), killAfterMs);
+    const late = setTimeout(() => killGroup(child, 'SIGKILL'), killAfterMs);
     child.once('exit', () => clearTimeout(late));
   };
   signal.addEventListener('abort', onAbort, { once: true });
   child.once('exit', () => signal.removeEventListener('abort', onAbort));
 }
 
-function unstartable({ code, message }: NodeJS.ErrnoException, { argv: [file], cwd }: Command): string {
-  // The kernel's answer is the same whichever of the two is missing.
-  if (code === 'ENOENT' && cwd !== undefined && !existsSync(cwd)) return `${cwd} is not there to run it in`;
-  if (code === 'ENOENT') return `${file}: command not found`;
-  return code === 'EACCES' ? `${file}: permission denied` : message;
+/** Ends a pipeline whole, where the child leads a group of its own. */
+function killGroup(child: Child, signal: NodeJS.Signals): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, signal);
+  } catch {
+    // It leads no group, or the group is another user's: sudo passes the signal on.
+    child.kill(signal);
+  }
 }
 
 interface LocalOptions extends HostOptions {
@@ -298,27 +446,30 @@ export function localHost({ signal, onStart, killAfterMs = 5_000 }: LocalOptions
   const start = (command: Command) => {
     signal?.throwIfAborted();
     onStart?.(command);
-    return launch(command, asRoot(command), { signal, killAfterMs });
+    const { env, root } = command;
+    // sudo may know its user by the terminal, which a group of its own would not have.
+    const detached = !root || process.getuid?.() === 0;
+    const spawnHere: Spawn = (text) =>
+      process.platform === 'win32'
+        ? spawnOnWindows(command)
+        : spawn('/bin/sh', ['-c', text], { env, detached });
+    const end = (child: Child) => (detached ? killGroup(child, 'SIGTERM') : void child.kill());
+    return launch(command, shellText(command), spawnHere, { signal, killAfterMs, end });
   };
+  const run: Host['run'] = async (command, input) => runToEnd(start(command), input);
   return {
-    ...{ name: hostname(), target: 'local' },
-    start,
+    ...{ name: hostname(), target: 'local', $: shellOf(run), start, run },
     get uninterrupted() {
       return localHost({ onStart });
     },
-    run: async (command, input) => runToEnd(start(command), input),
   };
 }
 
-function asRoot({ argv, env = {}, cwd, root }: Command): Launch {
-  const shown = { env: revealed(env), cwd };
-  if (!root || process.getuid?.() === 0) return { argv, ...shown };
-  return { argv: ['sudo', '-n', `--preserve-env=${Object.keys(env).join(',')}`, '--', ...argv], ...shown };
-}
-
-/** An environment as the kernel gets it. */
-function revealed(env: Readonly<Record<string, string | Secret>>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(env).map(([name, value]) => [name, typeof value === 'string' ? value : value.reveal()]),
-  );
+/** Windows has no POSIX shell: the program is started by its words. */
+function spawnOnWindows(command: Command): Child {
+  const [file = '', ...args] = wordsOf(command);
+  return spawnProcess(file, args, {
+    ...{ env: { ...process.env, ...(command.env as Record<string, string>) }, stdio: 'pipe' },
+    ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
+  }) as ChildProcess & Child;
 }

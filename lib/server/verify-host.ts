@@ -46,6 +46,9 @@ export const ERROR_LINE =
   '|[Ll]evel"?[=:] ?"?(error|fatal|critical|panic|50|60)([^[:alnum:]]|$)' +
   '|[[:alnum:]_]*(Error|Exception): |Traceback \\(most recent|panic: ';
 
+/** What PostgreSQL tells a client, a health check among them, while it is being started or stopped. */
+export const NO_ERROR = 'FATAL: +the database system is (starting up|shutting down)$';
+
 /** As many lines of errors of a service as are shown. */
 const SHOWN = 3;
 const LONGEST = 300;
@@ -75,7 +78,7 @@ look_containers() {
 look_logs() {
   in_app && compose ps --quiet >/dev/null || return
   compose logs --since 1h --no-color 2>/dev/null | sed 's/\\x1b\\[[0-9;]*[A-Za-z]//g' |
-    tr -d '\\000-\\010\\033-\\037' | grep -aE '${ERROR_LINE}' | awk '{
+    tr -d '\\000-\\010\\033-\\037' | grep -aE '${ERROR_LINE}' | grep -avE '${NO_ERROR}' | awk '{
       bar = index($0, "|"); who = substr($0, 1, bar - 1); sub(/ +$/, "", who); n[who]++
       last[who, n[who] % ${SHOWN}] = substr($0, bar + 2, ${LONGEST})
     } END { for (who in n) for (i = n[who] > ${SHOWN} ? n[who] - ${SHOWN - 1} : 1; i <= n[who]; i++)

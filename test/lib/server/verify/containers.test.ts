@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { redact } from '../../../../lib/secret.ts';
-import { ERROR_LINE } from '../../../../lib/server/verify-host.ts';
+import { ERROR_LINE, NO_ERROR } from '../../../../lib/server/verify-host.ts';
 import { containerRows, logRows, restartRows } from '../../../../lib/server/verify-machine.ts';
 
 const NOW = new Date('2026-11-21T08:00:00Z');
@@ -69,7 +69,7 @@ test('logs: a row a container, with its count and its last lines', () => {
 /** Whether grep, as it is run on a host, takes the line for an error. */
 function isError(line: string): boolean {
   try {
-    execFileSync('grep', ['-aqE', ERROR_LINE], { input: line });
+    execFileSync('sh', ['-c', `grep -aE '${ERROR_LINE}' | grep -aqvE '${NO_ERROR}'`], { input: line });
     return true;
   } catch {
     return false;
@@ -79,6 +79,7 @@ function isError(line: string): boolean {
 test('logs: what the languages and programs of the guides call an error is one', () => {
   for (const line of [
     '2026-11-21 07:00:00 UTC [71] FATAL:  password authentication failed',
+    '2026-11-21 07:00:00 UTC [71] FATAL:  the database system is in recovery mode',
     '2026/11/21 07:00:00 [error] 30#30: *1 connect() failed',
     '{"level":"error","ts":1,"msg":"no"}',
     '{"level":50,"msg":"no"}',
@@ -100,6 +101,7 @@ test('logs: what only speaks of errors is none', () => {
     'level=info msg="no error"',
     'X-NO-ERROR-HERE',
     '{"level":500}',
+    '2026-11-21 07:00:00.920 UTC [116] FATAL:  the database system is starting up',
   ])
     assert.ok(!isError(line), line);
 });

@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { EXIT, Failure } from './failure.ts';
 import { optionalSetting, setting } from './settings.ts';
-import { type Command, CommandFailure, type Host } from './shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from './shell.ts';
 
 /** The settings by which Compose finds an app and its values. */
 export const composeSettings = {
@@ -85,10 +85,10 @@ export function composeCommand(
     ...(COMPOSE_PROJECT_NAME ? { COMPOSE_PROJECT_NAME } : {}),
   };
   const file = envFileOf(appDir, settings);
-  if (file) return { argv: ['docker', 'compose', '--env-file', file, ...args], env, cwd: from };
+  if (file) return { ...cmd`docker compose --env-file ${file} ${args}`, env, cwd: from };
   const [app, project] = [posix.resolve(appDir, '.env'), `${projectDirectory(appDir, settings)}/.env`];
-  if (project === app && from === appDir) return { argv: ['docker', 'compose', ...args], env, cwd: from };
-  return { argv: ['sh', '-c', BOTH, 'compose', project, app, ...args], env, cwd: from };
+  if (project === app && from === appDir) return { ...cmd`docker compose ${args}`, env, cwd: from };
+  return { ...cmd`sh -c ${BOTH} compose ${project} ${app} ${args}`, env, cwd: from };
 }
 
 /** COMPOSE_FILE of the settings beats that of the env file, which has the version that was deployed. */
@@ -99,7 +99,7 @@ const AS_DEPLOYED =
 function asDeployed(command: Command): Command {
   const named = command.env?.COMPOSE_FILE;
   if (typeof named !== 'string' || named.includes('.opsbook/deployed.yml')) return command;
-  return { ...command, argv: ['sh', '-c', AS_DEPLOYED, 'compose', ...command.argv] };
+  return cmd`sh -c ${AS_DEPLOYED} compose ${command}`;
 }
 
 export function compose(host: Host, appDir: string, settings: ComposeSettings): Compose {

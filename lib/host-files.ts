@@ -1,7 +1,7 @@
 import { createDecipheriv, createHash, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { Failure } from './failure.ts';
 import { Secret } from './secret.ts';
-import { type Command, CommandFailure, type Host } from './shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from './shell.ts';
 import { ENTER } from './state.ts';
 
 const ITERATIONS = 1000;
@@ -19,8 +19,7 @@ export async function runForSecret(host: Host, command: Command, input?: string 
   if (!host.target.startsWith('ssm:')) return host.run(command, input);
   const key = randomBytes(32).toString('hex');
   const text = typeof input === 'string' || input === undefined ? (input ?? '') : input.reveal();
-  const argv: Command['argv'] = ['sh', '-c', SEAL, 'seal', ...command.argv];
-  return opened(await host.run({ ...command, argv }, new Secret(`${key}\n${text}`)), key);
+  return opened(await host.run(cmd`sh -c ${SEAL} seal ${command}`, new Secret(`${key}\n${text}`)), key);
 }
 
 /** What `openssl enc` wrote: `Salted__`, eight bytes of salt, and the text. */
@@ -88,7 +87,7 @@ exec sh -c "$4" write "$1" "$2"`;
  */
 export async function readHostFile(host: Host, path: string): Promise<string | undefined> {
   try {
-    return await runForSecret(host, { argv: ['sh', '-c', READ, 'read', path] });
+    return await runForSecret(host, cmd`sh -c ${READ} read ${path}`);
   } catch (error) {
     if (error instanceof CommandFailure && error.code === ABSENT) return undefined;
     throw unusable(error, `${path} cannot be read`, 'run as a user who may read it, or correct APP_DIR');
@@ -154,12 +153,12 @@ async function write(
   over?: string,
 ): Promise<void> {
   const which = [path, String(Buffer.byteLength(text))];
-  const argv: Command['argv'] =
+  const write =
     over === undefined
-      ? ['sh', '-c', WRITE, 'write', ...which]
-      : ['sh', '-c', OVER, 'write', ...which, over, WRITE];
+      ? cmd`sh -c ${WRITE} write ${which}`
+      : cmd`sh -c ${OVER} write ${which} ${over} ${WRITE}`;
   try {
-    await host.run({ argv }, input);
+    await host.run(write, input);
   } catch (error) {
     if (over !== undefined && error instanceof CommandFailure && error.code === CHANGED)
       throw new Failure(`${path} was changed by another run meanwhile: not written`, {
@@ -172,7 +171,7 @@ async function write(
 
 /** The permission bits of a file of a host. */
 export async function hostFileMode(host: Host, path: string): Promise<number> {
-  return Number.parseInt(await host.run({ argv: ['stat', '-L', '-c', '%a', path] }), 8);
+  return Number.parseInt(await host.run(cmd`stat -L -c %a ${path}`), 8);
 }
 
 /** The command is a whole script, which nobody wants to see again. */

@@ -1,7 +1,7 @@
 import { type ComposeSettings, envFileOf } from './compose.ts';
 import { EXIT, Failure } from './failure.ts';
 import { setting } from './settings.ts';
-import { type Command, CommandFailure, quote } from './shell.ts';
+import { type Command, CommandFailure, cmd, quote } from './shell.ts';
 
 /** Where a host's own opsbook is, which set-up installed for cron. */
 export const opsbookSettings = {
@@ -63,7 +63,7 @@ export function hostOpsbook(
 ): Command {
   const { choose, flags } = hostSettings(APP_DIR, { SECRETS_FILE });
   const places = [OPSBOOK_DIR, APP_DIR, SECRETS_FILE, choose];
-  return { argv: ['sh', '-c', RUN, 'opsbook', ...places, script, ...flags, ...words] };
+  return cmd`sh -c ${RUN} opsbook ${places} ${script} ${flags} ${words}`;
 }
 
 /** How one types it: the same run, from here. */

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { checkAll, EXIT, Failure } from './failure.ts';
 import type { Secret } from './secret.ts';
 import type { Values } from './settings.ts';
-import { type Command, CommandFailure, type Host, type HostOptions, localHost } from './shell.ts';
+import { type Command, CommandFailure, cmd, type Host, type HostOptions, localHost } from './shell.ts';
 import type { SsmHost } from './ssm.ts';
 import { selectedBySsm, type Target, type targetSettings } from './target.ts';
 
@@ -68,7 +68,7 @@ export async function openHosts(
     const host = sshHost(target, { ...options, ...access, withPort });
     closes.push(() => host.close());
     try {
-      await host.run({ argv: ['true'], withinS: answersS });
+      await host.run({ ...cmd`true`, withinS: answersS });
     } catch (error) {
       return absent(host.name, error);
     }

@@ -4,7 +4,7 @@ import { basename, dirname } from 'node:path';
 import { EXIT, Failure, messageOf } from './failure.ts';
 import { duration } from './format.ts';
 import type { Context } from './script.ts';
-import { CommandFailure, type Host, localHost } from './shell.ts';
+import { CommandFailure, cmd, type Host, localHost } from './shell.ts';
 import { asOwner, stateFileOn } from './state.ts';
 
 /**
@@ -39,15 +39,11 @@ export async function takeLease(host: Host, path: string, owner: string, held: n
   const folder = dirname(path);
   const name = basename(path);
   const lease = `${name}.${randomUUID()}`;
-  const times = [String(LEASE_S), String(held)];
-  const left = await host.run({
-    argv: asOwner(folder, 'sh', '-c', TAKE, 'take', name, owner, lease, ...times),
-    env: { KEEP },
-    withinS,
-  });
+  const take = cmd`sh -c ${TAKE} take ${name} ${owner} ${lease} ${LEASE_S} ${held}`;
+  const left = await host.run({ ...asOwner(folder, take), env: { KEEP }, withinS });
   // One that could not be renewed is noticed by whoever takes it; there is nothing else to do about it here.
   const renew = () =>
-    void host.run({ argv: asOwner(folder, 'touch', '--no-create', lease), withinS }).catch(() => {});
+    void host.run({ ...asOwner(folder, cmd`touch --no-create ${lease}`), withinS }).catch(() => {});
   const timer = setInterval(renew, RENEW_MS);
   timer.unref();
   return {
@@ -55,7 +51,8 @@ export async function takeLease(host: Host, path: string, owner: string, held: n
     async release() {
       clearInterval(timer);
       const RELEASE = 'rm -f "$2"; flock --wait 10 "$1" true';
-      await host.run({ argv: asOwner(folder, 'sh', '-c', RELEASE, 'release', name, lease), withinS });
+      const release = asOwner(folder, cmd`sh -c ${RELEASE} release ${name} ${lease}`);
+      await host.run({ ...release, withinS });
     },
   };
 }
@@ -101,12 +98,10 @@ export async function acquire(host: Host, path: string, script: string, now = ne
     started: now.toISOString(),
   };
   if (host.target.startsWith('ssm:')) return acquireLease(host, path, owner, now);
-  const holder = host.start({
-    argv: asOwner(
-      ...([dirname(path), 'flock', '--nonblock', '--conflict-exit-code', String(CONFLICT)] as const),
-      ...['--no-fork', basename(path), 'sh', '-c', HOLD, 'hold', basename(path), JSON.stringify(owner)],
-    ),
-  });
+  const name = basename(path);
+  const hold = cmd`sh -c ${HOLD} hold ${name} ${JSON.stringify(owner)}`;
+  const flock = cmd`flock --nonblock --conflict-exit-code ${CONFLICT} --no-fork ${name} ${hold}`;
+  const holder = host.start(asOwner(dirname(path), flock));
   const first = await Promise.race([
     new Promise<string>((resolve) => holder.stdout.once('data', (data: Buffer) => resolve(data.toString()))),
     holder.done.catch((error: unknown) => error as Error),
@@ -140,7 +135,7 @@ function parseOwner(text: string): Owner | undefined {
 
 async function refusal(host: Host, path: string, error: Error, now: Date): Promise<Error> {
   if (!(error instanceof CommandFailure) || error.code !== CONFLICT) return error;
-  const owner = parseOwner(await host.run({ argv: asOwner(dirname(path), 'cat', basename(path)) }));
+  const owner = parseOwner(await host.run(asOwner(dirname(path), cmd`cat ${basename(path)}`)));
   if (!owner)
     return new Failure(`another run holds ${path}`, { exit: EXIT.locked, next: 'try again shortly' });
   const age = duration(now.getTime() - Date.parse(owner.started));

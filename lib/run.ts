@@ -10,7 +10,7 @@ import { exclude } from './lock.ts';
 import { chooseVoice, Report } from './output.ts';
 import type { Context, Definition, Flag } from './script.ts';
 import { resolveSettings, type Settings, type Values } from './settings.ts';
-import { type Command, type Host, type HostOptions, localHost, show } from './shell.ts';
+import { type Command, cmd, type Host, type HostOptions, localHost, show } from './shell.ts';
 import { type Target, targetSettings } from './target.ts';
 
 /**
@@ -156,13 +156,17 @@ function makeContext(
 ): Context {
   const dryRun = line.dryRun === true;
   const flags = Object.fromEntries(Object.keys(definition.flags ?? {}).map((key) => [key, line[key]]));
-  return {
+  const context: Context = {
     settings: settings as Context['settings'],
     flags: flags as Context['flags'],
     operands: line.operands,
     envFiles: line.envFile ?? [],
     report,
     host,
+    get $() {
+      return context.host.$;
+    },
+    cmd,
     hosts: [host],
     unreached: [],
     signal,
@@ -177,6 +181,7 @@ function makeContext(
     confirm: (question) => (line.yes || line.force || dryRun ? Promise.resolve() : ask(question, signal)),
     defer: (act) => void releases.push(act),
   };
+  return context;
 }
 
 async function untilInterrupted(running: Promise<void>, signal: AbortSignal, graceMs: number): Promise<void> {

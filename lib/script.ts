@@ -6,7 +6,7 @@ import { EXIT } from './failure.ts';
 import type { Unreached } from './hosts.ts';
 import type { Report, Step } from './output.ts';
 import type { Settings, Values } from './settings.ts';
-import type { Command, Host } from './shell.ts';
+import type { Command, cmd, Host, Shell } from './shell.ts';
 
 /** A flag as commander writes it, and the type of its value. */
 export interface Flag<T> {
@@ -76,6 +76,10 @@ export interface Context<S extends Settings = Settings, F extends Flags = Flags>
   report: Report;
   /** This machine, or that of TARGET where the settings have it. */
   host: Host;
+  /** Runs a command that only looks, on the host. */
+  $: Shell;
+  /** A command as data, for `change` and for the host to run. */
+  cmd: typeof cmd;
   /** All hosts of TARGET, for a script that reaches several. */
   hosts: readonly Host[];
   /** Those that do not answer, for a script that does without them. */

@@ -28,30 +28,32 @@ export type Word = string | number | Command | readonly (string | number)[];
 /** Every option of zx is set: its `ZX_` variables would change what is not. */
 const OPTIONS = {
   ...{ shell: '/bin/sh', prefix: '', postfix: '', quote, quiet: true, verbose: false, nothrow: true },
-  ...{ preferLocal: false, detached: false, timeout: 0, delimiter: undefined, input: undefined },
+  ...{ preferLocal: false, detached: false, timeout: 0 },
 };
 
 /**
  * A command as data, not started: `` cmd`docker stop ${ids}` ``. Each word is quoted once, for any POSIX shell.
- * The environment of a command among the words becomes that of the whole.
+ * What a command among the words has beside its text (environment, folder, root) becomes that of the whole.
  * @throws TypeError for a secret, undefined or anything else that would silently become a wrong word
  */
 export function cmd(pieces: TemplateStringsArray, ...words: Word[]): Command {
   const texts = [pieces[0] ?? ''];
   const args: Array<string | string[]> = [];
-  let env: Command['env'];
+  let whole: Partial<Command> = {};
   words.forEach((word, i) => {
     const next = pieces[i + 1] ?? '';
     if (isCommand(word)) {
-      if (word.env) env = { ...env, ...word.env };
+      whole = { ...whole, ...word, ...(whole.env ? { env: { ...whole.env, ...word.env } } : {}) };
       texts.push(`${texts.pop()}${word.text}${next}`);
+    } else if (Array.isArray(word) && word.length === 0) {
+      texts.push(`${texts.pop()?.trimEnd()}${next}`);
     } else {
       args.push(Array.isArray(word) ? word.map(plain) : plain(word));
       texts.push(next);
     }
   });
   const { cmd: text } = zx({ ...OPTIONS, halt: true })(texts as unknown as TemplateStringsArray, ...args);
-  return { text, ...(env ? { env } : {}) };
+  return { ...whole, text };
 }
 
 function isCommand(word: unknown): word is Command {
@@ -79,7 +81,7 @@ const unquoted = (word: string): string =>
 export const wordsOf = ({ text }: Command): string[] => (text.match(WORD) ?? []).map(unquoted);
 
 /** The program that a command runs. */
-const programOf = (command: Command): string => wordsOf(command)[0] ?? '';
+export const programOf = (command: Command): string => wordsOf(command)[0] ?? '';
 
 /** A command as a person would type it; the values of its environment that are secrets are redacted. */
 export function show({ text, env = {}, root }: Command): string {
@@ -362,9 +364,6 @@ function seenByZx(child: Child): EventEmitter {
   let error: Error | undefined;
   child.once('error', (thrown: Error) => {
     error = thrown;
-    // Nothing comes of what did not start.
-    child.stdout.destroy();
-    child.stderr.destroy();
     seen.emit('error', thrown);
     seen.emit('close', null, null);
   });
@@ -390,7 +389,8 @@ function lastOf(stream: Readable): { text(): string; ended: Promise<void> } {
 }
 
 function notStarted(error: Error, command: Command, on: string | undefined): Error {
-  if (error instanceof Failure) return error;
+  // Only the kernel names a call: all else was said in words already.
+  if ((error as NodeJS.ErrnoException).syscall === undefined) return error;
   return new CommandFailure({ command, words: error.message, code: null, on });
 }
 

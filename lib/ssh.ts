@@ -1,4 +1,3 @@
-import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,16 +5,22 @@ import { Transform } from 'node:stream';
 import { Failure } from './failure.ts';
 import { mask } from './secret.ts';
 import {
+  type Child,
   type Command,
   CommandFailure,
+  cmd,
   type Host,
   type HostOptions,
   launch,
+  programOf,
   quote,
   type Running,
   runToEnd,
+  type Spawn,
   secretsOf,
+  shellOf,
   shellText,
+  spawn,
 } from './shell.ts';
 
 /** What the other side says of a command, apart from what the command says. */
@@ -153,7 +158,7 @@ function connectionFailure(
   if (said.exit === code || (failure && code === null)) return failure;
   const cause = { cause: failure };
   if (said.group !== undefined)
-    return new Failure(`${name}: the connection was lost while ${command.argv[0]} ran`, {
+    return new Failure(`${name}: the connection was lost while ${programOf(command)} ran`, {
       next: 'look at the host: whether the command ended is not known',
       ...cause,
     });
@@ -162,7 +167,7 @@ function connectionFailure(
     if (pattern.test(stderr))
       return new Failure(`${name} cannot be reached: ${why}`, { next: next(name), ...cause });
   const words = said.before.trim().split('\n').at(-1) || (failure?.words ?? 'its login shell ended first');
-  return new Failure(`${name} did not run ${command.argv[0]}: ${mask(words)}`, {
+  return new Failure(`${name} did not run ${programOf(command)}: ${mask(words)}`, {
     next: `try it by hand: ssh ${name} true; then look at the login shell of that user and its profile files`,
     ...cause,
   });
@@ -227,50 +232,41 @@ export function sshHost(
   const { signal, onStart } = options;
   const { user, host, port } = address;
   const name = user ? `${user}@${host}` : host;
-  const ssh = ['ssh', ...sshArguments(options, control), ...(port ? ['-p', String(port)] : []), name];
+  const args = [...sshArguments(options, control), ...(port ? ['-p', String(port)] : []), name];
+  const ssh: Spawn = (text) => spawn('ssh', [...args, forAnyShell(text)]);
   const start = (command: Command): Running => {
     signal?.throwIfAborted();
     onStart?.(command);
     const said = asides();
-    const kill = (child: ChildProcess) => {
+    const kill = (child: Child) => {
       if (said.group === undefined) return void child.kill();
       const text = `kill -s TERM -- -${said.group} 2>/dev/null || sudo -n kill -s TERM -- -${said.group}`;
       const signal = AbortSignal.timeout(KILL_MS);
-      launch(
-        { argv: ['kill'] },
-        { argv: [...ssh, forAnyShell(text)] },
-        { signal, killAfterMs: 1_000 },
-      ).stdin.end();
+      launch(cmd`kill`, text, ssh, { signal, killAfterMs: 1_000 }).stdin.end();
     };
-    const running = launch(
-      command,
-      { argv: [...ssh, forAnyShell(remoteText(command))] },
-      {
-        ...{ signal, end: kill, killAfterMs: 10_000, on: name, stdout: said.stdout, stderr: said.stderr },
-        judge: (code, failure) => connectionFailure(code, failure, { command, name, said }),
-      },
-    );
+    const running = launch(command, remoteText(command), ssh, {
+      ...{ signal, end: kill, killAfterMs: 10_000, on: name, stdout: said.stdout, stderr: said.stderr },
+      judge: (code, failure) => connectionFailure(code, failure, { command, name, said }),
+    });
     for (const [, secret] of secretsOf(command))
       running.stdin.write(`${Buffer.from(secret.reveal()).toString('base64')}\n`);
     return running;
   };
+  const run: Host['run'] = async (command, input) => runToEnd(start(command), input);
   return {
     ...{ name: options.withPort ? `${name}:${port ?? 22}` : name },
     ...{ target: `ssh://${name}${port ? `:${port}` : ''}` },
-    start,
-    run: async (command, input) => runToEnd(start(command), input),
+    ...{ $: shellOf(run), start, run },
     get uninterrupted() {
       return sshHost(address, { ...options, signal: undefined }, control);
     },
     async close() {
-      const exit = { argv: ['ssh', '-O', 'exit', '-o', `ControlPath=${control}`, name] };
+      const exit: Spawn = () => spawn('ssh', ['-O', 'exit', '-o', `ControlPath=${control}`, name]);
       const signal = AbortSignal.timeout(KILL_MS);
-      await runToEnd(launch({ argv: ['ssh'] }, exit, { signal, killAfterMs: 1_000 })).catch(
-        (error: unknown) => {
-          // There was no connection to close, or it does not heed us: it ends by itself.
-          if (!(error instanceof CommandFailure) && !signal.aborted) throw error;
-        },
-      );
+      await runToEnd(launch(cmd`ssh`, '', exit, { signal, killAfterMs: 1_000 })).catch((error: unknown) => {
+        // There was no connection to close, or it does not heed us: it ends by itself.
+        if (!(error instanceof CommandFailure) && !signal.aborted) throw error;
+      });
     },
   };
 }

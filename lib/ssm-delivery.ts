@@ -3,7 +3,7 @@ import { gunzipSync } from 'node:zlib';
 import type { SSMClient } from '@aws-sdk/client-ssm';
 import { Failure } from './failure.ts';
 import { Secret } from './secret.ts';
-import { type Command, secretsOf, shellText, show } from './shell.ts';
+import { type Command, programOf, secretsOf, shellText, show } from './shell.ts';
 import {
   cancel,
   forget,
@@ -181,7 +181,7 @@ export async function execute(
   const isSecret = (input instanceof Secret && input.reveal() !== '') || secretsOf(command).length > 0;
   const text = input instanceof Secret ? input.reveal() : (input ?? '');
   if (!isSecret && text.length > INPUT_MAX)
-    throw new Failure(`${command.argv[0]}: ${text.length} bytes of input are more than SSM takes`, {
+    throw new Failure(`${programOf(command)}: ${text.length} bytes of input are more than SSM takes`, {
       next: 'run the script on the host itself, or reach it by ssh',
     });
   const secretPath = isSecret ? `/opsbook/${id}` : undefined;

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { performance } from 'node:perf_hooks';
 import { PassThrough, type Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,7 +7,16 @@ import { awsFailure, ssmClient } from './aws.ts';
 import { checkAll, Failure } from './failure.ts';
 import type { FanOut, Outcome } from './hosts.ts';
 import { Secret } from './secret.ts';
-import { type Command, failureOf, type Host, type HostOptions, type Running } from './shell.ts';
+import {
+  type Child,
+  type Command,
+  failureOf,
+  type Host,
+  type HostOptions,
+  launch,
+  runToEnd,
+  shellOf,
+} from './shell.ts';
 import { type Answer, ask, execute, PEEK, peekScript } from './ssm-delivery.ts';
 import { selectedBySsm, type Target } from './target.ts';
 
@@ -48,8 +58,6 @@ export async function tail(
   }
 }
 
-const STDERR_KEPT = 4000;
-
 /** An instance that SSM's agent runs commands on, as root. */
 export interface SsmHost extends Host {
   readonly instance: string;
@@ -76,62 +84,69 @@ function ssmHost(instance: string, name: string, client: SSMClient, options: Hos
       throw found ?? new Failure(`${name}: SSM told nothing of the command`);
     return found;
   };
+  const start = (command: Command, act: Act) => {
+    onStart?.(command);
+    return launch(command, command.text, () => invocation(act), { ...NO_CHILD, on: name });
+  };
+  const run: Host['run'] = (command, input) =>
+    runToEnd(start(command, async ({ show }) => show(await perform(command, input))));
   return {
-    ...{ name, target: `ssm://${instance}`, instance, client },
-    start(command) {
-      onStart?.(command);
-      return running(command, name, (input, shown) => perform(command, input, shown));
-    },
-    async run(command, input) {
-      onStart?.(command);
-      const answer = await perform(command, input);
-      refuseMisfortune(command, answer, name);
-      return answer.out.toString('utf8');
-    },
+    ...{ name, target: `ssm://${instance}`, instance, client, $: shellOf(run), run },
+    start: (command) =>
+      start(command, async ({ stdin, shown, show }) =>
+        // Whoever writes to a stream does not say whether it is secret.
+        show(await perform(command, new Secret(await textOf(stdin)), shown)),
+      ),
     get uninterrupted() {
       return ssmHost(instance, name, client, { onStart });
     },
   };
 }
 
+/** SSM ends a command when `perform` is interrupted: there is no process of ours to kill. */
+const NO_CHILD = { killAfterMs: 0 };
+
+interface Invocation {
+  stdin: PassThrough;
+  shown: Shown;
+  /** Passes on what of an answer was not shown yet; returns its exit code. */
+  show(answer: Answer): number;
+}
+type Act = (invocation: Invocation) => Promise<number>;
+
 /**
- * A command with open streams: it starts when its input has ended, since SSM takes none while it runs; its output is
- * passed on while it runs.
+ * A command on an instance, as if it were a process of ours. It starts when its input has ended, since SSM takes none
+ * while it runs; its output is passed on while it runs.
  */
-function running(
-  command: Command,
-  name: string,
-  perform: (input: Secret, shown: Shown) => Promise<Answer>,
-): Running {
-  const stdin = new PassThrough();
-  const shown: Shown = { out: new PassThrough(), err: new PassThrough(), outBytes: 0, errBytes: 0 };
-  const act = async () => {
-    try {
-      // Whoever writes to a stream does not say whether it is secret.
-      const answer = await perform(new Secret(await textOf(stdin)), shown);
-      shown.out.end(answer.out.subarray(shown.outBytes));
-      shown.err.end(answer.err.subarray(shown.errBytes));
-      refuseMisfortune(command, answer, name);
-    } finally {
-      shown.out.end();
-      shown.err.end();
-    }
+function invocation(act: Act): Child {
+  const [stdin, out, err] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  const shown: Shown = { out, err, outBytes: 0, errBytes: 0 };
+  const streams = { stdin, stdout: out, stderr: err };
+  const child = Object.assign(new EventEmitter(), { ...streams, kill: () => stdin.destroy() });
+  const show = (answer: Answer): number => {
+    out.end(answer.out.subarray(shown.outBytes));
+    err.end(answer.err.subarray(shown.errBytes));
+    return answer.code;
   };
-  const done = act();
-  done.catch(() => {});
-  return { stdin, stdout: shown.out, stderr: shown.err, done, kill: () => stdin.destroy() };
+  act({ stdin, shown, show }).then(
+    (code) => {
+      child.emit('exit', code, null);
+      child.emit('close', code, null);
+    },
+    (error: unknown) => {
+      out.end();
+      err.end();
+      child.emit('exit', null, null);
+      child.emit('error', error);
+    },
+  );
+  return child;
 }
 
 async function textOf(stream: Readable): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of stream) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString('utf8');
-}
-
-/** @throws CommandFailure when the command did not end well */
-function refuseMisfortune(command: Command, { code, err }: Answer, on: string): void {
-  const failed = failureOf(command, { code, stderr: err.subarray(-STDERR_KEPT).toString('utf8'), on });
-  if (failed) throw failed;
 }
 
 /**

@@ -20,7 +20,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import type { z } from 'zod';
 import { Failure } from './failure.ts';
-import type { Command, Host } from './shell.ts';
+import { type Command, cmd, type Host } from './shell.ts';
 
 /** Bytes that are gathered before they are written. */
 const CHUNK = 1 << 20;
@@ -308,10 +308,8 @@ as() {
 }`;
 
 /** A command that works in a directory of an app as its owner: what he planted there leads root nowhere. */
-export const asOwner = (directory: string, ...argv: Command['argv']): Command['argv'] => [
-  ...(['sh', '-c', `${AS}\nas "$@"`, 'as', directory] as const),
-  ...argv,
-];
+export const asOwner = (directory: string, command: Command): Command =>
+  cmd`sh -c ${`${AS}\nas "$@"`} as ${directory} ${command}`;
 
 /** What {@link stateFile} does here, as a shell does it on another host; it prints the file's path. */
 const MAKE_FILE = `${AS}
@@ -325,5 +323,5 @@ printf %s "$d/$2"`;
 /** The file `name` of the state folder on `host`, made if it is not there. */
 export async function stateFileOn(host: Host, appDir: string, name: string): Promise<string> {
   if (host.target === 'local') return stateFile(stateDirectory(appDir), name);
-  return host.run({ argv: ['sh', '-c', MAKE_FILE, 'state', appDir, name] });
+  return host.run(cmd`sh -c ${MAKE_FILE} state ${appDir} ${name}`);
 }

@@ -5,7 +5,7 @@ import type { Compose } from '../compose.ts';
 import { Failure } from '../failure.ts';
 import { forEach } from '../pool.ts';
 import type { Secret } from '../secret.ts';
-import type { Host } from '../shell.ts';
+import { cmd, type Host } from '../shell.ts';
 import type { BucketAddress } from './addresses.ts';
 import type { Flow } from './encryption.ts';
 import type { Headers } from './tree.ts';
@@ -217,7 +217,7 @@ async function addressOf(
     });
   }
   const format = '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}';
-  const addresses = await host.run({ argv: ['docker', 'inspect', '--format', format, container] });
+  const addresses = await host.run(cmd`docker inspect --format ${format} ${container}`);
   const address = addresses.split('\n').find((line) => line.trim() !== '');
   if (address) return `http://${address.trim()}:${port}`;
   throw new Failure(`the container ${container} has no address of its own`, {

@@ -1,7 +1,7 @@
 import type { Compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
 import type { Step } from '../output.ts';
-import type { Command } from '../shell.ts';
+import { type Command, cmd } from '../shell.ts';
 import { dbname, ident, sql } from '../sql.ts';
 import type { PostgresAddress } from './addresses.ts';
 import {
@@ -173,7 +173,7 @@ function absentServer({ address, compose }: Target): Server {
   const command: Server['command'] = (program, ...args) =>
     address.via === 'compose'
       ? compose.command('exec', '-T', address.service, program, ...args)
-      : { argv: [program, ...args] };
+      : cmd`${program} ${args}`;
   return { address, command } as Server;
 }
 

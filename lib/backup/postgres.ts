@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
-import { type Command, CommandFailure, type Host, type Running } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host, type Running } from '../shell.ts';
 import { asInput, dbname, ident, PSQL, type Sql, session, sql } from '../sql.ts';
 import type { PostgresAddress } from './addresses.ts';
 import type { TableRows } from './manifest.ts';
@@ -89,15 +89,15 @@ async function commandFor(
 ): Promise<Server['command'] | undefined> {
   if (address.via === 'direct') {
     const env = { PGCONNECT_TIMEOUT: '10', PGAPPNAME: SESSIONS, ...address.env };
-    return (program, ...args) => ({ argv: [program, ...args], env });
+    return (program, ...args) => ({ ...cmd`${program} ${args}`, env });
   }
   const container = await compose.container(address.service);
   if (!container) return undefined;
   const user = address.user ?? (await superuser(host, container));
   const env = ['--env', `PGUSER=${user}`, '--env', `PGAPPNAME=${SESSIONS}`];
   return (program, ...args) => ({
-    argv: ['docker', 'exec', '--interactive', ...env, container, ...WITNESSED, program, ...args],
-    witness: WITNESS,
+    ...cmd`docker exec --interactive ${env} ${container} ${MARKED} ${program} ${args}`,
+    marker: MARKER,
   });
 }
 
@@ -105,13 +105,13 @@ async function commandFor(
  * A docker CLI that is ended by a signal exits with 0 (28.2), whatever becomes of the program: only what the container
  * says tells that a dump is whole.
  */
-const WITNESS = 'opsbook: done';
-const WITNESSED = ['sh', '-c', '"$@" && echo "$0" >&2', WITNESS];
+const MARKER = 'opsbook: done';
+const MARKED = ['sh', '-c', '"$@" && echo "$0" >&2', MARKER];
 
 /** The image's superuser is what its environment says, and only by default "postgres". */
 async function superuser(host: Host, container: string): Promise<string> {
   const format = '{{range .Config.Env}}{{println .}}{{end}}';
-  const env = await host.run({ argv: ['docker', 'inspect', '--format', format, container] });
+  const env = await host.run(cmd`docker inspect --format ${format} ${container}`);
   return /^POSTGRES_USER=(.+)$/m.exec(env)?.[1] ?? 'postgres';
 }
 

@@ -13,6 +13,7 @@ import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { bytes, count } from '../format.ts';
 import type { Step } from '../output.ts';
 import { forEach } from '../pool.ts';
+import { cmd } from '../shell.ts';
 import { type BytePath, below, fromText, shown, some } from './addresses.ts';
 import { contentKey } from './contents.ts';
 import { type Exchange, putBack, readExchange, settle, swapIn, undoExchange } from './exchange.ts';
@@ -349,7 +350,7 @@ async function restoreTo(
   try {
     await rebuild(part, entries, staged.at, recovery, step);
     // One sync of the file system instead of an fsync for each of many small files.
-    await recovery.host.run({ argv: ['sync', '-f', directory] });
+    await recovery.host.run(cmd`sync -f ${directory}`);
   } catch (error) {
     // The failure to report is the first one; what is left of it is cleared by the next restore.
     await discard(directory, staged).catch(() => {});

@@ -2,7 +2,7 @@ import { constants, lchownSync, mkdirSync } from 'node:fs';
 import { access, lstat, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
-import { localHost } from '../shell.ts';
+import { cmd, localHost } from '../shell.ts';
 import { Corrupted, type Listed, Missing, type Store, Taken, Unreadable } from './store.ts';
 import { type HeldDirectory, hold, writeSparse } from './swap.ts';
 import { realPath } from './walk.ts';
@@ -120,7 +120,7 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
       }
     },
     // One sync of the file system instead of an fsync for each of many small files.
-    settle: async () => void (await localHost().run({ argv: ['sync', '--file-system', directory] })),
+    settle: async () => void (await localHost().run(cmd`sync --file-system ${directory}`)),
     async free() {
       const { bavail, bsize } = await statfs(await nearest(directory));
       return bavail * bsize;

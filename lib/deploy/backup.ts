@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Failure } from '../failure.ts';
 import { hostOpsbook, opsbookFailure, type Places, splitShared, typedHostOpsbook } from '../host-opsbook.ts';
 import type { Context } from '../script.ts';
-import type { Command, Host } from '../shell.ts';
+import { type Command, cmd, type Host } from '../shell.ts';
 import { streamed } from './streamed.ts';
 
 const SCRIPT = join(import.meta.dirname, '../../scripts/backup/backup.ts');
@@ -32,7 +32,7 @@ export function backupOf(
   const files = shared.filter((word, i) => !/^--target/.test(word) && shared[i - 1] !== '--target');
   const commandOf = (...words: string[]): Command =>
     here
-      ? { argv: [process.execPath, ...process.execArgv, SCRIPT, '--target', 'local', ...files, ...words] }
+      ? cmd`${process.execPath} ${process.execArgv} ${SCRIPT} --target local ${files} ${words}`
       : hostOpsbook(settings, 'backup/backup', words);
   const by = here
     ? 'npx tsx scripts/backup/backup.ts --dry-run'

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { EXIT, Failure } from '../failure.ts';
 import type { Context } from '../script.ts';
-import type { Command, Host } from '../shell.ts';
+import { type Command, cmd, type Host } from '../shell.ts';
 import { answer, changedFiles, git } from './git.ts';
 import { ecrToken, type Logins, loginCommand, push, pushCommand, pushedDigest } from './registry.ts';
 import { type ImageReference, imageText, isTag } from './settings.ts';
@@ -94,8 +94,8 @@ export interface Builder {
 
 export async function builderOf(host: Host): Promise<Builder> {
   const format = '{{.Server.Os}}/{{.Server.Arch}}';
-  const platform = (await host.run({ argv: ['docker', 'version', '--format', format] })).trim();
-  const buildx = await host.run({ argv: ['docker', 'buildx', 'version'] }).then(
+  const platform = (await host.run(cmd`docker version --format ${format}`)).trim();
+  const buildx = await host.run(cmd`docker buildx version`).then(
     () => true,
     () => false,
   );
@@ -136,16 +136,7 @@ export function buildCommand(
   const version = identity.version ?? tags[0];
   const label = (name: string, value: string) => ['--label', `org.opencontainers.image.${name}=${value}`];
   return {
-    argv: [
-      'docker',
-      // Without an attestation the digest is that of the image, and not of an index with it.
-      ...(buildx ? ['buildx', 'build', '--load', '--provenance=false', '--progress=plain'] : ['build']),
-      ...(platform === undefined ? [] : ['--platform', platform]),
-      ...['--build-arg', `VERSION=${version}`, '--build-arg', `COMMIT=${commit}`],
-      ...[...label('version', version), ...label('revision', commit), ...label('created', created)],
-      ...names(build, identity).flatMap((name) => ['--tag', name]),
-      build.context,
-    ],
+    ...cmd`docker ${buildx ? ['buildx', 'build', '--load', '--provenance=false', '--progress=plain'] : ['build']} ${platform === undefined ? [] : ['--platform', platform]} ${['--build-arg', `VERSION=${version}`, '--build-arg', `COMMIT=${commit}`]} ${[...label('version', version), ...label('revision', commit), ...label('created', created)]} ${names(build, identity).flatMap((name) => ['--tag', name])} ${build.context}`,
     env,
   };
 }
@@ -153,9 +144,7 @@ export function buildCommand(
 /** @throws Failure when the base image made it one of another platform than the target's */
 export async function refuseOtherPlatform(host: Host, name: string, wanted: string): Promise<void> {
   const format = '{{.Os}}/{{.Architecture}}';
-  const platform = (
-    await host.run({ argv: ['docker', 'image', 'inspect', '--format', format, name] })
-  ).trim();
+  const platform = (await host.run(cmd`docker image inspect --format ${format} ${name}`)).trim();
   // Images do not tell the variant of arm in their architecture.
   if (platform === wanted.replace(/\/v\d$/, '')) return;
   throw new Failure(`${name} was built for ${platform}, the target runs ${wanted}`, {
@@ -250,8 +239,8 @@ async function obtain(one: Build, { commit }: Before, order: Order, work: Work):
   }
   const version = names(one, identity)[0] ?? '';
   const commands: Command[] = [
-    { argv: ['docker', 'pull', '--quiet', commit], env: logins.env },
-    { argv: ['docker', 'tag', commit, version] },
+    { ...cmd`docker pull --quiet ${commit}`, env: logins.env },
+    cmd`docker tag ${commit} ${version}`,
   ];
   await change(`fetch ${commit}, built before`, commands, async () => {
     for (const command of commands) await host.run(command);

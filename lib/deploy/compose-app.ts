@@ -3,7 +3,7 @@ import { type ComposeSettings, composeCommand, envFileOf } from '../compose.ts';
 import { parseEnv } from '../env-file.ts';
 import { EXIT, Failure, messageOf } from '../failure.ts';
 import { readHostFile, runForSecret, writeOpenHostFile } from '../host-files.ts';
-import { type Command, CommandFailure, type Host, show } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host, show } from '../shell.ts';
 import { asOwner, ENTER, stateFileOn } from '../state.ts';
 import { type DeploySettings, type ImageReference, imageText, parseImage } from './settings.ts';
 
@@ -37,10 +37,10 @@ const APPEND = '[ -z "$(tail -c 1 "$1")" ] || echo >> "$1"; cat >> "$1"';
 function stateFiles(host: Host, appDir: string) {
   const own = `${appDir}/.opsbook`;
   const path = (name: StateFile) => `${own}/${name}`;
-  const move = (from: StateFile, to: StateFile): Command => ({ argv: ['mv', '-f', path(from), path(to)] });
+  const move = (from: StateFile, to: StateFile): Command => cmd`mv -f ${path(from)} ${path(to)}`;
   const known = new Map<StateFile, string>();
   const load = async (names: readonly StateFile[]): Promise<void> => {
-    const text = await host.run({ argv: ['sh', '-c', READ, 'read', own, ...names] });
+    const text = await host.run(cmd`sh -c ${READ} read ${own} ${names}`);
     const lines = text.split('\n');
     for (const [i, name] of names.entries())
       known.set(name, Buffer.from(lines[i] ?? '', 'base64').toString('utf8'));
@@ -73,11 +73,11 @@ function stateFiles(host: Host, appDir: string) {
     },
     async append(name: 'deployments.jsonl', line: string): Promise<void> {
       await made();
-      const append: Command = { argv: asOwner(own, 'sh', '-c', APPEND, 'append', name) };
+      const append = asOwner(own, cmd`sh -c ${APPEND} append ${name}`);
       await changing([name], () => host.run(append, `${line}\n`));
     },
     async remove(...names: StateFile[]): Promise<void> {
-      await changing(names, () => host.run({ argv: ['rm', '-f', ...names.map(path)] }));
+      await changing(names, () => host.run(cmd`rm -f ${names.map(path)}`));
     },
     async become(from: StateFile, to: StateFile): Promise<void> {
       await changing([from, to], () => host.run(move(from, to)));
@@ -214,7 +214,7 @@ const sameFiles = (dir: string, some: readonly string[], others: readonly string
 
 /** Where Compose looks when nothing names the files; empty when there is none. */
 async function foundFiles(host: Host, dir: string): Promise<string[]> {
-  const look: Command = { argv: ['sh', '-c', FIND, 'find', ...PLAIN, ...OVERRIDES], cwd: dir };
+  const look: Command = { ...cmd`sh -c ${FIND} find ${PLAIN} ${OVERRIDES}`, cwd: dir };
   const found = (await host.run(look)).split('\n').filter(Boolean);
   const plain = found.find((name) => PLAIN.includes(name));
   return plain ? [plain, ...found.filter((name) => OVERRIDES.includes(name)).slice(0, 1)] : [];

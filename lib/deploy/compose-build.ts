@@ -1,5 +1,5 @@
 import { EXIT, Failure } from '../failure.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import { type ComposeApp, imageOf, type Model, servicesOf } from './compose-app.ts';
 import type { Container } from './compose-containers.ts';
 import { localImage } from './compose-image.ts';
@@ -14,7 +14,7 @@ if [ "$(id -u)" = 0 ] && [ "$owner" != root ]; then exec runuser -u "$owner" -- 
 exec git -C "$dir" "$@"`;
 
 const gitCommand = (dir: string, ...args: string[]): Command => ({
-  argv: ['sh', '-c', AS_OWNER, 'git', dir, ...args],
+  ...cmd`sh -c ${AS_OWNER} git ${dir} ${args}`,
   env: { GIT_TERMINAL_PROMPT: '0', LC_ALL: 'C' },
 });
 
@@ -285,7 +285,7 @@ async function linkEnvFiles(app: ComposeApp): Promise<void> {
     const missing = await missingIn(app, tree);
     // One that the app does not have either is the build's to tell of.
     if (missing === undefined || missing === before) return;
-    await app.host.run({ argv: ['sh', '-c', LINK, 'link', app.dir, tree, missing] });
+    await app.host.run(cmd`sh -c ${LINK} link ${app.dir} ${tree} ${missing}`);
     before = missing;
   }
 }
@@ -303,6 +303,6 @@ async function missingIn({ host, buildIn }: ComposeApp, tree: string): Promise<s
 
 /** A build that was cut off leaves its tree. */
 async function clear({ host, dir }: ComposeApp): Promise<void> {
-  await host.uninterrupted.run({ argv: ['rm', '-rf', `${dir}/${TREE}`] });
+  await host.uninterrupted.run(cmd`rm -rf ${`${dir}/${TREE}`}`);
   await host.uninterrupted.run(gitCommand(dir, 'worktree', 'prune'));
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure } from '../failure.ts';
 import { count, duration } from '../format.ts';
 import { redact } from '../secret.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import { type ComposeApp, type Model, servicesOf } from './compose-app.ts';
 import { type DeploymentRecord, type Pin, type Release, sameImages } from './deployment.ts';
 import { type ImageReference, parseImage } from './settings.ts';
@@ -56,7 +56,7 @@ export async function containersOf(
 ): Promise<Container[]> {
   const labels = [`label=${LABEL}.project=${project}`, `label=${LABEL}.oneoff=False`];
   const filters = labels.flatMap((one) => ['--filter', one]);
-  const text = await app.host.run({ argv: ['sh', '-c', INSPECT_ALL, 'containers', ...filters] });
+  const text = await app.host.run(cmd`sh -c ${INSPECT_ALL} containers ${filters}`);
   return parsed(text)
     .filter(({ service }) => services.includes(service))
     .reverse();
@@ -66,7 +66,7 @@ export async function containersOf(
 export async function inspect(host: Host, ids: readonly string[]): Promise<Container[]> {
   if (ids.length === 0) return [];
   try {
-    return parsed(await host.run({ argv: [...INSPECT, ...ids] }));
+    return parsed(await host.run(cmd`${INSPECT} ${ids}`));
   } catch (error) {
     if (!(error instanceof CommandFailure) || !/no such/i.test(error.stderr)) throw error;
     return ids.length === 1 ? [] : (await Promise.all(ids.map((id) => inspect(host, [id])))).flat();
@@ -94,7 +94,7 @@ export async function lastLines(
   host: Host,
   { id, name, status, exitCode, health }: Container,
 ): Promise<string[]> {
-  const text = await host.run({ argv: ['sh', '-c', 'docker logs --tail 20 "$1" 2>&1 || true', 'logs', id] });
+  const text = await host.run(cmd`sh -c ${'docker logs --tail 20 "$1" 2>&1 || true'} logs ${id}`);
   const state = health ? `${status}, ${health.status}` : status;
   return [
     `${name} (${state}, exit code ${exitCode}) wrote last:`,
@@ -107,9 +107,7 @@ export async function lastLines(
 }
 
 /** Ends and removes them; one that is not there is no failure. */
-export const removeCommand = (ids: readonly string[]): Command => ({
-  argv: ['docker', 'rm', '--force', '--volumes', ...ids],
-});
+export const removeCommand = (ids: readonly string[]): Command => cmd`docker rm --force --volumes ${ids}`;
 
 /** So often may a container crash while it starts, as one does that waits for its database by failing. */
 const CRASHES = 3;

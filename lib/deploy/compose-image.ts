@@ -1,5 +1,5 @@
 import { Failure } from '../failure.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import type { DeploymentRecord, Pin, Release } from './deployment.ts';
 import { ecrToken, loginCommand } from './registry.ts';
 import { type ImageReference, imageText, parseImage } from './settings.ts';
@@ -27,13 +27,13 @@ async function asReader<T>(
     return undefined;
   });
   if (!token) return act({}).catch((error: unknown) => Promise.reject(refused ?? error));
-  const folder = (await host.run({ argv: ['mktemp', '-d', '/tmp/opsbook-docker-XXXXXX'] })).trim();
+  const folder = (await host.run(cmd`mktemp -d /tmp/opsbook-docker-XXXXXX`)).trim();
   const env = { DOCKER_CONFIG: folder };
   try {
     await host.run(loginCommand(token.registry, token.user, env), token.password);
     return await act(env);
   } finally {
-    await host.uninterrupted.run({ argv: ['rm', '-rf', folder] });
+    await host.uninterrupted.run(cmd`rm -rf ${folder}`);
   }
 }
 
@@ -53,10 +53,7 @@ async function manifestsOf(
 ): Promise<Manifest[]> {
   const flags = insecure ? ['--insecure'] : [];
   try {
-    const text = await host.run({
-      argv: ['docker', 'manifest', 'inspect', '--verbose', ...flags, reference],
-      env,
-    });
+    const text = await host.run({ ...cmd`docker manifest inspect --verbose ${flags} ${reference}`, env });
     const manifests = JSON.parse(text) as Manifest | Manifest[];
     return Array.isArray(manifests) ? manifests : [manifests];
   } catch (error) {
@@ -109,7 +106,7 @@ export interface Engine {
 
 export async function engineOf(host: Host): Promise<Engine> {
   const format = '{{.OSType}} {{.Architecture}} {{.DockerRootDir}} {{json .RegistryConfig.IndexConfigs}}';
-  const text = await host.run({ argv: ['docker', 'info', '--format', format] });
+  const text = await host.run(cmd`docker info --format ${format}`);
   const [, os, machine = '', root = '', indexes = '{}'] = /^(\S+) (\S+) (\S+) (.*)/.exec(text) ?? [];
   const configs = JSON.parse(indexes) as Record<string, { Secure: boolean }>;
   const insecure = Object.keys(configs).filter((name) => !configs[name]?.Secure);
@@ -126,7 +123,7 @@ export async function localImage(
 ): Promise<{ id: string; platform: string; labels: Record<string, string> } | undefined> {
   const format = '{{.Id}} {{.Os}}/{{.Architecture}} {{json .Config.Labels}}';
   try {
-    const text = await host.run({ argv: ['docker', 'image', 'inspect', '--format', format, reference] });
+    const text = await host.run(cmd`docker image inspect --format ${format} ${reference}`);
     const [, id = '', platform = '', labels = 'null'] = /^(\S+) (\S+) (.*)/.exec(text) ?? [];
     return { id, platform, labels: JSON.parse(labels) ?? {} };
   } catch (error) {
@@ -184,7 +181,7 @@ function refusePlatform(reference: string, platforms: readonly string[], { platf
 }
 
 export const pullCommand = (reference: string, env: Env = {}): Command => ({
-  argv: ['docker', 'pull', '--quiet', reference],
+  ...cmd`docker pull --quiet ${reference}`,
   env,
 });
 
@@ -192,7 +189,7 @@ export const pullCommand = (reference: string, env: Env = {}): Command => ({
 export async function obtainImage(host: Host, found: Found, caller: Caller): Promise<Pin> {
   const { reference, id, moved } = found;
   if (id !== undefined) {
-    if (moved) await host.run({ argv: ['docker', 'tag', id, reference] });
+    if (moved) await host.run(cmd`docker tag ${id} ${reference}`);
     return { reference, id };
   }
   try {
@@ -224,7 +221,7 @@ export async function prune(
   let removed = 0;
   for (const reference of prunable(records, keep)) {
     try {
-      await host.run({ argv: ['docker', 'image', 'rm', reference] });
+      await host.run(cmd`docker image rm ${reference}`);
       removed += 1;
     } catch (error) {
       if (!(error instanceof CommandFailure) || !/no such image|is being used|in use/i.test(error.stderr))

@@ -2,7 +2,7 @@ import { OF_DEPLOYMENTS, projectDirectory } from '../compose.ts';
 import { checkAll, EXIT, Failure } from '../failure.ts';
 import { bytes } from '../format.ts';
 import { runForSecret } from '../host-files.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import { type ComposeApp, imageOf, type Model, type Service, servicesOf } from './compose-app.ts';
 import type { Container } from './compose-containers.ts';
 import {
@@ -28,7 +28,7 @@ const VERSIONS = 'docker compose version --short && docker version --format "{{.
 /** @throws Failure that says why Docker or its compose plugin cannot be used on the host */
 export async function refuseNoDocker(host: Host): Promise<void> {
   try {
-    await host.run({ argv: ['sh', '-c', VERSIONS] });
+    await host.run(cmd`sh -c ${VERSIONS}`);
   } catch (error) {
     if (!(error instanceof CommandFailure)) throw error;
     const { words, stderr, code } = error;
@@ -97,7 +97,7 @@ export async function refuseFullDisk(host: Host, { root }: Engine, images: reado
   const needed = images.reduce((sum, image) => sum + image.bytes, 0) * UNPACKED;
   if (needed === 0) return;
   // Docker may be another machine's: then its folder is not there, and nothing is known of its disk.
-  const text = await host.run({ argv: ['sh', '-c', 'df -Pk "$1" 2>/dev/null || true', 'df', root] });
+  const text = await host.run(cmd`sh -c ${'df -Pk "$1" 2>/dev/null || true'} df ${root}`);
   const free = Number(text.split('\n')[1]?.split(/\s+/)[3] ?? Number.NaN) * 1024;
   if (Number.isNaN(free) || free >= needed) return;
   throw new Failure(
@@ -154,8 +154,8 @@ export async function refuseOtherEnvironment(app: ComposeApp, model: Model): Pro
 }
 
 async function containersWith(app: ComposeApp, label: string) {
-  const argv = ['sh', '-c', WITH_IMAGES, 'containers', label] as const;
-  const [containers = '[]', images = '[]'] = (await runForSecret(app.host, { argv })).split('\x1e');
+  const text = await runForSecret(app.host, cmd`sh -c ${WITH_IMAGES} containers ${label}`);
+  const [containers = '[]', images = '[]'] = text.split('\x1e');
   const known = new Map(
     (JSON.parse(images || '[]') as Array<{ Id: string; Config: { Env: string[] | null } }>).map(
       ({ Id, Config }) => [Id, Config.Env ?? []] as const,

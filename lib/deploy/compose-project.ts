@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import native from 'node:path';
 import type { ComposeSettings } from '../compose.ts';
 import { EXIT, Failure, messageOf } from '../failure.ts';
-import type { Command, Host } from '../shell.ts';
+import { type Command, cmd, type Host } from '../shell.ts';
 
 /** On everything that a validation makes; its value is the directory of the checkout. */
 export const LABEL = 'opsbook.validation';
@@ -67,7 +67,7 @@ export function checkoutCompose(
     // On Windows Compose itself would split at semicolons.
     ...(COMPOSE_FILE ? { COMPOSE_FILE, COMPOSE_PATH_SEPARATOR: ':' } : {}),
   };
-  return { directory, command: (...args) => ({ argv: ['docker', 'compose', ...words, ...args], env, cwd }) };
+  return { directory, command: (...args) => ({ ...cmd`docker compose ${words} ${args}`, env, cwd }) };
 }
 
 /** @throws Failure when Compose does not accept the files */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, messageOf } from '../failure.ts';
 import type { Step } from '../output.ts';
-import { type Command, CommandFailure } from '../shell.ts';
+import { type Command, CommandFailure, cmd } from '../shell.ts';
 import { type ComposeApp, type Model, replicas } from './compose-app.ts';
 import {
   awaitHealthy,
@@ -107,7 +107,7 @@ async function nginxConfiguration(
   try {
     const text =
       'command -v nginx >/dev/null || exit 0; nginx -T 2>/tmp/opsbook-nginx || { cat /tmp/opsbook-nginx >&2; exit 1; }';
-    return await app.host.run({ argv: ['docker', 'exec', id, 'sh', '-c', text] });
+    return await app.host.run(cmd`docker exec ${id} sh -c ${text}`);
   } catch (error) {
     if (!(error instanceof CommandFailure)) throw error;
     // A container without a shell has no nginx that we could reload either.
@@ -139,7 +139,7 @@ async function reloadAll(app: ComposeApp, proxies: readonly Proxy[], signal: Abo
 /** Ends when new workers take the requests. */
 async function reload(app: ComposeApp, container: string, signal: AbortSignal): Promise<void> {
   const before = await workers(app, container);
-  await app.host.run({ argv: ['docker', 'exec', container, 'nginx', '-s', 'reload'] });
+  await app.host.run(cmd`docker exec ${container} nginx -s reload`);
   const deadline = Date.now() + RELOAD_MS;
   while (!(await workers(app, container)).some((pid) => !before.includes(pid))) {
     if (Date.now() > deadline) throw new Failure('nginx did not reload; its log says why');
@@ -148,7 +148,7 @@ async function reload(app: ComposeApp, container: string, signal: AbortSignal): 
 }
 
 async function workers(app: ComposeApp, container: string): Promise<string[]> {
-  const text = await app.host.run({ argv: ['docker', 'top', container, '-eo', 'pid,args'] });
+  const text = await app.host.run(cmd`docker top ${container} -eo pid,args`);
   return text
     .split('\n')
     .filter((line) => /nginx: worker process\s*$/.test(line))
@@ -171,10 +171,8 @@ export const besideCommand = (app: ComposeApp, service: string, count: number, h
   return app.command('next.yml', 'up', how, '--no-recreate', '--quiet-pull', ...scale);
 };
 
-const tellCommand = (id: string, drain: string): Command => ({
-  argv: ['docker', 'exec', id, 'sh', '-c', drain],
-});
-export const drainCommand = (ids: readonly string[]): Command => ({ argv: ['docker', 'stop', ...ids] });
+const tellCommand = (id: string, drain: string): Command => cmd`docker exec ${id} sh -c ${drain}`;
+export const drainCommand = (ids: readonly string[]): Command => cmd`docker stop ${ids}`;
 
 /** What a switch needs to know beside the release. */
 export interface Manner {

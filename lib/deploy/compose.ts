@@ -5,7 +5,7 @@ import { checkAll, Failure } from '../failure.ts';
 import { duration } from '../format.ts';
 import { editHostFile, runForSecret } from '../host-files.ts';
 import { redact } from '../secret.ts';
-import { type Command, CommandFailure, type Host, show } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import { type ComposeApp, composeApp, type Model } from './compose-app.ts';
 import { headOf, moveCommand, prospectOfCommit } from './compose-build.ts';
 import {
@@ -99,8 +99,8 @@ async function tell(stream: Readable, say: (line: string) => void): Promise<void
  * the env file tells it so.
  */
 async function isPinned({ host, dir, settings: { SECRETS_FILE } }: ComposeApp): Promise<boolean> {
-  const { argv } = composeCommand(dir, { SECRETS_FILE }, ['config', '--format', 'json']);
-  const text = await runForSecret(host, { argv: ['sh', '-c', PROBE, 'probe', ...argv], cwd: dir });
+  const config = composeCommand(dir, { SECRETS_FILE }, ['config', '--format', 'json']);
+  const text = await runForSecret(host, cmd`sh -c ${PROBE} probe ${config}`);
   return text.includes('"x-opsbook"');
 }
 
@@ -135,7 +135,7 @@ async function pinBoot({ host, dir, files, composeFile, settings }: ComposeApp):
 
 async function existing(host: Host, paths: readonly string[]): Promise<string[]> {
   const look = 'for file; do [ ! -e "$file" ] || printf "%s\\n" "$file"; done';
-  return (await host.run({ argv: ['sh', '-c', look, 'look', ...paths] })).split('\n').filter(Boolean);
+  return (await host.run(cmd`sh -c ${look} look ${paths}`)).split('\n').filter(Boolean);
 }
 
 /**
@@ -149,7 +149,7 @@ async function pin(app: ComposeApp): Promise<void> {
   throw new Failure(
     `docker compose in ${dir} does not read .opsbook/deployed.yml, though ${envFile} says so`,
     {
-      next: `see what it says: cd ${dir} && ${show({ argv: composeCommand(dir, app.settings, ['config', '--quiet']).argv })}`,
+      next: `see what it says: cd ${dir} && ${composeCommand(dir, app.settings, ['config', '--quiet']).text}`,
     },
   );
 }

@@ -1,9 +1,9 @@
 import { Failure } from '../failure.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 
 /** `git …` in the current directory; it never asks for a password. */
 export function git(...args: string[]): Command {
-  return { argv: ['git', ...args], env: { GIT_TERMINAL_PROMPT: '0' } };
+  return { ...cmd`git ${args}`, env: { GIT_TERMINAL_PROMPT: '0' } };
 }
 
 /** What a question to git is answered with; undefined where it exits with 1, which is its no. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { awsFailure } from '../aws.ts';
 import { Failure } from '../failure.ts';
 import { Secret } from '../secret.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host, wordsOf } from '../shell.ts';
 import { ecrOf, type ImageReference } from './settings.ts';
 
 /** A user and a password of ECR, which are good for twelve hours. */
@@ -79,10 +79,7 @@ export const loginCommand = (
   registry: string,
   user: string,
   env: Readonly<Record<string, string>>,
-): Command => ({
-  argv: ['docker', 'login', '--username', user, '--password-stdin', registry],
-  env,
-});
+): Command => ({ ...cmd`docker login --username ${user} --password-stdin ${registry}`, env });
 
 /** The user's own configuration, but for the store of its logins: ours stay in the folder. */
 function withoutStore(file: string): Record<string, unknown> {
@@ -121,7 +118,7 @@ const REFUSALS: ReadonlyArray<[RegExp, string, string]> = [
 ];
 
 export const pushCommand = (name: string, env: Command['env'] = {}): Command => ({
-  argv: ['docker', 'push', name],
+  ...cmd`docker push ${name}`,
   env,
 });
 
@@ -135,7 +132,7 @@ export async function push(
   command: Command,
   loginAgain: () => Promise<boolean>,
 ): Promise<string> {
-  const name = command.argv.at(-1) ?? '';
+  const name = wordsOf(command).at(-1) ?? '';
   try {
     return digestIn(await host.run(command), name);
   } catch (error) {
@@ -174,7 +171,7 @@ export async function pushedDigest(
   const insecure = /^(localhost|127\.)/.test(name) ? ['--insecure'] : [];
   const argv = ['docker', 'manifest', 'inspect', '--verbose', ...insecure, name] as const;
   try {
-    const told = JSON.parse(await host.run({ argv: [...argv], env })) as { Descriptor?: { digest: string } };
+    const told = JSON.parse(await host.run({ ...cmd`${argv}`, env })) as { Descriptor?: { digest: string } };
     return told.Descriptor?.digest;
   } catch (error) {
     if (error instanceof CommandFailure && error.code !== null) return undefined;

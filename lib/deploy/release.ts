@@ -3,7 +3,7 @@ import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { count } from '../format.ts';
 import type { Context } from '../script.ts';
 import type { Values } from '../settings.ts';
-import type { Host } from '../shell.ts';
+import { cmd, type Host } from '../shell.ts';
 import {
   type Changelog,
   compareVersions,
@@ -100,7 +100,7 @@ async function refuseOtherBranch(host: Host, branch: string): Promise<void> {
 }
 
 async function refuseNameless(host: Host): Promise<void> {
-  await host.run({ argv: ['git', 'var', 'GIT_COMMITTER_IDENT'] }).catch((cause: unknown) => {
+  await host.run(cmd`git var GIT_COMMITTER_IDENT`).catch((cause: unknown) => {
     throw new Failure('git does not know who you are', {
       next: 'git config user.name and user.email',
       cause,
@@ -144,7 +144,7 @@ async function refuseBehindOrTagged(
 
 /** Whether HEAD has a commit of the remote in its history; one that was never fetched it cannot have. */
 async function contains(host: Host, commit: string): Promise<boolean> {
-  const known = await host.run({ argv: ['git', 'cat-file', '-t', commit] }).catch(() => undefined);
+  const known = await host.run(cmd`git cat-file -t ${commit}`).catch(() => undefined);
   return (
     known !== undefined && (await answer(host, 'merge-base', '--is-ancestor', commit, 'HEAD')) !== undefined
   );

@@ -1,11 +1,12 @@
 import type { z as Z } from 'zod';
 import { appCommandSettings } from '../app.ts';
 import { composeSettings } from '../compose.ts';
+import { healthUrlSettings } from '../health.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
 import { flag, option } from '../script.ts';
 import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
-import { healthUrlSettings, WebAddress } from '../web.ts';
+import { WebAddress } from '../web.ts';
 
 /** The name of an image: `registry/repository:tag@digest`, of which only the repository has to be there. */
 export interface ImageReference {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { count, table } from '../format.ts';
 import type { Context } from '../script.ts';
-import type { Command, Host } from '../shell.ts';
+import { type Command, cmd, type Host } from '../shell.ts';
 import { request, textOf, type WebAddress } from '../web.ts';
 import { awaitHealthy, inspect, lastLines } from './compose-containers.ts';
 import { LABEL, type Named, type Project } from './compose-project.ts';
@@ -20,7 +20,7 @@ async function ours(
 ): Promise<string[]> {
   const all = kind === 'container' ? ['--all'] : [];
   const filter = ['--filter', `label=${LABEL}=${mark}`];
-  const text = await host.run({ argv: ['docker', kind, 'ls', ...all, '--quiet', ...filter] });
+  const text = await host.run(cmd`docker ${kind} ls ${all} --quiet ${filter}`);
   return text.split('\n').filter(Boolean);
 }
 
@@ -42,9 +42,9 @@ export async function cleanUp(
     report.info(`= the volume ${volume} is kept: its name is one that other projects may use`);
   const remove: Array<[string, string[], Command]> = [
     // Their anonymous volumes with them; those that have a name stay.
-    ['container', containers, { argv: ['docker', 'rm', '--force', '--volumes', ...containers] }],
-    ['network', networks, { argv: ['docker', 'network', 'rm', ...networks] }],
-    ['volume', own, { argv: ['docker', 'volume', 'rm', ...own] }],
+    ['container', containers, cmd`docker rm --force --volumes ${containers}`],
+    ['network', networks, cmd`docker network rm ${networks}`],
+    ['volume', own, cmd`docker volume rm ${own}`],
   ];
   if (remove.every(([, names]) => names.length === 0))
     return report.info(`= nothing of ${project.name} is left here`);
@@ -228,11 +228,9 @@ interface Inspected {
 async function inspectContainers(
   host: Host,
 ): Promise<{ containers: Inspected[]; byName: Map<string, Inspected> }> {
-  const ids = (await host.run({ argv: ['docker', 'ps', '--all', '--quiet'] })).split('\n').filter(Boolean);
+  const ids = (await host.run(cmd`docker ps --all --quiet`)).split('\n').filter(Boolean);
   const containers =
-    ids.length === 0
-      ? []
-      : (JSON.parse(await host.run({ argv: ['docker', 'container', 'inspect', ...ids] })) as Inspected[]);
+    ids.length === 0 ? [] : (JSON.parse(await host.run(cmd`docker container inspect ${ids}`)) as Inspected[]);
   return { containers, byName: new Map(containers.map((one) => [one.Name.slice(1), one])) };
 }
 
@@ -248,12 +246,10 @@ async function refuseForeign(
   { name, external }: Named,
   { mark }: Project,
 ): Promise<void> {
-  const text = await host.run({
-    argv: ['docker', kind, 'ls', '--filter', `name=^${name}$`, '--format', '{{.Name}}'],
-  });
+  const text = await host.run(cmd`docker ${kind} ls --filter ${`name=^${name}$`} --format ${'{{.Name}}'}`);
   // As a filter, the name of a volume is any part of it.
   if (!text.split('\n').includes(name)) return;
-  const labels = await host.run({ argv: ['docker', kind, 'inspect', '--format', '{{json .Labels}}', name] });
+  const labels = await host.run(cmd`docker ${kind} inspect --format ${'{{json .Labels}}'} ${name}`);
   const ours = ((JSON.parse(labels) ?? {}) as Record<string, string>)[LABEL] === mark;
   if (external || !ours) throw taken(`the ${kind} ${name} is there already`);
 }

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { EXIT, Failure } from '../failure.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import type { AcmeSettings, CertificateSettings } from './certificate-settings.ts';
 
 /** The first version with `certbot reconfigure`. */
@@ -12,10 +12,7 @@ export const LETS_ENCRYPT = 'https://acme-v02.api.letsencrypt.org/directory';
 
 type Wanted = CertificateSettings & AcmeSettings;
 
-const certbot = (...args: string[]): Command => ({
-  argv: ['certbot', ...args, '--non-interactive'],
-  root: true,
-});
+const certbot = (...args: string[]): Command => ({ ...cmd`certbot ${args} --non-interactive`, root: true });
 const webroot = ({ ACME_WEBROOT }: CertificateSettings) => ['--webroot', '--webroot-path', ACME_WEBROOT];
 const nameOf = ({ DOMAIN: [name = ''] }: CertificateSettings) => ['--cert-name', name];
 
@@ -42,7 +39,7 @@ export const renew: Command = certbot('renew', '--no-random-sleep-on-renew');
 
 /** @throws Failure when there is no certbot, or when it is too old for what is to be done with it */
 export async function checkCertbot(host: Host, needsReconfigure: boolean): Promise<void> {
-  const version = await runCertbot(host, { argv: ['certbot', '--version'], root: true });
+  const version = await runCertbot(host, { ...cmd`certbot --version`, root: true });
   const [, major = '0', minor = '0'] = /(\d+)\.(\d+)/.exec(version) ?? [];
   const [first, second] = RECONFIGURES;
   if (!needsReconfigure || Number(major) > first) return;
@@ -197,10 +194,7 @@ export function parseRenewal(text: string): Renewal {
 /** Prints every file that the patterns match, each behind a line with its path; what is not there is no error. */
 const DUMP =
   'for pattern; do for file in $pattern; do if [ -e "$file" ]; then echo "==> $file"; cat "$file" || exit; fi; done; done';
-const dump = (...patterns: string[]): Command => ({
-  argv: ['sh', '-c', DUMP, 'dump', ...patterns],
-  root: true,
-});
+const dump = (...patterns: string[]): Command => ({ ...cmd`sh -c ${DUMP} dump ${patterns}`, root: true });
 
 /** All lineages of a host by name; read in one go, since over ssh and SSM each command costs. */
 export async function readLineages(host: Host): Promise<Map<string, Lineage>> {
@@ -283,7 +277,7 @@ const LOOK = `if [ -d /run/systemd/system ]; then echo systemd; fi
 systemctl list-units --type=timer --state=active --plain --no-legend 2>/dev/null
 grep -rHsE 'certbot|renew-certificates' /etc/crontab /etc/cron.d /var/spool/cron /etc/systemd/system
 true`;
-const look: Command = { argv: ['sh', '-c', LOOK], root: true };
+const look: Command = { ...cmd`sh -c ${LOOK}`, root: true };
 
 /** Reads the crontabs and timers of a host. */
 export async function readSchedule(host: Host): Promise<Schedule> {

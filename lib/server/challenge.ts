@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { get, type IncomingMessage } from 'node:http';
 import { Failure } from '../failure.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 
 /** Where a certificate authority looks for the answer to its challenge (RFC 8555, 8.3). */
 const PATH = '/.well-known/acme-challenge';
@@ -21,8 +21,8 @@ const PLACE = 'umask 022; mkdir -p "$1" && cat > "$1/$2" || { rm -f "$1/$2"; exi
 function probeFile(webroot: string, token: string): { place: Command; remove: Command } {
   const directory = `${webroot}${PATH}`;
   return {
-    place: { argv: ['sh', '-c', PLACE, 'place', directory, token], root: true },
-    remove: { argv: ['rm', '-f', `${directory}/${token}`], root: true },
+    place: { ...cmd`sh -c ${PLACE} place ${directory} ${token}`, root: true },
+    remove: { ...cmd`rm -f ${`${directory}/${token}`}`, root: true },
   };
 }
 
@@ -164,7 +164,7 @@ rm "$log"
 echo $!`;
 
 export const webserver = (webroot: string): Command => ({
-  argv: ['sh', '-c', SERVE, 'serve', webroot],
+  ...cmd`sh -c ${SERVE} serve ${webroot}`,
   root: true,
 });
 
@@ -177,8 +177,8 @@ export const webserver = (webroot: string): Command => ({
 export async function serveWebroot(host: Host, webroot: string): Promise<() => Promise<void>> {
   const server = await host.run(webserver(webroot)).catch((error: unknown) => Promise.reject(taken(error)));
   // One that has ended by itself is no failure.
-  const end = ['sh', '-c', 'kill "$1" 2>/dev/null || true', 'end', server.trim()] as const;
-  return async () => void (await host.uninterrupted.run({ argv: end, root: true }));
+  const end = cmd`sh -c ${'kill "$1" 2>/dev/null || true'} end ${server.trim()}`;
+  return async () => void (await host.uninterrupted.run({ ...end, root: true }));
 }
 
 function taken(error: unknown): unknown {

@@ -12,7 +12,7 @@ import { type FanOut, type Hear, type Outcome, onEach } from '../hosts.ts';
 import type { Context } from '../script.ts';
 import { mask, Secret } from '../secret.ts';
 import { settingFamily, type Values } from '../settings.ts';
-import { type Command, type Host, show } from '../shell.ts';
+import { type Command, cmd, type Host, show } from '../shell.ts';
 import { targetSettings } from '../target.ts';
 
 const LINE_END = 0x0a;
@@ -239,7 +239,7 @@ export function commandOf(request: Request, compose: Compose, named: Named): Com
       return inApp(...line(verb, words));
     case 'shell': {
       const [first, ...rest] = line(verb, words);
-      return { argv: [first, ...rest], root: true };
+      return { ...cmd`${first} ${rest}`, root: true };
     }
     case 'opsbook': {
       const [script = '', ...rest] = words;

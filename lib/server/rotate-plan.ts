@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { EXIT, Failure } from '../failure.ts';
 import { runForSecret } from '../host-files.ts';
 import { Secret } from '../secret.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import { dbname, ident, PSQL, session, sql } from '../sql.ts';
 import { askedFor, draw, generators, HEX_32, type Made, makeFile, type Template } from './env-template.ts';
 import type { Journal, Rotation } from './rotate.ts';
@@ -97,7 +97,7 @@ interface RoleServer {
 function roleServer(host: Host, container: string, role: Role): RoleServer {
   // By the server's socket, where its own user needs no password.
   const bySocket = ['--username', role.superuser, ...dbname('postgres')];
-  const socket: Command = { argv: ['docker', 'exec', '--interactive', container, ...PSQL, ...bySocket] };
+  const socket: Command = cmd`docker exec --interactive ${container} ${PSQL} ${bySocket}`;
   const admits = (password: Secret) => login(host, container, role, password);
   return {
     async verifier() {
@@ -125,12 +125,9 @@ async function login(host: Host, container: string, role: Role, password: Secret
   const asRole = ['--host', role.service, '--username', role.name, ...dbname(role.database)];
   const env = { PGPASSWORD: password, PGCONNECT_TIMEOUT: '10' };
   const passed = ['--env', 'PGPASSWORD', '--env', 'PGCONNECT_TIMEOUT'];
-  const argv: Command['argv'] = [
-    ...(['docker', 'exec', ...passed, container] as const),
-    ...[...PSQL, '--no-password', ...asRole, '--command', 'SELECT 1'],
-  ] as unknown as Command['argv'];
+  const psql = cmd`${PSQL} --no-password ${asRole} --command ${'SELECT 1'}`;
   try {
-    await host.run({ argv, env });
+    await host.run({ ...cmd`docker exec ${passed} ${container} ${psql}`, env });
     return true;
   } catch (error) {
     if (error instanceof CommandFailure && /authentication failed/.test(error.stderr)) return false;

@@ -3,7 +3,7 @@ import { connect } from 'node:tls';
 import { type Compose, compose, parseListing } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { count, table } from '../format.ts';
-import type { Command, Host } from '../shell.ts';
+import { type Command, cmd, type Host } from '../shell.ts';
 import { type Certificate, describe, describeRemaining, isLate } from './certbot.ts';
 import type { CertificateSettings } from './certificate-settings.ts';
 
@@ -52,7 +52,7 @@ export async function findProxy(host: Host, app: Compose, service: string): Prom
   if (!name) return undefined;
   // Counted, too: the clock of a host may be wrong.
   for (let waited = 0; ; waited += POLL_MS) {
-    const text = await host.run({ argv: ['docker', 'inspect', '--format', '{{json .}}', name] });
+    const text = await host.run(cmd`docker inspect --format ${'{{json .}}'} ${name}`);
     const found = proxyOf(JSON.parse(text) as Inspected, Date.now());
     if (!found.fresh || waited >= STEADY_MS) return found;
     await sleep(POLL_MS);

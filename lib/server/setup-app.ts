@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { type ComposeSettings, composeCommand, envFileOf } from '../compose.ts';
 import { hostSettings } from '../host-opsbook.ts';
-import { quote } from '../shell.ts';
+import { quote, wordsOf } from '../shell.ts';
 import { directory, emptyFile, file, type Item, noFile, rooted, shell } from './setup-item.ts';
 
 export interface App {
@@ -62,9 +62,7 @@ const unitWord = (word: string) =>
 
 /** systemd wants the whole path of what it starts. */
 function unitCommand({ dir, compose }: App, ...args: string[]): string {
-  const {
-    argv: [program, ...words],
-  } = composeCommand(dir, compose, args);
+  const [program, ...words] = wordsOf(composeCommand(dir, compose, args));
   return [program === 'docker' ? '/usr/bin/docker' : `/bin/${program}`, ...words.map(unitWord)].join(' ');
 }
 

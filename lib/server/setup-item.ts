@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
 import { Failure } from '../failure.ts';
-import { type Command, type Host, quote } from '../shell.ts';
+import { type Command, cmd, type Host, quote, wordsOf } from '../shell.ts';
 
 /** A command of the set-up, and what it reads. */
 export interface Act extends Command {
@@ -47,12 +47,12 @@ interface Condition {
 
 /** A constant piece of shell with its arguments `$1`, `$2` …, as root. */
 export const shell = (text: string, ...args: string[]): Command => ({
-  argv: ['sh', '-c', text, 'sh', ...args],
+  ...cmd`sh -c ${text} sh ${args}`,
   root: true,
 });
 
 /** A program with its arguments, as root. */
-export const rooted = (...argv: [string, ...string[]]): Command => ({ argv, root: true });
+export const rooted = (...words: string[]): Command => ({ ...cmd`${words}`, root: true });
 
 export interface FileSpec {
   title: string;
@@ -184,9 +184,12 @@ export type Standing = 'so' | 'other' | 'absent' | 'barred';
 type Write = (word: string) => string;
 
 /** A command as a shell, which is root's already, runs it. */
-export function line({ argv, env = {}, cwd }: Command, write: Write = quote): string {
+export function line(command: Command, write: Write = quote): string {
+  const { env = {}, cwd } = command;
   const variables = Object.entries(env).map(([name, value]) => `${name}=${write(String(value))}`);
-  const words = [...(variables.length > 0 ? ['env', ...variables] : []), ...argv.map(write)].join(' ');
+  const words = [...(variables.length > 0 ? ['env', ...variables] : []), ...wordsOf(command).map(write)].join(
+    ' ',
+  );
   return cwd === undefined ? words : `(cd ${write(cwd)} && ${words})`;
 }
 
@@ -217,7 +220,7 @@ export async function barring(host: Host, { title, only = [] }: Item): Promise<s
 
 /** How each item stands on the host, in their order. */
 export async function look(host: Host, items: readonly Item[]): Promise<Standing[]> {
-  const text = await host.run({ argv: ['sh'], root: true }, lookText(items));
+  const text = await host.run({ ...cmd`sh`, root: true }, lookText(items));
   const found = new Map(text.split('\n').map((row) => row.split(' ') as [string, Standing]));
   return items.map(({ title }, i) => {
     const standing = found.get(String(i));

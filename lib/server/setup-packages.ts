@@ -1,3 +1,4 @@
+import { cmd } from '../shell.ts';
 import type { System } from './setup-facts.ts';
 import { type Act, type Item, rooted, shell } from './setup-item.ts';
 
@@ -36,11 +37,11 @@ done`;
 /** Each command that needs apt's locks; an interrupted dpkg is finished first. */
 const apt = (...args: string[]): Act[] => [
   { ...shell(WAIT), about: 'wait until nobody else holds the locks of apt' },
-  { argv: ['dpkg', '--configure', '-a'], env: APT_ENV, root: true },
-  { argv: ['apt-get', ...APT_OPTIONS, ...args], env: APT_ENV, root: true },
+  { ...cmd`dpkg --configure -a`, env: APT_ENV, root: true },
+  { ...cmd`apt-get ${APT_OPTIONS} ${args}`, env: APT_ENV, root: true },
 ];
 
-const dnf = (...args: string[]): Act[] => [{ argv: ['dnf', '-y', ...args], root: true }];
+const dnf = (...args: string[]): Act[] => [{ ...cmd`dnf -y ${args}`, root: true }];
 
 const STAMP = '/var/lib/opsbook/updated';
 const TODAY = `[ -n "$(find "$1" -mmin -1440 2>/dev/null)" ]`;
@@ -76,7 +77,7 @@ export function installed(
   if (packages === 'dnf')
     return {
       title,
-      so: { argv: ['rpm', '-q', ...names], root: true },
+      so: { ...cmd`rpm -q ${names}`, root: true },
       make: dnf('install', ...names),
     };
   return {
@@ -94,7 +95,7 @@ export const running = (title: string, unit: string, more = ':'): Item => ({
   title,
   so: shell(`systemctl is-enabled "$1" && systemctl is-active "$1" && ${more}`, unit),
   there: shell('systemctl cat "$1"', unit),
-  make: [{ argv: ['systemctl', 'enable', '--now', unit], root: true }],
+  make: [{ ...cmd`systemctl enable --now ${unit}`, root: true }],
 });
 
 /** A download for each architecture, as `uname -m` says it, and its SHA-256. */
@@ -264,7 +265,7 @@ export function opsbook(dir: string, source: Source | undefined): Item[] {
       there: rooted('test', '-e', `${dir}/node_modules`),
       make: [
         {
-          argv: ['npm', 'ci', '--omit=dev', '--no-audit', '--no-fund'],
+          ...cmd`npm ci --omit=dev --no-audit --no-fund`,
           env: { PATH: `${NODE_DIR}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin` },
           ...{ cwd: dir, root: true },
         },

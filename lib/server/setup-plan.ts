@@ -1,6 +1,6 @@
 import type { appSettings } from '../app.ts';
 import type { Values } from '../settings.ts';
-import { quote } from '../shell.ts';
+import { cmd, quote, wordsOf } from '../shell.ts';
 import {
   type App,
   appDirectories,
@@ -76,10 +76,10 @@ function certbot(system: System, webroot: string): Item[] {
     {
       title: `no ${timer}: the cron entry renews`,
       so: {
-        argv: ['sh', '-c', '! systemctl is-enabled "$1" && ! systemctl is-active "$1"', 'sh', timer],
+        ...cmd`sh -c ${'! systemctl is-enabled "$1" && ! systemctl is-active "$1"'} sh ${timer}`,
         root: true,
       },
-      make: [{ argv: ['systemctl', 'disable', '--now', timer], root: true }],
+      make: [{ ...cmd`systemctl disable --now ${timer}`, root: true }],
     },
     directory(`${webroot}, for the challenges`, webroot, '755', 'root:root'),
   ];
@@ -139,7 +139,7 @@ function repeated(items: readonly Item[]): Map<string, string> {
     ...(only ?? []).map(({ when }) => when),
     ...make,
   ]);
-  const words = commands.flatMap(({ argv }) => argv).filter((word) => word.length > 20);
+  const words = commands.flatMap(wordsOf).filter((word) => word.length > 20);
   const again = [...new Set(words.filter((word, i) => words.indexOf(word) !== i))];
   return new Map(again.map((word, i) => [word, `text${i}`]));
 }

@@ -7,7 +7,7 @@ import { openHosts } from '../hosts.ts';
 import type { Report } from '../output.ts';
 import type { Context } from '../script.ts';
 import { mask } from '../secret.ts';
-import { CommandFailure, type Host, localHost } from '../shell.ts';
+import { CommandFailure, cmd, type Host, localHost } from '../shell.ts';
 import { askFacts, type Facts, parseFacts, type System, systemNames, systemOf } from './setup-facts.ts';
 import {
   type Act,
@@ -340,7 +340,7 @@ function refuseSecretIn(
 async function sourceOf({ OPSBOOK_REPOSITORY: repository }: SetupSettings): Promise<Source | undefined> {
   if (!repository) return undefined;
   try {
-    const head = await localHost().run({ argv: ['git', 'rev-parse', 'HEAD'], cwd: import.meta.dirname });
+    const head = await localHost().run({ ...cmd`git rev-parse HEAD`, cwd: import.meta.dirname });
     return { repository, commit: head.trim() };
   } catch (error) {
     if (!(error instanceof CommandFailure)) throw error;

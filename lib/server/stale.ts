@@ -4,7 +4,7 @@ import { count, table } from '../format.ts';
 import { runForSecret } from '../host-files.ts';
 import type { Report } from '../output.ts';
 import { parseSecret } from '../secret.ts';
-import { type Command, type Host, show } from '../shell.ts';
+import { type Command, cmd, type Host, show } from '../shell.ts';
 import { changedNames, type Made } from './env-template.ts';
 import type { EnvFile, SecretsSettings } from './secrets.ts';
 
@@ -46,7 +46,7 @@ export async function containersOf(host: Host, settings: SecretsSettings): Promi
   if (!configured) return [];
   const ids = (await host.run(command('ps', '--all', '--quiet'))).split('\n').filter(Boolean);
   if (ids.length === 0) return [];
-  const inspect: Command = { argv: ['docker', 'inspect', '--type', 'container', ...ids] };
+  const inspect: Command = cmd`docker inspect --type container ${ids}`;
   return (await answerOf<Inspected[]>(host, inspect))
     .map((container) => compared(container, configured))
     .sort((a, b) => a.name.localeCompare(b.name));
@@ -84,7 +84,7 @@ async function answerOf<T>(host: Host, command: Command): Promise<T> {
   try {
     return parseSecret<T>(text);
   } catch (error) {
-    throw new Failure(`${command.argv[0]}: what it wrote ${messageOf(error)}`, {
+    throw new Failure(`docker: what it wrote ${messageOf(error)}`, {
       next: `try it by hand: ${show(command)}`,
     });
   }
@@ -124,8 +124,7 @@ export const staleNames = (services: readonly Service[]): string[] => [
 
 /** The command that gives services what is in the env file now; `restart` would not. */
 export function recreateCommand(host: Host, settings: SecretsSettings, services: readonly string[]): string {
-  const { argv, env = {} } = secretsCompose(host, settings).command('up', '--detach', ...services);
-  return show({ argv, env });
+  return show(secretsCompose(host, settings).command('up', '--detach', ...services));
 }
 
 /** Says which running services still have what the env file said before, and returns them. */

@@ -1,7 +1,7 @@
 import { type ComposeSettings, compose } from '../compose.ts';
 import { Failure } from '../failure.ts';
 import type { Context } from '../script.ts';
-import { type Command, type Host, quote } from '../shell.ts';
+import { type Command, cmd, type Host } from '../shell.ts';
 import { cronRows } from './verify-cron.ts';
 import {
   containerRows,
@@ -139,9 +139,9 @@ interface App extends ComposeSettings {
 
 /** The one command by which a host is looked at. */
 function lookCommand(host: Host, app: App, parts: readonly string[]): Command {
-  const { argv, env = {} } = compose(host, app.APP_DIR, app).command();
-  const script = `compose() { timeout 120 ${argv.map(quote).join(' ')} "$@"; }\n${LOOK}`;
-  return { argv: ['sh', '-c', script, 'verify', app.APP, app.APP_DIR, ...parts], env };
+  const { text, env = {} } = compose(host, app.APP_DIR, app).command();
+  const script = `compose() { timeout 120 ${text} "$@"; }\n${LOOK}`;
+  return { ...cmd`sh -c ${script} verify ${app.APP} ${app.APP_DIR} ${parts}`, env };
 }
 
 /** Looks at a host, in one round trip. @throws Failure when it cannot be reached, or breaks off */

@@ -2,9 +2,10 @@ import { lookup } from 'node:dns/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { bytes, duration } from '../format.ts';
+import { ask, illness, isVersion, versionsIn } from '../health.ts';
 import type { Context } from '../script.ts';
-import { CommandFailure, type Host, localHost } from '../shell.ts';
-import { ask, illness, isVersion, versionsIn, WebAddress } from '../web.ts';
+import { CommandFailure, cmd, type Host, localHost } from '../shell.ts';
+import { WebAddress } from '../web.ts';
 import { lifetimeRow, served } from './served.ts';
 import { ok, problem, type Row, unknown, unset } from './verify-settings.ts';
 
@@ -93,7 +94,7 @@ async function ownScript(
   const files = envFiles.flatMap((file) => ['--env-file', file]);
   const script = join(SCRIPTS, `${name}.ts`);
   const running = localHost({ signal }).start({
-    argv: [process.execPath, ...process.execArgv, script, ...args, ...files],
+    ...cmd`${process.execPath} ${process.execArgv} ${script} ${args} ${files}`,
     env: UNHEARD,
   });
   running.stdin.end();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { compose, composeCommand, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
-import type { Command, Host } from '../../lib/shell.ts';
+import { type Command, cmd, type Host, wordsOf } from '../../lib/shell.ts';
 import { tempDir } from './kit.ts';
 
 const db = { Name: 'bloaty-db-1', State: 'running' };
@@ -27,8 +27,8 @@ function fake(listing: string): { host: Host; ran: Command[] } {
   const ran: Command[] = [];
   const run = async (command: Command) => {
     ran.push(command);
-    if (command.argv.includes('config')) return 'web\ndb\n';
-    if (['web', 'db'].includes(command.argv.at(-1) ?? '')) return listing;
+    if (wordsOf(command).includes('config')) return 'web\ndb\n';
+    if (['web', 'db'].includes(wordsOf(command).at(-1) ?? '')) return listing;
     throw new Failure('docker exited with 1: no such service');
   };
   return { host: { name: 'fake', run } as unknown as Host, ran };
@@ -41,7 +41,7 @@ test('the container of a service is the one that runs', async () => {
   const settings = { COMPOSE_FILE: 'a.yml', COMPOSE_PROJECT_NAME: undefined, APP: 'x' };
   assert.equal(await compose(host, '/opt/bloaty', settings).container('db'), 'bloaty-db-1');
   const at = { env: { COMPOSE_FILE: 'a.yml' }, cwd: '/opt/bloaty' };
-  assert.deepEqual(ran, [{ argv: ['docker', 'compose', 'ps', '--all', '--format', 'json', 'db'], ...at }]);
+  assert.deepEqual(ran, [{ ...cmd`docker compose ps --all --format json db`, ...at }]);
 });
 
 test('a service that is stopped has no container', async () => {
@@ -64,13 +64,13 @@ test('what fails for another reason than the name is told as it is', async () =>
   const run = host.run;
   const down = {
     ...host,
-    run: (c: Command) => (c.argv.includes('ps') ? Promise.reject(new Failure('no daemon')) : run(c)),
+    run: (c: Command) => (wordsOf(c).includes('ps') ? Promise.reject(new Failure('no daemon')) : run(c)),
   };
   const none = { COMPOSE_FILE: undefined, COMPOSE_PROJECT_NAME: undefined };
   await assert.rejects(compose(down, '/opt/bloaty', none).container('db'), { message: 'no daemon' });
 });
 
-const words = (...given: Parameters<typeof composeCommand>) => composeCommand(...given).argv.join(' ');
+const words = (...given: Parameters<typeof composeCommand>) => composeCommand(...given).text;
 
 test('F27, R3: every command reads SECRETS_FILE, and what Compose reads by itself is not told', () => {
   assert.equal(words('/opt/a', {}, ['up']), 'docker compose up');
@@ -86,10 +86,11 @@ test('F27, R3: every command reads SECRETS_FILE, and what Compose reads by itsel
 });
 
 /** Runs a command with a docker that prints its words, after COMPOSE_FILE where `shows` says so. */
-function said(dir: string, { argv, env = {}, cwd }: Command, shows = ''): string {
+function said(dir: string, command: Command, shows = ''): string {
+  const { env = {}, cwd } = command;
   mkdirSync(join(dir, 'bin'), { recursive: true });
   writeFileSync(join(dir, 'bin/docker'), `#!/bin/sh\necho ${shows}"$@"\n`, { mode: 0o755 });
-  const [program, ...args] = argv;
+  const [program = '', ...args] = wordsOf(command);
   const PATH = `${dir}/bin:${process.env.PATH}`;
   const whole = { ...process.env, ...(env as object), PATH };
   return execFileSync(program, args, { cwd, env: whole, encoding: 'utf8' }).trim();

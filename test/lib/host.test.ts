@@ -4,7 +4,7 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Secret } from '../../lib/secret.ts';
-import { type Command, CommandFailure, localHost, quote, show } from '../../lib/shell.ts';
+import { type Command, CommandFailure, cmd, localHost, quote, show } from '../../lib/shell.ts';
 import { isAlive, tempDir, until } from './kit.ts';
 
 const hostile = [
@@ -62,22 +62,25 @@ test('words that need no quotes get none', () => {
 
 test('a command is shown as one would type it, its secrets redacted', () => {
   const password = new Secret(`it's-a "secret"`);
-  const argv = ['psql', '-c', 'select 1', `password=it's-a "secret"`] as const;
-  const shown = show({ argv, env: { PGUSER: 'a b', PGPASSWORD: password } });
+  const psql = cmd`psql -c ${'select 1'} ${`password=it's-a "secret"`}`;
+  const shown = show({ ...psql, env: { PGUSER: 'a b', PGPASSWORD: password } });
   assert.equal(shown, `PGUSER='a b' PGPASSWORD='[redacted]' psql -c 'select 1' 'password=[redacted]'`);
 });
 
 test('a command runs with its environment, directory and input, and gives what it wrote', async (t) => {
   const folder = tempDir(t);
-  const argv = ['sh', '-c', 'pwd; printf "$WORD-$KEY-"; cat'] as const;
+  const command = cmd`sh -c ${'pwd; printf "$WORD-$KEY-"; cat'}`;
   const env = { WORD: 'a b', KEY: new Secret('open-now') };
-  assert.equal(await localHost().run({ argv, env, cwd: folder }, 'input'), `${folder}\na b-open-now-input`);
+  assert.equal(
+    await localHost().run({ ...command, env, cwd: folder }, 'input'),
+    `${folder}\na b-open-now-input`,
+  );
 });
 
 test('output larger than a pipe, and input that is not read, are no trouble', async () => {
-  const many = await localHost().run({ argv: ['head', '-c', '1000000', '/dev/zero'] });
+  const many = await localHost().run(cmd`head -c 1000000 /dev/zero`);
   assert.equal(many.length, 1_000_000);
-  assert.equal(await localHost().run({ argv: ['true'] }, 'x'.repeat(1_000_000)), '');
+  assert.equal(await localHost().run(cmd`true`, 'x'.repeat(1_000_000)), '');
 });
 
 for (const [what, argv, message, code] of [
@@ -98,7 +101,7 @@ for (const [what, argv, message, code] of [
 ] as const) {
   test(`a command that fails is told with ${what}`, async () => {
     const error: unknown = await localHost()
-      .run({ argv: ['sh', '-c', argv] })
+      .run(cmd`sh -c ${argv}`)
       .catch((e: unknown) => e);
     assert.ok(error instanceof CommandFailure);
     assert.deepEqual([error.message, error.code], [message, code]);
@@ -113,24 +116,23 @@ test('a command that cannot start is told with the reason', async (t) => {
   chmodSync(file, 0o600);
   const absent = join(folder, 'absent');
   const cases: Array<[Command, string]> = [
-    [{ argv: ['no-such-command'] }, 'no-such-command did not start: no-such-command: command not found'],
-    [{ argv: ['true'], cwd: absent }, `true did not start: ${absent} is not there to run it in`],
-    [{ argv: [file] }, `${file} did not start: ${file}: permission denied`],
+    [cmd`no-such-command`, 'no-such-command did not start: no-such-command: command not found'],
+    [{ ...cmd`true`, cwd: absent }, `true did not start: ${absent} is not there to run it in`],
+    [cmd`${file}`, `${file} did not start: ${file}: permission denied`],
   ];
   for (const [command, message] of cases)
     await assert.rejects(localHost().run(command), { message, exit: 1 });
 });
 
 test('what a command says of a secret is masked', async () => {
-  const argv = ['sh', '-c', 'echo "cannot log in with $KEY" >&2; exit 1'] as const;
-  const failing = localHost().run({ argv, env: { KEY: new Secret('swordfish9') } });
+  const command = cmd`sh -c ${'echo "cannot log in with $KEY" >&2; exit 1'}`;
+  const failing = localHost().run({ ...command, env: { KEY: new Secret('swordfish9') } });
   await assert.rejects(failing, { message: 'sh exited with 1: cannot log in with [redacted]' });
 });
 
 /** A command that writes its process id once it runs. */
-const waiting = (pidFile: string, before = ''): Command => ({
-  argv: ['sh', '-c', `${before} echo $$ > "$1.new"; mv "$1.new" "$1"; exec sleep 300`, 'sh', pidFile],
-});
+const waiting = (pidFile: string, before = ''): Command =>
+  cmd`sh -c ${`${before} echo $$ > "$1.new"; mv "$1.new" "$1"; exec sleep 300`} sh ${pidFile}`;
 
 test('an interruption ends the command, and is told when it has ended', async (t) => {
   const file = join(tempDir(t), 'pid');
@@ -158,9 +160,9 @@ test('after an interruption nothing starts, except for cleaning up', async () =>
   const interruption = new AbortController();
   const host = localHost({ signal: interruption.signal, onStart: (command) => heard.push(command) });
   interruption.abort(new Error('SIGTERM'));
-  await assert.rejects(host.run({ argv: ['true'] }), { message: 'SIGTERM' });
-  assert.equal(await host.uninterrupted.run({ argv: ['echo', 'cleaned'] }), 'cleaned\n');
-  assert.deepEqual(heard, [{ argv: ['echo', 'cleaned'] }]);
+  await assert.rejects(host.run(cmd`true`), { message: 'SIGTERM' });
+  assert.equal(await host.uninterrupted.run(cmd`echo cleaned`), 'cleaned\n');
+  assert.deepEqual(heard, [cmd`echo cleaned`]);
 });
 
 test('many commands at once make no warning', async (t) => {
@@ -169,13 +171,13 @@ test('many commands at once make no warning', async (t) => {
   process.on('warning', hear);
   t.after(() => process.off('warning', hear));
   const host = localHost({ signal: new AbortController().signal });
-  await Promise.all(Array.from({ length: 12 }, () => host.run({ argv: ['true'] })));
+  await Promise.all(Array.from({ length: 12 }, () => host.run(cmd`true`)));
   await new Promise(setImmediate);
   assert.deepEqual(warnings, []);
 });
 
 test('F29: a command that may not take so long is ended, and said to have been', async () => {
-  const sleep = localHost().run({ argv: ['sleep', '100'], withinS: 0.1 });
+  const sleep = localHost().run({ ...cmd`sleep 100`, withinS: 0.1 });
   await assert.rejects(sleep, /^CommandFailure: sleep did not end within /);
-  assert.equal(await localHost().run({ argv: ['echo', 'at once'], withinS: 60 }), 'at once\n');
+  assert.equal(await localHost().run({ ...cmd`echo ${'at once'}`, withinS: 60 }), 'at once\n');
 });

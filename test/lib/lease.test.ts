@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { takeLease } from '../../lib/lock.ts';
-import { localHost } from '../../lib/shell.ts';
+import { cmd, localHost } from '../../lib/shell.ts';
 
 const HELD = 75;
 const host = localHost();
@@ -47,7 +47,7 @@ test('a lease that is not renewed ends, and the next one learns whose it was', a
 test('flock(2) and a lease exclude each other', async () => {
   const path = join(folder, 'three');
   const lease = await takeLease(host, path, 'by lease', HELD);
-  await assert.rejects(host.run({ argv: ['flock', '--nonblock', path, 'true'] }));
+  await assert.rejects(host.run(cmd`flock --nonblock ${path} true`));
   await lease.release();
-  await host.run({ argv: ['flock', '--nonblock', path, 'true'] });
+  await host.run(cmd`flock --nonblock ${path} true`);
 });

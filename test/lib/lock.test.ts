@@ -5,7 +5,7 @@ import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { acquire } from '../../lib/lock.ts';
-import { localHost } from '../../lib/shell.ts';
+import { cmd, localHost } from '../../lib/shell.ts';
 import { tempDir, until } from './kit.ts';
 
 const here = import.meta.dirname;
@@ -65,7 +65,7 @@ test('a second holder is refused with 75 and told who, where and for how long', 
 
 test('a lock that another holds in the middle of taking or releasing it is refused all the same', async (t) => {
   const file = lockFile(t);
-  const holder = host.start({ argv: ['flock', '--no-fork', file, 'sh', '-c', 'echo held; cat'] });
+  const holder = host.start(cmd`flock --no-fork ${file} sh -c ${'echo held; cat'}`);
   t.after(() => holder.stdin.end());
   await new Promise((resolve) => holder.stdout.once('data', resolve));
   await assert.rejects(take(t, file, 'prune'), { message: `another run holds ${file}`, exit: 75 });

@@ -1,18 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { localHost } from '../../lib/shell.ts';
+import { cmd, localHost } from '../../lib/shell.ts';
 
-const argv = (script: string): [string, ...string[]] => ['sh', '-c', script];
+const sh = (script: string) => cmd`sh -c ${script}`;
 const host = localHost();
 
 test('a command that has a witness ended well only when the witness was heard', async () => {
-  assert.equal(await host.run({ argv: argv('echo out; echo done >&2'), witness: 'done' }), 'out\n');
+  assert.equal(await host.run({ ...sh('echo out; echo done >&2'), marker: 'done' }), 'out\n');
   await assert.rejects(
-    host.run({ argv: argv('echo half of it'), witness: 'done' }),
+    host.run({ ...sh('echo half of it'), marker: 'done' }),
     /sh ended before its command did/,
   );
-  await assert.rejects(
-    host.run({ argv: argv('echo done >&2; exit 3'), witness: 'done' }),
-    /sh exited with 3/,
-  );
+  await assert.rejects(host.run({ ...sh('echo done >&2; exit 3'), marker: 'done' }), /sh exited with 3/);
 });

@@ -1,6 +1,6 @@
 import { ssmClient } from '../../../lib/aws.ts';
 import { onEach, openHosts } from '../../../lib/hosts.ts';
-import type { Host } from '../../../lib/shell.ts';
+import { cmd, type Host } from '../../../lib/shell.ts';
 import { parseTarget } from '../../../lib/target.ts';
 import { region } from '../../sandbox/cloud/aws.ts';
 import { interleave, seconds } from '../measure.ts';
@@ -14,7 +14,7 @@ import { rawMany, rawOne } from './raw.ts';
 const FLEET = 50;
 const BY_SSH = 20;
 const WORK = 'sleep 1; uptime';
-const command = { argv: ['sh', '-c', WORK] as const };
+const command = cmd`sh -c ${WORK}`;
 
 const benchmarks: Record<string, (bench: Bench, machines: Machines, rounds: number) => Promise<Row[]>> = {
   ssm,

@@ -5,10 +5,10 @@ import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { type Flow, measured, opener, sealer } from '../../../lib/backup/encryption.ts';
 import { feed, outputOf, unzstd, zstd } from '../../../lib/backup/transfer.ts';
 import { Secret } from '../../../lib/secret.ts';
-import { localHost } from '../../../lib/shell.ts';
+import { cmd, localHost } from '../../../lib/shell.ts';
 
 const host = localHost();
-const sh = (script: string) => host.start({ argv: ['sh', '-c', script] });
+const sh = (script: string) => host.start(cmd`sh -c ${script}`);
 
 async function* chunks(bytes: Buffer, size: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);

@@ -23,6 +23,7 @@ import { stageCommand } from '../../../lib/backup/postgres-restore.ts';
 import { directoryCopier, undoDirectory } from '../../../lib/backup/restore-directory.ts';
 import { sqliteRestorer, sqliteSource, undoSqlite } from '../../../lib/backup/sqlite.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
+import { cmd, wordsOf } from '../../../lib/shell.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from '../planting.ts';
 import {
   backUp,
@@ -181,9 +182,9 @@ test('A5: a link of whom it leads to is followed in a store', asRoot, async (t) 
 test('A5: a dump is staged in a new file', asRoot, (t) => {
   const w = planted(t);
   const staged = join(w.app, 'opsbook-x.dump');
-  const server = { command: (...argv: string[]) => ({ argv }) };
+  const server = { command: (...argv: string[]) => cmd`${argv}` };
   const stage = (text: string) => {
-    const [program = '', ...args] = stageCommand(server as never, staged).argv as readonly string[];
+    const [program = '', ...args] = wordsOf(stageCommand(server as never, staged));
     assert.equal(spawnSync(program, args, { input: text }).status, 0);
     assert.equal(readFileSync(staged, 'utf8'), text);
     assert.equal(statSync(staged).mode & 0o777, 0o600);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { buildCommand, refuseOtherPlatform, refusePlatform } from '../../../lib/deploy/build-image.ts';
 import { push, pushCommand } from '../../../lib/deploy/registry.ts';
-import { CommandFailure, type Host } from '../../../lib/shell.ts';
+import { CommandFailure, type Host, wordsOf } from '../../../lib/shell.ts';
 
 const build = { image: { registry: 'registry.example.org', repository: 'app' }, context: 'backend' };
 const identity = {
@@ -14,7 +14,7 @@ const labels = ['version=1.2.0', 'revision=c0ffee', 'created=2026-01-31T12:00:00
 ]);
 
 test('with buildx an image is built for its platform, loaded, and without an attestation around it', () => {
-  assert.deepEqual(buildCommand(build, identity, { buildx: true }, 'linux/arm64').argv, [
+  assert.deepEqual(wordsOf(buildCommand(build, identity, { buildx: true }, 'linux/arm64')), [
     ...['docker', 'buildx', 'build', '--load', '--provenance=false', '--progress=plain'],
     ...[
       '--platform',

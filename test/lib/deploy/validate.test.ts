@@ -3,6 +3,7 @@ import { posix, win32 } from 'node:path';
 import { test } from 'node:test';
 import { checkoutCompose } from '../../../lib/deploy/compose-project.ts';
 import { illnessIn } from '../../../lib/deploy/validate.ts';
+import { wordsOf } from '../../../lib/shell.ts';
 
 const well = [
   '{"status":"healthy","database":"connected"}',
@@ -33,10 +34,10 @@ for (const [path, cwd] of [
   const files = ['.env', 'deploy/.env'].map((name) => path.join(cwd, name));
   const composed = (settings: Parameters<typeof checkoutCompose>[0], there = files) => {
     const { directory, command } = checkoutCompose(settings, { cwd, path, exists: (f) => there.includes(f) });
-    return { directory, argv: command('up').argv, env: command('up').env };
+    return { directory, argv: wordsOf(command('up')), env: command('up').env };
   };
   test(`R3: a checkout is validated by docker alone, with paths of its machine: ${cwd}`, () => {
-    const plain = { directory: cwd, argv: ['docker', 'compose', 'up'], env: { COMPOSE_PROJECT_NAME: 'x' } };
+    const plain = { argv: ['docker', 'compose', 'up'], directory: cwd, env: { COMPOSE_PROJECT_NAME: 'x' } };
     assert.deepEqual(composed({ COMPOSE_PROJECT_NAME: 'x', SECRETS_FILE: '.env' }), plain);
     const production = composed({ SECRETS_FILE: 'deploy/.env.production' });
     assert.deepEqual(production.argv, [

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { Secret } from '../../../lib/secret.ts';
-import { type Command, secretsOf, shellText } from '../../../lib/shell.ts';
+import { type Command, cmd, secretsOf, shellText } from '../../../lib/shell.ts';
 
 const awkward = ['a  b', "o'brien", '"q"', '$HOME', '`id`', '\\', '*', '', '-n', 'new\nline', '#x', '~', 'ü'];
 
@@ -10,18 +10,18 @@ const awkward = ['a  b', "o'brien", '"q"', '$HOME', '`id`', '\\', '*', '', '-n',
 const said = (command: Command) => execFileSync('sh', ['-c', shellText(command)], { encoding: 'utf8' });
 
 test('every word reaches the command as it is', () => {
-  const command: Command = { argv: ['printf', '%s\\0', ...awkward] };
+  const command: Command = cmd`printf ${'%s\\0'} ${awkward}`;
   assert.deepEqual(said(command).split('\0').slice(0, -1), awkward);
 });
 
 test('a variable has its value, whatever is in it, and the folder is the one told', () => {
   for (const value of awkward)
-    assert.equal(said({ argv: ['sh', '-c', 'printf %s "$V"'], env: { V: value } }), value);
-  assert.equal(said({ argv: ['pwd'], cwd: '/usr/share' }), '/usr/share\n');
+    assert.equal(said({ ...cmd`sh -c ${'printf %s "$V"'}`, env: { V: value } }), value);
+  assert.equal(said({ ...cmd`pwd`, cwd: '/usr/share' }), '/usr/share\n');
 });
 
 test('a secret variable is not in the text', () => {
-  const command: Command = { argv: ['true'], env: { OPEN: 'seen', HIDDEN: new Secret('swordfish') } };
+  const command: Command = { ...cmd`true`, env: { OPEN: 'seen', HIDDEN: new Secret('swordfish') } };
   assert.match(shellText(command), /OPEN=seen/);
   assert.doesNotMatch(shellText(command), /swordfish|HIDDEN/);
   assert.deepEqual(
@@ -31,5 +31,5 @@ test('a secret variable is not in the text', () => {
 });
 
 test('a folder that is not there is named', () => {
-  assert.throws(() => said({ argv: ['pwd'], cwd: "/no'where" }), /\/no'where is not there to run it in/);
+  assert.throws(() => said({ ...cmd`pwd`, cwd: "/no'where" }), /\/no'where is not there to run it in/);
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { SSMClient } from '@aws-sdk/client-ssm';
+import { cmd } from '../../../lib/shell.ts';
 import { tail } from '../../../lib/ssm.ts';
 import { ask, execute, type Order } from '../../../lib/ssm-delivery.ts';
 
@@ -57,7 +58,7 @@ function ssm(fate: (comment: string, script: string) => Told, online: () => bool
 const EMPTY = 'H4sIAAAAAAAAAwMAAAAAAAAAAAA=';
 const DONE: Told = { text: `opsbook 0 20 20\n${EMPTY}\n${EMPTY}\n` };
 
-const order = (more: Partial<Order> = {}): Order => ({ command: { argv: ['true'] }, ...more });
+const order = (more: Partial<Order> = {}): Order => ({ command: cmd`true`, ...more });
 
 test('F29: a look at the output that never ends does not keep a run that has ended', {
   timeout: 30_000,
@@ -92,7 +93,7 @@ test('F29: an interruption ends the wait for a look, and a look may take a minut
 
 test('F29: SSM is told how long a command may take', { timeout: 30_000 }, async () => {
   const { client, sent } = ssm(() => DONE);
-  for (const command of [{ argv: ['true'] }, { argv: ['true'], withinS: 60 }] as const)
+  for (const command of [cmd`true`, { ...cmd`true`, withinS: 60 }] as const)
     await execute(client, [INSTANCE], { command }, () => {});
   assert.deepEqual(
     sent.map(({ timeouts }) => timeouts),

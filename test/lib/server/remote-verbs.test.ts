@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compose } from '../../../lib/compose.ts';
 import { commandOf } from '../../../lib/server/remote.ts';
-import { localHost } from '../../../lib/shell.ts';
+import { cmd, localHost, wordsOf } from '../../../lib/shell.ts';
 
 const app = compose(localHost(), '/opt/app', {} as never);
 const named = {
@@ -12,8 +12,8 @@ const named = {
 };
 
 const argvOf = (verb: string, words: string[], rest: Record<string, unknown> = {}) =>
-  commandOf({ verb, words, service: 'web', ...rest }, app, named)
-    .argv.slice(2)
+  wordsOf(commandOf({ verb, words, service: 'web', ...rest }, app, named))
+    .slice(2)
     .join(' ');
 
 const inApp = 'exec -T web';
@@ -37,10 +37,10 @@ for (const [verb, words, argv, rest] of table)
 
 test('shell runs on the host as root: a line by a shell, words as they are', () => {
   assert.deepEqual(commandOf({ verb: 'shell', words: ['df -h | tail'], service: 'web' }, app, named), {
-    argv: ['sh', '-c', 'df -h | tail'],
+    ...cmd`sh -c ${'df -h | tail'}`,
     root: true,
   });
-  assert.deepEqual(commandOf({ verb: 'shell', words: ['df', '-h'], service: 'web' }, app, named).argv, [
+  assert.deepEqual(wordsOf(commandOf({ verb: 'shell', words: ['df', '-h'], service: 'web' }, app, named)), [
     'df',
     '-h',
   ]);

@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { parseBucket } from '../../../../lib/backup/addresses.ts';
 import { type BucketAccess, openBucket, siblingName } from '../../../../lib/backup/bucket.ts';
 import { Secret } from '../../../../lib/secret.ts';
-import type { Command } from '../../../../lib/shell.ts';
+import { type Command, wordsOf } from '../../../../lib/shell.ts';
 
 const ID = '20260101-000000';
 
@@ -72,7 +72,8 @@ test('a bucket in a compose service is found at the address of its container', a
     ({
       compose: { container: async () => container },
       host: {
-        run: async ({ argv }: Command) => {
+        run: async (command: Command) => {
+          const argv = wordsOf(command);
           ran.push(`${argv.slice(0, 2).join(' ')} … ${argv.at(-1)}`);
           return '\n127.0.0.1\n';
         },

@@ -121,7 +121,7 @@ test('files and directories that may not be read are named before anything is st
     process.getuid?.() === 0 ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : [];
   if (asNobody.length > 0) chmodSync(join(w.app, '..'), 0o755);
   const script = `
-    import { directorySource } from ${JSON.stringify(join(process.cwd(), 'lib/backup/files/directory.ts'))};
+    import { directorySource } from ${JSON.stringify(join(process.cwd(), 'lib/backup/save-directory.ts'))};
     const work = { store: { uri: 's3://x/y', address: String }, appDir: ${JSON.stringify(w.app)}, signal: new AbortController().signal };
     directorySource({ name: 'uploads', path: 'uploads' }, ${JSON.stringify(w.app)}).prepare(work).catch((e) => console.log(e.message));
   `;

@@ -245,9 +245,9 @@ test('what a restore left that was killed is cleared by the next, and the live f
   const part = await backUp(w);
   const id = nextId();
   const script = `
-    import { directoryRestorer } from ${JSON.stringify(join(process.cwd(), 'lib/backup/files/restore-directory.ts'))};
+    import { directoryRestorer } from ${JSON.stringify(join(process.cwd(), 'lib/backup/restore-directory.ts'))};
     import { fileStore } from ${JSON.stringify(join(process.cwd(), 'lib/backup/store-file.ts'))};
-    import { opener } from ${JSON.stringify(join(process.cwd(), 'lib/backup/seal.ts'))};
+    import { opener } from ${JSON.stringify(join(process.cwd(), 'lib/backup/encryption.ts'))};
     const signal = new AbortController().signal;
     const store = fileStore(${JSON.stringify(w.stored)}, signal);
     let n = 0;

@@ -129,7 +129,7 @@ const exchangeOf = (w: World, beside: string): Omit<Exchange, 'phase'> => ({
 async function killedSwap(w: World, exchange: Omit<Exchange, 'phase'>, n: number): Promise<void> {
   const script = `
     import { renameSync } from 'node:fs';
-    import { swapIn } from ${JSON.stringify(join(process.cwd(), 'lib/backup/files/exchange.ts'))};
+    import { swapIn } from ${JSON.stringify(join(process.cwd(), 'lib/backup/exchange.ts'))};
     let count = 0;
     swapIn(${JSON.stringify(w.state)}, ${JSON.stringify(exchange)}, (from, to) => {
       count += 1;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from '../../../../lib/deploy/compose-containers.ts';
-import { type Command, CommandFailure, type Host } from '../../../../lib/shell.ts';
+import { type Command, CommandFailure, type Host, wordsOf } from '../../../../lib/shell.ts';
 
 const made = (Id: string) => ({
   ...{ Id, Name: `/${Id}`, Image: 'sha256:1', RestartCount: 0, State: { Status: 'running', ExitCode: 0 } },
@@ -12,7 +12,7 @@ const made = (Id: string) => ({
 const hostSaying = (stderr: string) =>
   ({
     async run(command: Command) {
-      const [program, ...words] = command.argv;
+      const [program, ...words] = wordsOf(command);
       assert.equal(program, 'docker');
       if (words.includes('b')) throw new CommandFailure({ command, words: stderr, code: 1, stderr });
       return JSON.stringify(words.filter((word) => /^[ac]$/.test(word)).map(made));

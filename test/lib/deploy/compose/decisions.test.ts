@@ -4,8 +4,8 @@ import { withComposeFile } from '../../../../lib/deploy/compose.ts';
 import { type Container, stateOf } from '../../../../lib/deploy/compose-containers.ts';
 import { prunable } from '../../../../lib/deploy/compose-image.ts';
 import { namesOnce, parsePins, pinsFile } from '../../../../lib/deploy/compose-switch.ts';
+import { isVersion, versionsIn } from '../../../../lib/health.ts';
 import { splitShared } from '../../../../lib/host-opsbook.ts';
-import { isVersion, versionsIn } from '../../../../lib/web.ts';
 
 const container = (more: Partial<Container>): Container => ({
   ...{ id: 'a', name: 'shop-web-2', service: 'web', imageId: 'sha256:1', image: 'shop/web:1', hash: 'h' },

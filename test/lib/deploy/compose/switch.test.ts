@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { composeStrategy } from '../../../../lib/deploy/compose.ts';
 import type { Environment, Release } from '../../../../lib/deploy/deployment.ts';
 import { parseImage } from '../../../../lib/deploy/settings.ts';
-import { type Command, CommandFailure, localHost } from '../../../../lib/shell.ts';
+import { type Command, CommandFailure, localHost, wordsOf } from '../../../../lib/shell.ts';
 import { tempDir } from '../../kit.ts';
 
 const release = (version: number): Release => ({
@@ -48,10 +48,10 @@ function hostOf(engine: Engine) {
   };
   /** What runs in a container: nginx, or the words that drain it. */
   function exec(command: Command): string {
-    const text = command.argv.join(' ');
+    const text = command.text;
     if (text.includes('nginx -T') && engine.nginx !== undefined) return engine.nginx;
     const fails = text.endsWith('sh -c drain') ? engine.drainFails : engine.nginx === undefined;
-    if (!text.includes('nginx -T')) engine.did.push(command.argv.slice(1).join(' '));
+    if (!text.includes('nginx -T')) engine.did.push(wordsOf(command).slice(1).join(' '));
     if (fails) throw broken(command);
     if (text.endsWith('reload')) reloads += 1;
     return '';
@@ -64,7 +64,7 @@ function hostOf(engine: Engine) {
       engine.all.push(made(`new${i}`, 'web', `sha256:${version}`, hash, status));
   }
   function docker(command: Command): string {
-    const [, verb, ...args] = command.argv;
+    const [, verb, ...args] = wordsOf(command);
     if (verb === 'exec') return exec(command);
     if (verb === 'top') return `${reloads} nginx: worker process\n`;
     if (verb === 'inspect') return JSON.stringify(engine.all.filter(({ Id }) => args.includes(Id)));
@@ -79,7 +79,7 @@ function hostOf(engine: Engine) {
   }
   const real = localHost();
   const run = async (command: Command, input?: string) => {
-    const [program, , script = '', ...args] = command.argv;
+    const [program, , script = '', ...args] = wordsOf(command);
     if (program === 'docker') return docker(command);
     if (args[0] === 'probe') return '"x-opsbook"';
     if (script.startsWith('docker compose version')) return '';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SecretsSettings } from '../../../../lib/server/secrets.ts';
 import { runningServices } from '../../../../lib/server/stale.ts';
-import type { Command, Host } from '../../../../lib/shell.ts';
+import { type Command, type Host, wordsOf } from '../../../../lib/shell.ts';
 
 test('R3: a container that has another pin of the version than the env file by now is not stale', async () => {
   const environment = { COMPOSE_FILE: 'a.yml:.opsbook/deployed.yml', PASSWORD: 'new' };
@@ -10,7 +10,8 @@ test('R3: a container that has another pin of the version than the env file by n
     ...{ Name: '/shop-web-1', State: { Running: true } },
     Config: { Env: ['PASSWORD=old'], Cmd: null, Labels: { 'com.docker.compose.service': 'web' } },
   };
-  const run = async ({ argv }: Command) => {
+  const run = async (command: Command) => {
+    const argv = wordsOf(command);
     if (argv.includes('config')) return JSON.stringify({ services: { web: { environment } } });
     return argv.includes('inspect') ? JSON.stringify([container]) : 'id\n';
   };

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { Report } from '../../../../lib/output.ts';
 import { converge } from '../../../../lib/server/setup.ts';
 import { type Item, rooted } from '../../../../lib/server/setup-item.ts';
+import { wordsOf } from '../../../../lib/shell.ts';
 import { recorder } from '../../kit.ts';
 import { strictHost } from './kit.ts';
 
@@ -15,7 +16,8 @@ const item = (title: string): Item => ({
 
 /** A fake host on which things are so, other or absent, and which makes them so when told; `stubborn` ones it does not. */
 function host(state: Record<string, string>, stubborn: string[] = []) {
-  return strictHost(({ argv: [verb, title = ''] }, input) => {
+  return strictHost((command, input) => {
+    const [verb, title = ''] = wordsOf(command);
     if (verb === 'make') {
       if (!stubborn.includes(title)) state[title] = 'so';
       return '';
@@ -51,7 +53,7 @@ test('what is so is left alone, what is other is changed, what is absent is crea
     said: ['~ b', '+ c'],
   });
   assert.deepEqual(
-    on.ran.filter(({ argv }) => argv[0] === 'make').map(({ argv }) => argv[1]),
+    on.ran.map((command) => wordsOf(command)).flatMap(([verb, title]) => (verb === 'make' ? [title] : [])),
     ['b', 'c'],
   );
 });
@@ -75,7 +77,8 @@ test('what was made and still is not so is an error', async () => {
 
 test('what another item has undone is made again: a package that brings a timer', async () => {
   const state: Record<string, string> = { timer: 'so', package: 'absent' };
-  const on = strictHost(({ argv: [verb, title = ''] }, input) => {
+  const on = strictHost((command, input) => {
+    const [verb, title = ''] = wordsOf(command);
     if (verb === 'make') {
       state[title] = 'so';
       if (title === 'package') state['timer'] = 'other';
@@ -92,20 +95,23 @@ const guarded: Item = {
   guard: { name: 'door', files: ['/etc/door'], heed: 'reload', proof: rooted('prove', 'door') },
 };
 const doorOf = (state: Record<string, string>) =>
-  strictHost(({ argv: [verb, , text = ''] }, input) => {
+  strictHost((command, input) => {
+    const [verb, , text = ''] = wordsOf(command);
     if (verb === 'make') state['door'] = 'so';
     if (verb === 'sh' && text.includes('systemctl start')) state['door'] = 'undone';
     return input ? `0 ${state['door']}\n` : '';
   });
 const steps = ({ ran }: ReturnType<typeof doorOf>) =>
-  ran.flatMap(({ argv: [verb, , text = ''] }) =>
-    verb !== 'sh'
-      ? [verb]
-      : ([/systemd-run/, /systemctl start/, /systemctl stop/]
-          .map((what, i) => (what.test(text) ? ['arm', 'undo', 'disarm'][i] : undefined))
-          .filter(Boolean)
-          .slice(0, 1) as string[]),
-  );
+  ran
+    .map((command) => wordsOf(command))
+    .flatMap(([verb, , text = '']) =>
+      verb !== 'sh'
+        ? [verb]
+        : ([/systemd-run/, /systemctl start/, /systemctl stop/]
+            .map((what, i) => (what.test(text) ? ['arm', 'undo', 'disarm'][i] : undefined))
+            .filter(Boolean)
+            .slice(0, 1) as string[]),
+    );
 
 test('H1: what may close the way in is armed, made, proven, and kept only after a new login', async () => {
   const state: Record<string, string> = { door: 'other' };

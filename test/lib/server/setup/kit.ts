@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { systemNamed } from '../../../../lib/server/setup-facts.ts';
 import type { Item } from '../../../../lib/server/setup-item.ts';
 import { plan, type SetupSettings, type Wanted } from '../../../../lib/server/setup-plan.ts';
-import { type Command, failureOf, type Host, type Running } from '../../../../lib/shell.ts';
+import { type Command, failureOf, type Host, type Running, shellOf } from '../../../../lib/shell.ts';
 
 /** Settings as the schema would make them of an env file. */
 export const settings = (more: Partial<SetupSettings> = {}): SetupSettings =>
@@ -39,12 +39,12 @@ export function strictHost(answer: (command: Command, input: string) => Answer |
   const run = async (command: Command, input: unknown = ''): Promise<string> => {
     ran.push(command);
     const told = answer(command, String(input));
-    if (told === undefined) throw new Error(`not expected: ${command.argv.join(' ')}`);
+    if (told === undefined) throw new Error(`not expected: ${command.text}`);
     if (typeof told === 'string') return told;
     throw failureOf(command, { ...told, on: 'fake' })!;
   };
   const host: Host = {
-    ...{ name: 'fake', target: 'ssh://fake', run },
+    ...{ name: 'fake', target: 'ssh://fake', $: shellOf(run), run },
     start(command) {
       let done: Promise<void> = Promise.resolve();
       const stdin = { end: (text = '') => void started(text) } as unknown as Running['stdin'];

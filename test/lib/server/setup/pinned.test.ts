@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Act } from '../../../../lib/server/setup-item.ts';
 import { archive, type Pinned, program } from '../../../../lib/server/setup-packages.ts';
+import { wordsOf } from '../../../../lib/shell.ts';
 import { tempDir } from '../../kit.ts';
 
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
@@ -13,7 +14,10 @@ const pinnedTo = (path: string, sum: string): Pinned => {
   const one = { url: `file://${path}`, sha256: sum };
   return { x86_64: one, aarch64: one };
 };
-const run = ({ argv: [file, ...rest] }: Act) => spawnSync(file, rest, { encoding: 'utf8' });
+const run = (act: Act) => {
+  const [file = '', ...rest] = wordsOf(act);
+  return spawnSync(file, rest, { encoding: 'utf8' });
+};
 
 test('a program whose SHA-256 is the pinned one is installed, executable', (t) => {
   const dir = tempDir(t);

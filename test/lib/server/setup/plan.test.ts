@@ -5,12 +5,12 @@ import { test } from 'node:test';
 import { hostOpsbook } from '../../../../lib/host-opsbook.ts';
 import { systemNames, systemOf } from '../../../../lib/server/setup-facts.ts';
 import type { Item } from '../../../../lib/server/setup-item.ts';
-import { type Command, localHost, show } from '../../../../lib/shell.ts';
+import { type Command, cmd, localHost, show, wordsOf } from '../../../../lib/shell.ts';
 import { tempDir } from '../../kit.ts';
 import { itemsOf, made } from './kit.ts';
 
 const everything = { DOMAIN: ['bloaty.test'], BACKUP_SCHEDULE: '0 3 * * *', VERIFY_SCHEDULE: '30 7 * * *' };
-const argvOf = (commands: readonly Command[]) => commands.map(({ argv }) => argv.join(' '));
+const argvOf = (commands: readonly Command[]) => commands.map((command) => wordsOf(command).join(' '));
 
 /** All that is run, and all that is written, by all items of all systems. */
 const texts = (items: readonly Item[]) =>
@@ -55,14 +55,14 @@ test('G1: Compose of "releases/latest" and an older buildx do not meet: both are
         'docker-buildx',
       ],
     ] as const) {
-      const [, , , , intel, sum, arm, armSum, to] = made(items, title)[0]!.argv;
+      const [, , , , intel, sum, arm, armSum, to] = wordsOf(made(items, title)[0]!);
       assert.match(intel!, url);
       assert.match(arm!, /(aarch64|linux-arm64)$/);
       for (const hex of [sum, armSum]) assert.match(hex!, /^[0-9a-f]{64}$/);
       assert.equal(to, `/usr/local/lib/docker/cli-plugins/${path}`);
     }
     const buildx = items.find(({ title }) => title.startsWith('buildx'))!;
-    assert.ok(buildx.so.argv.includes('0.17.0'));
+    assert.ok(wordsOf(buildx.so).includes('0.17.0'));
   }
   assert.ok(!all.some((text) => text.includes('releases/latest')));
 });
@@ -70,10 +70,10 @@ test('G1: Compose of "releases/latest" and an older buildx do not meet: both are
 test("Ubuntu (which cannot be run here) has the distribution's Docker, Compose v2 and buildx, and asks nothing", () => {
   for (const system of ['ubuntu-22.04', 'ubuntu-24.04']) {
     const [wait, configure, install] = made(itemsOf(system, 'droplet'), /^Docker \(/);
-    assert.match(wait!.argv[2]!, /lock-frontend/);
-    assert.deepEqual(configure!.argv, ['dpkg', '--configure', '-a']);
+    assert.match(wordsOf(wait!)[2]!, /lock-frontend/);
+    assert.deepEqual(wordsOf(configure!), ['dpkg', '--configure', '-a']);
     assert.deepEqual(install!.env, { DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_MODE: 'a' });
-    const line = install!.argv.join(' ');
+    const line = wordsOf(install!).join(' ');
     assert.match(
       line,
       /^apt-get -qy -o DPkg::Lock::Timeout=300 .* install --no-install-recommends --fix-broken /,
@@ -206,9 +206,6 @@ test("F27: a host's own runs read the app's .env, and SECRETS_FILE over it, of t
     const entry = (made(items, /^\/etc\/cron\.d\/.*-backup /)[0] as { input?: string }).input!;
     const [, command = ''] = /^0 3 \* \* \* admin (.*) >> /m.exec(entry) ?? [];
     const line = command.replaceAll('\\%', '%');
-    assert.deepEqual((await localHost().run({ argv: ['sh', '-c', line] })).trim().split('\n'), [
-      'of ',
-      ...flags,
-    ]);
+    assert.deepEqual((await localHost().run(cmd`sh -c ${line}`)).trim().split('\n'), ['of ', ...flags]);
   }
 });

@@ -2,9 +2,9 @@ import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
 import { type Command, show } from './command.ts';
 import { ask } from './confirm.ts';
-import { maskSecretsOf, readEnvironment } from './environment.ts';
+import { type Environment, maskSecretsOf, readEnvironment } from './env-file.ts';
 import { exclude } from './exclude.ts';
-import { EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
+import { checkAll, EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
 import type { Host } from './host.ts';
 import { localHost } from './hosts/local.ts';
 import { reach, refuseElsewhere } from './reach.ts';
@@ -49,12 +49,14 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   let watcher: Awaited<ReturnType<typeof watch>> | undefined;
   let error: unknown;
   try {
-    const raw = await readEnvironment(line.envFile ?? []);
-    maskSecretsOf(raw);
-    adoptAwsEnvironment(raw);
-    if (!line.dryRun) watcher = await watch(name, raw, report);
-    if (typeof line.target === 'string') raw.TARGET = line.target;
-    const settings = await settingsOf(name, definition, raw);
+    const environment = await readEnvironment(line.envFile ?? []);
+    maskSecretsOf(environment.raw, environment.composed);
+    if (!line.dryRun) watcher = await watch(name, environment, report);
+    if (typeof line.target === 'string') {
+      environment.raw.TARGET = line.target;
+      environment.refused.delete('TARGET');
+    }
+    const settings = await settingsOf(name, definition, environment);
     await watcher?.started();
     const onStart = line.verbose ? (command: Command) => report.info(`$ ${show(command)}`) : undefined;
     const host = localHost({ signal: interruption.signal, onStart });
@@ -75,11 +77,14 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
 }
 
 /** @throws Problems naming what is wrong with them; Failure where the app runs on another machine than the script */
-async function settingsOf(name: string, definition: AnyDefinition, raw: Readonly<Record<string, string>>) {
+async function settingsOf(name: string, definition: AnyDefinition, environment: Environment) {
   // Only what is told to do without a host may overlook where the app runs.
   const staysHere = !('TARGET' in definition.settings) && !definition.targetless;
   const where = staysHere ? { TARGET: targetSettings.TARGET } : {};
-  const settings = await resolveSettings({ ...appSettings, ...definition.settings, ...where }, raw);
+  const { raw, refused } = environment;
+  const resolving = resolveSettings({ ...appSettings, ...definition.settings, ...where }, raw, refused);
+  await checkAll([() => resolving, () => adoptAwsEnvironment(environment)]);
+  const settings = await resolving;
   if (staysHere) refuseElsewhere(name, settings, raw.TARGET);
   return settings;
 }

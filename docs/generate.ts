@@ -67,6 +67,13 @@ const SETTINGS_INTRO = `# Settings
 Settings come from the environment and from the files that \`--env-file\` names (default: \`.env\`); of two files the
 later wins, and the environment wins over both. [.env.example](../.env.example) has all of them to copy from.
 \`npm run docs\` writes this page and that file from the settings in \`lib/\`.
+
+The files are read by [dotenv](https://github.com/motdotla/dotenv). Docker Compose usually reads them as well, as the
+app's \`.env\`, by different rules: dotenv keeps \`\\"\`, \`\\\\\`, \`\\$\` and \`$$\` as they are, ends an unquoted value at any \`#\`, and
+does not replace \`\${NAME}\`. A script refuses a setting that it uses and that the two read differently: it names the setting
+and the file, and says how to write the value. Single quotes are safe for every value without a \`'\` and without a
+backslash at its end: \`NAME='pa$$#word'\`. Variables that the script does not use may be written in any way that Compose
+can read, and a value from the environment is taken as it is.
 `;
 
 const cell = (text: string) => text.replaceAll('|', '\\|');

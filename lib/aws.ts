@@ -4,7 +4,8 @@ import type { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import type { SSMClient } from '@aws-sdk/client-ssm';
-import { Failure, messageOf } from './failure.ts';
+import type { Environment } from './env-file.ts';
+import { Failure, messageOf, throwAll } from './failure.ts';
 import type { Secret } from './secret.ts';
 import { optionalSetting } from './settings.ts';
 
@@ -30,11 +31,16 @@ export const awsSettings = {
 /**
  * Puts what an env file says about AWS where the SDK and the programs that we start look for it. The one place
  * that writes the process's environment: the SDK has its own chain of credentials, and we want all of it.
+ * @throws Problems naming those that are refused and no setting, which is checked with the others
  */
-export function adoptAwsEnvironment(raw: Readonly<Record<string, string>>): void {
+export function adoptAwsEnvironment({ raw, refused }: Environment): void {
   for (const [name, value] of Object.entries(raw)) {
-    if (name.startsWith('AWS_') && value !== '') process.env[name] ??= value;
+    if (name.startsWith('AWS_') && value !== '' && !refused.has(name)) process.env[name] ??= value;
   }
+  const others = [...refused].filter(
+    ([name]) => name.startsWith('AWS_') && !Object.hasOwn(awsSettings, name),
+  );
+  throwAll(others.map(([, refusal]) => refusal));
 }
 
 const TRIES = 5;

@@ -1,4 +1,5 @@
 import { appSettings } from './app.ts';
+import type { Environment } from './env-file.ts';
 import { EXIT, Failure, messageOf, sentence } from './failure.ts';
 import type { Report } from './output.ts';
 import { mask, type Secret } from './secret.ts';
@@ -63,13 +64,9 @@ export interface Watcher {
 }
 
 /** The watchers that the environment names; they are there even when another setting is wrong. */
-export async function watch(
-  script: string,
-  raw: Readonly<Record<string, string>>,
-  report: Report,
-): Promise<Watcher> {
-  const webhook = await unlessWrong(appSettings.NOTIFY_URL, raw);
-  const heart = await unlessWrong(appSettings.HEARTBEAT_URL, raw);
+export async function watch(script: string, environment: Environment, report: Report): Promise<Watcher> {
+  const webhook = await unlessWrong(appSettings.NOTIFY_URL, environment);
+  const heart = await unlessWrong(appSettings.HEARTBEAT_URL, environment);
   const pinged = heart && hasHeartbeat(heart.reveal(), script) ? heart : undefined;
   const heard = async (sent: Promise<string | undefined>, by: string) => {
     const problem = await sent;
@@ -86,7 +83,10 @@ export async function watch(
       // Exit 2 at a terminal is a slip of the hand; from cron it is a broken installation.
       const slip = error instanceof Failure && error.exit === EXIT.usage && process.stdin.isTTY;
       if (webhook && error !== undefined && !slip) {
-        await heard(notify(webhook, `${raw.APP ?? 'opsbook'}: ${script} failed: ${text}`), 'NOTIFY_URL');
+        await heard(
+          notify(webhook, `${environment.raw.APP ?? 'opsbook'}: ${script} failed: ${text}`),
+          'NOTIFY_URL',
+        );
       }
     },
   };
@@ -95,7 +95,7 @@ export async function watch(
 /** The address of a watcher; what is wrong with it is told with all that is wrong with the settings. */
 async function unlessWrong(
   setting: Setting<Secret, true>,
-  raw: Readonly<Record<string, string>>,
+  { raw, refused }: Environment,
 ): Promise<Secret | undefined> {
-  return (await resolveSettings({ setting }, raw).catch(() => undefined))?.setting;
+  return (await resolveSettings({ setting }, raw, refused).catch(() => undefined))?.setting;
 }

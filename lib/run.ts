@@ -2,8 +2,8 @@ import { basename, dirname } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { appSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
-import { maskSecretsOf, readEnvironment } from './environment.ts';
-import { EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
+import { type Environment, maskSecretsOf, readEnvironment } from './env-file.ts';
+import { checkAll, EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
 import { watch } from './heartbeat.ts';
 import { splitShared, typedHostOpsbook } from './host-opsbook.ts';
 import { exclude } from './lock.ts';
@@ -110,12 +110,14 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
   let watcher: Awaited<ReturnType<typeof watch>> | undefined;
   let error: unknown;
   try {
-    const raw = await readEnvironment(line.envFile ?? []);
-    maskSecretsOf(raw);
-    adoptAwsEnvironment(raw);
-    if (!line.dryRun) watcher = await watch(name, raw, report);
-    if (typeof line.target === 'string') raw.TARGET = line.target;
-    const settings = await settingsOf(name, definition, raw);
+    const environment = await readEnvironment(line.envFile ?? []);
+    maskSecretsOf(environment.raw, environment.composed);
+    if (!line.dryRun) watcher = await watch(name, environment, report);
+    if (typeof line.target === 'string') {
+      environment.raw.TARGET = line.target;
+      environment.refused.delete('TARGET');
+    }
+    const settings = await settingsOf(name, definition, environment);
     await watcher?.started();
     const onStart = line.verbose ? (command: Command) => report.info(`$ ${show(command)}`) : undefined;
     const host = localHost({ signal: interruption.signal, onStart });
@@ -136,11 +138,14 @@ export async function execute(name: string, definition: AnyDefinition, line: Lin
 }
 
 /** @throws Problems naming what is wrong with them; Failure where the app runs on another machine than the script */
-async function settingsOf(name: string, definition: AnyDefinition, raw: Readonly<Record<string, string>>) {
+async function settingsOf(name: string, definition: AnyDefinition, environment: Environment) {
   // Only what is told to do without a host may overlook where the app runs.
   const staysHere = !('TARGET' in definition.settings) && !definition.targetless;
   const where = staysHere ? { TARGET: targetSettings.TARGET } : {};
-  const settings = await resolveSettings({ ...appSettings, ...definition.settings, ...where }, raw);
+  const { raw, refused } = environment;
+  const resolving = resolveSettings({ ...appSettings, ...definition.settings, ...where }, raw, refused);
+  await checkAll([() => resolving, () => adoptAwsEnvironment(environment)]);
+  const settings = await resolving;
   if (staysHere) refuseElsewhere(name, settings, raw.TARGET);
   return settings;
 }

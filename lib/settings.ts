@@ -1,5 +1,5 @@
 import type { z as Z, ZodType } from 'zod';
-import { EXIT, Failure, messageOf, Problems } from './failure.ts';
+import { EXIT, Failure, messageOf, throwAll } from './failure.ts';
 import { Secret } from './secret.ts';
 import { WebAddress } from './web.ts';
 
@@ -92,17 +92,21 @@ export type Values<S extends Settings> = {
 };
 
 /**
- * The values of `settings`, checked.
+ * The values of `settings`, checked. What uses a variable of `refused` throws what that one holds.
  * @throws Problems naming each variable that is missing or wrong (exit 2).
  */
 export async function resolveSettings<S extends Settings>(
   settings: S,
   raw: Readonly<Record<string, string>>,
+  refused: ReadonlyMap<string, Failure> = new Map(),
 ): Promise<Values<S>> {
   const { z } = await import('zod');
   const values: Record<string, unknown> = {};
   const problems: Failure[] = [];
   for (const [key, setting] of Object.entries(settings)) {
+    const refusals = [...refused].filter(([name]) => isOf(setting, name));
+    problems.push(...refusals.map(([, refusal]) => refusal));
+    if (refusals.length > 0) continue;
     try {
       const value = setting.prefix === undefined ? valueFrom(setting, raw, z) : family(setting.prefix, raw);
       if (value !== undefined) values[key] = value;
@@ -111,10 +115,12 @@ export async function resolveSettings<S extends Settings>(
       problems.push(error);
     }
   }
-  if (problems.length === 1) throw problems[0];
-  if (problems.length > 1) throw new Problems(problems);
+  throwAll(problems);
   return values as Values<S>;
 }
+
+const isOf = ({ name, prefix }: Setting<unknown>, variable: string): boolean =>
+  prefix === undefined ? variable === name : variable.startsWith(prefix);
 
 function valueFrom(setting: Setting<unknown>, raw: Readonly<Record<string, string>>, z: Zod): unknown {
   const { name, about, example, optional, sensitive } = setting;

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { composeCommand, envFileOf, projectDirectory } from '../compose.ts';
+import { withEntry } from '../env-file.ts';
 import { checkAll, Failure } from '../failure.ts';
 import { duration } from '../format.ts';
 import { editHostFile, runForSecret } from '../host-files.ts';
@@ -106,15 +107,6 @@ async function isPinned({ host, dir, settings: { SECRETS_FILE } }: ComposeApp): 
 
 const PROBE = 'unset COMPOSE_FILE; "$@" 2>/dev/null || true';
 
-/** Text of an env file in which COMPOSE_FILE is this; all other lines are as they were. */
-export function withComposeFile(text: string, value: string): string {
-  const line = `COMPOSE_FILE=${value}`;
-  const lines = text.split('\n');
-  const at = lines.findLastIndex((one) => /^\s*(export\s+)?COMPOSE_FILE\s*=/.test(one));
-  if (at >= 0) return lines.with(at, line).join('\n');
-  return `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}${line}\n`;
-}
-
 /**
  * For the unit that starts the app at boot: it has COMPOSE_FILE and the env file as they were at set-up. Where
  * COMPOSE_FILE in the environment would keep Compose from reading the .env beside it, that is named as well.
@@ -144,7 +136,7 @@ async function existing(host: Host, paths: readonly string[]): Promise<string[]>
  */
 async function pin(app: ComposeApp): Promise<void> {
   const { host, dir, envFile, composeFile } = app;
-  await editHostFile(host, envFile, (text) => withComposeFile(text ?? '', composeFile));
+  await editHostFile(host, envFile, (text) => withEntry(text ?? '', 'COMPOSE_FILE', composeFile));
   if (await isPinned(app)) return;
   throw new Failure(
     `docker compose in ${dir} does not read .opsbook/deployed.yml, though ${envFile} says so`,

@@ -37,10 +37,10 @@ await script(import.meta, {
     const { nearNames, selectSources, sourcesOf } = await import('../../lib/backup/parts.ts');
     const { sealer } = await import('../../lib/backup/encryption.ts');
     const { checkAll, throwAll } = await import('../../lib/failure.ts');
-    const { readEnvironment } = await import('../../lib/environment.ts');
+    const { readEnvironment } = await import('../../lib/env-file.ts');
 
     const names = Object.keys(sourceSettings).filter((name) => name.startsWith('BACKUP_'));
-    const raw = await readEnvironment(context.envFiles);
+    const { raw } = await readEnvironment(context.envFiles);
     const all = sourcesOf(settings, context);
     if (all.length === 0) throwAll(nearNames(names, raw, false).refused);
     const sources = selectSources(all, flags.only);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { parse } from 'dotenv';
 import { documents, sections } from '../../docs/generate.ts';
 import { parseEnv } from '../../lib/env-file.ts';
 import { Failure, Problems } from '../../lib/failure.ts';
@@ -28,6 +29,7 @@ test('.env.example holds every setting once, and an example that survives being 
   const uncommented = committed('.env.example').replaceAll(/^#(?=[A-Z_]+=)/gm, '');
   const examples = Object.fromEntries(all.map(({ name, example }) => [name, example]));
   assert.deepEqual(parseEnv(uncommented), examples);
+  assert.deepEqual({ ...parse(uncommented) }, examples);
   assert.equal(new Set(all.map(({ name }) => name)).size, all.length);
 });
 

@@ -47,9 +47,14 @@ test('a server that is down or silent is told of, after a while at the most', as
 });
 
 /** A run that is watched, as far as the watchers see it. */
-async function watched(script: string, raw: Record<string, string>, error?: unknown) {
+async function watched(
+  script: string,
+  raw: Record<string, string>,
+  error?: unknown,
+  refused = new Map<string, Failure>(),
+) {
   const voice = recorder();
-  const watcher = await watch(script, raw, new Report(voice));
+  const watcher = await watch(script, { raw, composed: {}, refused }, new Report(voice));
   await watcher.started();
   await watcher.ended(error);
   return voice.heard;
@@ -61,6 +66,17 @@ test('a run that succeeds beats twice and notifies nobody', async (t) => {
   assert.deepEqual(
     requests.map((r) => r.path),
     ['/beat/start', '/beat'],
+  );
+});
+
+test('an address that is refused is not used, and the other one is', async (t) => {
+  const { url, requests } = await httpServer(t, ok);
+  const refusal = new Failure('NOTIFY_URL has one value for dotenv and another for Docker Compose');
+  const raw = { HEARTBEAT_URL: `${url}/beat`, NOTIFY_URL: `${url}/hook` };
+  await watched('backup', raw, new Failure('x'), new Map([['NOTIFY_URL', refusal]]));
+  assert.deepEqual(
+    requests.map((r) => r.path),
+    ['/beat/start', '/beat/fail'],
   );
 });
 

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { format, inspect } from 'node:util';
-import { maskSecretsOf } from '../../lib/environment.ts';
+import { maskSecretsOf, readEnvironment } from '../../lib/env-file.ts';
 import { knownSecrets, makePublic, mask, membersOf, parseSecret, redact, Secret } from '../../lib/secret.ts';
 import { tempDir } from './kit.ts';
 
@@ -146,6 +146,17 @@ test('A7, R17: what the environment holds as secrets is masked; what everybody k
   new Secret('production');
   assert.equal(mask('secretsmanager:bloaty-store/production'), 'secretsmanager:bloaty-store/production');
   assert.equal(redact('DATABASE_URL=postgres://a:b@c'), 'DATABASE_URL=postgres://a:[redacted]@c');
+});
+
+test('a secret is masked as dotenv and as Compose read it', async (t) => {
+  const file = join(tempDir(t), '.env');
+  writeFileSync(file, 'THEIR_PASSWORD="read\\$-in-two-ways"\nTHEIR_URL=postgres://a:cut-behind#not-cut@db\n');
+  const { raw, composed } = await readEnvironment([file], {});
+  maskSecretsOf(raw, composed);
+  assert.equal(
+    mask('a read\\$-in-two-ways, b read$-in-two-ways, c cut-behind#not-cut'),
+    'a [redacted], b [redacted], c [redacted]',
+  );
 });
 
 test('V1: a secret that begins as a path does is masked; the path of a file is told', (t) => {

@@ -3,7 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { appSettings } from '../../lib/app.ts';
-import { readEnvironment } from '../../lib/environment.ts';
+import { adoptAwsEnvironment, awsSettings } from '../../lib/aws.ts';
+import { readEnvironment } from '../../lib/env-file.ts';
 import { Failure, Problems } from '../../lib/failure.ts';
 import { mask } from '../../lib/secret.ts';
 import {
@@ -14,6 +15,7 @@ import {
   secret,
   secretUrl,
   setting,
+  settingFamily,
 } from '../../lib/settings.ts';
 import { tempDir } from './kit.ts';
 
@@ -97,21 +99,54 @@ test('the environment wins over files, and a later file over an earlier', async 
   const [one, two] = [join(folder, 'one.env'), join(folder, 'two.env')];
   writeFileSync(one, 'A=one\nB=one\nC=one\n');
   writeFileSync(two, `B=two\nC=two\n# C=three\nD="with # and 'quotes'"\nE='$HOME'\n`);
-  assert.deepEqual(await readEnvironment([one, two], { C: 'environment', F: undefined }), {
+  assert.deepEqual((await readEnvironment([one, two], { C: 'environment', F: undefined })).raw, {
     ...{ A: 'one', B: 'two', C: 'environment' },
     ...{ D: "with # and 'quotes'", E: '$HOME' },
   });
+});
+
+test('what dotenv and Compose read in two ways is refused where it is used, with all that is wrong, and not told', async (t) => {
+  const file = join(tempDir(t), '.env');
+  writeFileSync(file, 'PORT=80#hush\nNAME="\\$hush"\nREMOTE_LOGS=${hush}\nUNUSED=a#hush\nHOOK=ftp://x\n');
+  const { raw, refused } = await readEnvironment([file], {});
+  const REMOTE = settingFamily('REMOTE_', { about: 'r', example: 'x' });
+  const problems = await problemsOf(resolveSettings({ PORT, NAME, REMOTE, HOOK, TOKEN }, raw, refused));
+  const two = 'has one value for dotenv and another for Docker Compose';
+  const single = 'put it in single quotes, with at most a comment after them:';
+  assert.deepEqual(problems, [
+    `--env-file ${file}: PORT ${two}. ${single} PORT='…'`,
+    `--env-file ${file}: NAME ${two}. ${single} NAME='…'`,
+    `--env-file ${file}: REMOTE_LOGS ${two}. write the value itself in place of the reference, or single quotes if the $ is meant literally: REMOTE_LOGS='…'`,
+    'HOOK: is not an http(s) URL. set it, for example HOOK=https://x',
+  ]);
+  await assert.rejects(resolveSettings({ NAME }, raw, refused), { exit: 2 });
+  assert.deepEqual(await resolveSettings({ TOKEN }, raw, refused), {});
+});
+
+test("what the environment adopts of AWS's own from a file is refused as well", async (t) => {
+  const file = join(tempDir(t), '.env');
+  writeFileSync(
+    file,
+    'AWS_SECRET_ACCESS_KEY=hush#hush\nAWS_REGION=eu-north-1#x\nAWS_OPSBOOK_TEST=x\nOTHER=a#b\n',
+  );
+  t.after(() => delete process.env.AWS_OPSBOOK_TEST);
+  const environment = await readEnvironment([file], {});
+  assert.throws(() => adoptAwsEnvironment(environment), /: AWS_SECRET_ACCESS_KEY has one value for dotenv/);
+  assert.deepEqual([process.env.AWS_SECRET_ACCESS_KEY, process.env.AWS_OPSBOOK_TEST], [undefined, 'x']);
+  // A setting of its own, which is checked with the others.
+  const aws = resolveSettings(awsSettings, environment.raw, environment.refused);
+  assert.match((await problemsOf(aws)).join('\n'), /^--env-file .*: AWS_REGION has .*$/);
 });
 
 test('.env is read when no file is named, and may be absent', async (t) => {
   const before = process.cwd();
   t.after(() => process.chdir(before));
   process.chdir(tempDir(t));
-  assert.deepEqual(await readEnvironment([], {}), {});
+  assert.deepEqual((await readEnvironment([], {})).raw, {});
   writeFileSync('.env', 'A=1\n');
   writeFileSync('other.env', 'B=2\n');
-  assert.deepEqual(await readEnvironment([], {}), { A: '1' });
-  assert.deepEqual(await readEnvironment(['other.env'], {}), { B: '2' });
+  assert.deepEqual((await readEnvironment([], {})).raw, { A: '1' });
+  assert.deepEqual((await readEnvironment(['other.env'], {})).raw, { B: '2' });
 });
 
 test('a named file that cannot be read is a matter of usage', async (t) => {

@@ -122,6 +122,21 @@ done
   assert_regex "$stderr" "error: unexpected: a bug that knows .*\. Next: run it with --verbose"
 }
 
+@test "settings that dotenv and Compose read differently are refused by name, all problems at once, and no value is shown" {
+  unset "ENV[-1]" # REHEARSE_FILE
+  printf '%s\n' 'REHEARSE_TOKEN=swordfish#9' 'REHEARSE_FILE="/tmp/\$swordfish"' 'AWS_SECRET_ACCESS_KEY="sword\"fish"' \
+    'OTHER=a#b' 'TARGET=ssh://swordfish#9' 'APP_DIR=${swordfish}' 'HEARTBEAT_URL=swordfish' >"$BATS_TEST_TMPDIR/odd.env"
+  run -2 --separate-stderr opsbook "$REHEARSE" --env-file odd.env --target local
+  local name problem="error: --env-file odd.env: (REHEARSE_TOKEN|REHEARSE_FILE|AWS_SECRET_ACCESS_KEY) has one value for dotenv and another for Docker Compose\. Next: put it in single quotes"
+  assert_equal "$(grep -cE "$problem" <<<"$stderr")" 3
+  assert_regex "$stderr" 'error: HEARTBEAT_URL: is not'
+  assert_equal "${#stderr_lines[@]}" 4
+  refute_regex "$stderr" swordfish
+  # What is set wins, and is as it is.
+  ENV+=(REHEARSE_FILE="$FILE" REHEARSE_TOKEN='swordfish#9' AWS_SECRET_ACCESS_KEY=x HEARTBEAT_URL=)
+  run -0 --separate-stderr opsbook "$REHEARSE" --env-file odd.env --target local
+}
+
 @test "a secret is in no output, whatever happens" {
   local token="p@ss 'w\"ord-$RANDOM" flags
   ENV+=(REHEARSE_TOKEN="$token")

@@ -28,12 +28,12 @@ ENV
 LIST
   assert_equal "$(cat "$APP_DIR/.env")" '# Written by opsbook from secretsmanager:'"$SECRET"'; change it there.
 # The database.
-POSTGRES_PASSWORD="a/b@c d"
-DATABASE_URL="postgresql://postgres:a%2Fb%40c%20d@db:5432/bloaty"
+POSTGRES_PASSWORD='"'a/b@c d'"'
+DATABASE_URL=postgresql://postgres:a%2Fb%40c%20d@db:5432/bloaty
 
-SESSION_COOKIE_SECURE="true"
-ANTHROPIC_API_KEY="sk-ant-\$1"
-MODEL="sonnet"'
+SESSION_COOKIE_SECURE=true
+ANTHROPIC_API_KEY='"'sk-ant-$1'"'
+MODEL=sonnet'
   assert_equal "$(stat -c %a "$APP_DIR/.env")" 600
 }
 
@@ -110,7 +110,7 @@ refused() {
   template <<<$'A=${A}\nBACKUP_S3_BUCKET=${BACKUP_S3_BUCKET:-}'
   fetch
   assert_success
-  assert_equal "$(tail -1 "$APP_DIR/.env")" 'BACKUP_S3_BUCKET=""'
+  assert_equal "$(tail -1 "$APP_DIR/.env")" 'BACKUP_S3_BUCKET='
 }
 
 @test "row 13: a secret that is no JSON object of texts is refused" {
@@ -159,5 +159,5 @@ refused() {
   aws_cli secretsmanager create-secret --name "$SECRET" --secret-string "{\"BIG\": \"$big\"}" >/dev/null
   fetch
   assert_success
-  assert_equal "$(sed -n 's/^BIG="\(.*\)"$/\1/p' "$APP_DIR/.env" | md5sum)" "$(md5sum <<<"$big")"
+  assert_equal "$(sed -n 's/^BIG=//p' "$APP_DIR/.env" | md5sum)" "$(md5sum <<<"$big")"
 }

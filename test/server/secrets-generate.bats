@@ -8,7 +8,7 @@ generate() { run --separate-stderr opsbook server/generate-secrets "$@"; }
 
 without_store() { ENV+=(SECRETS_FROM=); }
 
-value() { sed -n "s/^$1=\"\(.*\)\"$/\1/p" "$APP_DIR/.env"; }
+value() { sed -n "s/^$1=//p" "$APP_DIR/.env"; }
 
 droplet_template() {
   template <<'ENV'

@@ -141,7 +141,7 @@ write_too_late() {
   assert_success
   rm "$APP_DIR/.env"
   run -0 --separate-stderr opsbook server/fetch-secrets
-  assert_equal "$(grep -c '^STRIPE_PRICE_[0-9]*="price [0-9]*"$' "$APP_DIR/.env")" 63
+  assert_equal "$(grep -c "^STRIPE_PRICE_[0-9]*='price [0-9]*'\$" "$APP_DIR/.env")" 63
 }
 
 @test "what the template derives or says itself stays out of the store" {

@@ -106,8 +106,8 @@ assert_old_file() {
   assert_regex "$stderr" "$APP_DIR/.env was changed by another run meanwhile: not written"
   run -0 --separate-stderr opsbook server/generate-secrets
   run -0 cat "$APP_DIR/.env"
-  assert_line 'COMPOSE_FILE="pinned.yml"'
-  assert_line --regexp '^KEY="[0-9a-f]{64}"$'
+  assert_line COMPOSE_FILE=pinned.yml
+  assert_line --regexp '^KEY=[0-9a-f]{64}$'
 }
 
 @test "a symbolic link is refused, and what it leads to is not touched" {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withComposeFile } from '../../../../lib/deploy/compose.ts';
 import { type Container, stateOf } from '../../../../lib/deploy/compose-containers.ts';
 import { prunable } from '../../../../lib/deploy/compose-image.ts';
 import { namesOnce, parsePins, pinsFile } from '../../../../lib/deploy/compose-switch.ts';
@@ -32,16 +31,6 @@ for (const [what, all, expected] of [
 test('what the health check said is told', () => {
   const state = stateOf([container(health('unhealthy', 'connection refused\nmore'))]);
   assert.deepEqual(state, { is: 'broken', what: 'shop-web-2 is unhealthy: connection refused' });
-});
-
-test('✗ sed -i .env: only the line of COMPOSE_FILE changes', () => {
-  const before = "A='$x & | \\n'\nCOMPOSE_FILE=docker-compose.yml\n# end\n";
-  assert.equal(
-    withComposeFile(before, 'docker-compose.yml:.opsbook/deployed.yml'),
-    "A='$x & | \\n'\nCOMPOSE_FILE=docker-compose.yml:.opsbook/deployed.yml\n# end\n",
-  );
-  assert.equal(withComposeFile('A=1', 'b.yml'), 'A=1\nCOMPOSE_FILE=b.yml\n');
-  assert.equal(withComposeFile('', 'b.yml'), 'COMPOSE_FILE=b.yml\n');
 });
 
 test('pins are read back as they were written', () => {

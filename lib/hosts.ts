@@ -1,10 +1,9 @@
 import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
 import { checkAll, EXIT, Failure } from './failure.ts';
-import type { Secret } from './secret.ts';
 import type { Values } from './settings.ts';
 import { type Command, CommandFailure, cmd, type Host, type HostOptions, localHost } from './shell.ts';
-import type { SsmHost } from './ssm.ts';
+import type { FanOut, Outcome, SsmHost } from './ssm.ts';
 import { selectedBySsm, type Target, type targetSettings } from './target.ts';
 
 /** A host of TARGET that does not answer, and why. */
@@ -83,28 +82,6 @@ export async function openHosts(
     await close();
     throw error;
   }
-}
-
-/** What became of a command on one of several hosts. */
-export interface Outcome {
-  host: Host;
-  ms: number;
-  /** Its exit code; absent where it did not come to one. */
-  code?: number;
-  failure?: Failure;
-}
-
-/** Hears what a host's command writes, as it does. */
-export type Hear = (host: Host, stream: 'out' | 'err', chunk: Buffer) => void;
-
-export interface FanOut {
-  input?: string | Secret | undefined;
-  /** How many hosts work at once. */
-  atOnce?: number;
-  hear: Hear;
-  /** What is written is heard while the command runs, at the cost of a command of its own for each host. */
-  live?: boolean;
-  signal: AbortSignal;
 }
 
 /** The machine that we run on opens as many connections without trouble, and SSM's own default is 50. */

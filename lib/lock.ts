@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { basename, dirname } from 'node:path';
+import type { Context } from './definition.ts';
 import { EXIT, Failure, messageOf } from './failure.ts';
 import { duration } from './format.ts';
-import type { Context } from './script.ts';
 import { CommandFailure, cmd, type Host, localHost } from './shell.ts';
 import { asOwner, stateFileOn } from './state.ts';
 

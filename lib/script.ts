@@ -1,107 +1,9 @@
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
-import type { appSettings } from './app.ts';
-import { commandLine } from './command-line.ts';
+import type { Command, Option } from 'commander';
+import type { Definition, Flag, Flags } from './definition.ts';
 import { EXIT } from './failure.ts';
-import type { Unreached } from './hosts.ts';
-import type { Report, Step } from './output.ts';
-import type { Settings, Values } from './settings.ts';
-import type { Command, cmd, Host, Shell } from './shell.ts';
-
-/** A flag as commander writes it, and the type of its value. */
-export interface Flag<T> {
-  readonly flags: string;
-  readonly about: string;
-  readonly parse?: (raw: string) => T;
-  /** It may be given several times: all its values, in order. */
-  readonly repeats?: true;
-}
-
-/** A flag that is there or not: `flag('--force', 'overwrite')`. */
-export const flag = (flags: string, about: string): Flag<boolean> => ({ flags, about });
-/** A flag with a value; `parse` throws what is wrong with it. */
-export const option = <T = string>(flags: string, about: string, parse?: (raw: string) => T): Flag<T> => ({
-  flags,
-  about,
-  ...(parse ? { parse } : {}),
-});
-
-/** A flag with a value that may be given several times. */
-export const repeatable = (flags: string, about: string): Flag<string[]> => ({ flags, about, repeats: true });
-
-type Flags = Record<string, Flag<unknown>>;
-type FlagValues<F extends Flags> = { [K in keyof F]: F[K] extends Flag<infer T> ? T | undefined : never };
-
-/** What one script is: this is all that a script file states, apart from its steps. */
-export interface Definition<S extends Settings, F extends Flags> {
-  /** How it is called, where another area has a script of the same file name. */
-  name?: string;
-  /** What it does, in one line. */
-  does: string;
-  /** Where it stands in `docs/runbook.md`. */
-  step: string;
-  example: string;
-  settings: S;
-  flags?: F;
-  /** Operands: `{ '[id]': 'the backup, latest unless told' }`. */
-  operands?: Record<string, string>;
-  /** Behind one of these operands nothing is a flag of ours: it is a command of the operator's. */
-  literalAfter?: readonly string[];
-  /** It changes something: `--dry-run` exists. */
-  changes?: boolean;
-  /** It answers something: `--json` exists. */
-  reports?: boolean;
-  /** It asks before it acts: `--yes` exists. */
-  asks?: boolean;
-  /** Runs with the same lock exclude each other on a host. */
-  lock?: string;
-  /** After a signal it has this long to undo what it did, in milliseconds; half a minute unless told. */
-  graceMs?: number;
-  /** It works on an account, a registry or a checkout and on no host: TARGET means nothing to it. */
-  targetless?: true;
-  /** The flag with which no host is asked, whatever TARGET names. */
-  hostless?: string;
-  /** What TARGET may name, where the settings have it: one host unless told. Where they do not, only this machine. */
-  reaches?: 'host' | 'hosts' | 'hosts that answer' | 'hosts or service';
-  run(context: Context<S, F>): Promise<void>;
-}
-
-/** What a script's steps work with. */
-export interface Context<S extends Settings = Settings, F extends Flags = Flags> {
-  settings: Values<S> & Values<typeof appSettings>;
-  flags: FlagValues<F>;
-  operands: string[];
-  /** The files that `--env-file` names, for a script that starts another. */
-  envFiles: readonly string[];
-  report: Report;
-  /** This machine, or that of TARGET where the settings have it. */
-  host: Host;
-  /** Runs a command that only looks, on the host. */
-  $: Shell;
-  /** A command as data, for `change` and for the host to run. */
-  cmd: typeof cmd;
-  /** All hosts of TARGET, for a script that reaches several. */
-  hosts: readonly Host[];
-  /** Those that do not answer, for a script that does without them. */
-  unreached: readonly Unreached[];
-  /** Aborted when the run is interrupted; pass it to everything that waits. */
-  signal: AbortSignal;
-  dryRun: boolean;
-  json: boolean;
-  /**
-   * One step that changes something: in a dry run `what` is printed and nothing done. `what` holds the very
-   * commands that `act` runs.
-   */
-  change<T>(
-    title: string,
-    what: readonly (Command | string)[],
-    act: (step: Step) => Promise<T>,
-  ): Promise<T | undefined>;
-  /** Asks unless `--yes`; without a terminal it refuses (exit 2). Resolves only to go on. */
-  confirm(question: string): Promise<void>;
-  /** Does it when the run ends, in whatever way; last come, first done. */
-  defer(release: () => Promise<void> | void): void;
-}
+import type { Settings } from './settings.ts';
 
 /** What documentation is made of: a script's name, and all that it states. */
 type Hear = (name: string, definition: Definition<Settings, Flags>) => void;
@@ -148,4 +50,72 @@ export async function script<S extends Settings, F extends Flags = Record<never,
     ...program.opts(),
     operands: program.args,
   });
+}
+
+/** The command line of a script, made of its definition; parsing it throws commander's errors, told already. */
+export async function commandLine(
+  name: string,
+  definition: Definition<Settings, Record<string, Flag<unknown>>>,
+): Promise<Command> {
+  const { Command, Option, InvalidArgumentError } = await import('commander');
+  const { does, step, flags = {}, operands = {}, ...is } = definition;
+  const program = new Command(name)
+    .description(`${does}\n\nRunbook: ${step} (docs/runbook.md)`)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(oneLine(name, text)) });
+  for (const [operand, about] of Object.entries(operands)) program.argument(operand, about);
+  for (const { flags: text, about, parse, repeats } of Object.values(flags)) {
+    const made: Option = new Option(text, about);
+    if (parse) made.argParser(parseWith(parse, InvalidArgumentError));
+    if (repeats) made.argParser(repeated);
+    program.addOption(made);
+  }
+  if (is.changes) program.option('--dry-run', 'look at everything, print what would be done, change nothing');
+  if (is.reports) program.option('--json', 'answer with one JSON document on stdout');
+  if ('TARGET' in is.settings) program.option('--target <uri>', 'run on it instead of TARGET');
+  else if (!is.targetless)
+    program.option('--target <uri>', 'local: on this machine, whatever TARGET says; another is refused');
+  if (is.asks) program.option('--yes', 'do not ask');
+  return program
+    .option('--env-file <file>', 'read settings from it (default: .env); the environment wins', repeated)
+    .option('--verbose', 'show the commands that run, and the stack of an error')
+    .helpOption('--help', 'show this')
+    .showSuggestionAfterError()
+    .addHelpText('after', () => settingsAndExample(definition));
+}
+
+/** Not commander's own variadic options: they would swallow the operands behind them. */
+const repeated = (value: string, before: string[] = []): string[] => [...before, value];
+
+const oneLine = (name: string, text: string) =>
+  `${name}: ${text
+    .trim()
+    .replace(/^error: /, '')
+    .replaceAll(/\s*\n\s*/g, ' ')}. Next: --help lists the flags\n`;
+
+function settingsAndExample({
+  settings,
+  example,
+}: Pick<Definition<Settings, never>, 'settings' | 'example'>) {
+  const names = [
+    'APP',
+    'APP_DIR',
+    ...Object.values(settings).map((s) => s.name),
+    'NOTIFY_URL',
+    'HEARTBEAT_URL',
+  ];
+  return `\nSettings (docs/settings.md): ${names.join(', ')}, AWS_*\n\nExample:\n  ${example}`;
+}
+
+function parseWith<T>(
+  parse: (raw: string) => T,
+  Invalid: new (message: string) => Error,
+): (raw: string) => T {
+  return (raw) => {
+    try {
+      return parse(raw);
+    } catch (error) {
+      throw new Invalid((error as Error).message);
+    }
+  };
 }

@@ -5,7 +5,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { InstanceInformation, SSMClient } from '@aws-sdk/client-ssm';
 import { awsFailure, ssmClient } from './aws.ts';
 import { checkAll, Failure } from './failure.ts';
-import type { FanOut, Outcome } from './hosts.ts';
 import { Secret } from './secret.ts';
 import {
   type Child,
@@ -207,6 +206,28 @@ function absence({ InstanceId, PingStatus, LastPingDateTime }: InstanceInformati
   return new Failure(`${InstanceId} does not answer SSM (${PingStatus}${since})`, {
     next: 'see that it runs and that its agent does, or name the others with --target',
   });
+}
+
+/** What became of a command on one of several hosts. */
+export interface Outcome {
+  host: Host;
+  ms: number;
+  /** Its exit code; absent where it did not come to one. */
+  code?: number;
+  failure?: Failure;
+}
+
+/** Hears what a host's command writes, as it does. */
+export type Hear = (host: Host, stream: 'out' | 'err', chunk: Buffer) => void;
+
+export interface FanOut {
+  input?: string | Secret | undefined;
+  /** How many hosts work at once. */
+  atOnce?: number;
+  hear: Hear;
+  /** What is written is heard while the command runs, at the cost of a command of its own for each host. */
+  live?: boolean;
+  signal: AbortSignal;
 }
 
 /** As many instances as one SendCommand takes by their ids. */

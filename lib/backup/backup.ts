@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import type { Context } from '../definition.ts';
 import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
-import type { Context } from '../script.ts';
 import { type Entry, rememberManifest, shrunk } from './catalog.ts';
 import {
   type Manifest,

@@ -5,7 +5,7 @@ import { bytes, duration } from '../format.ts';
 import { forEach } from '../pool.ts';
 import { folderIn, readKept, removeOthers, writeWhole } from '../state.ts';
 import { type Manifest, type PartRecord, readManifest, type Stored } from './manifest.ts';
-import { dateOf, manifestKey } from './schema.ts';
+import { CLOCK_TOLERANCE_MS, dateOf, manifestKey } from './schema.ts';
 import { Corrupted, type Listed, Missing, type Store, Unreadable } from './store.ts';
 
 /**
@@ -161,8 +161,6 @@ type EncryptionSetting = 'BACKUP_RECIPIENT' | 'BACKUP_IDENTITY_FILE';
 
 export type Examine = (entry: Entry) => Promise<Examined>;
 
-/** So far two clocks may differ before one of them is wrong. */
-export const CLOCK_TOLERANCE_MS = 3_600_000;
 /** No backup takes longer, so that none can be dated back further than this. */
 const LONGEST_MS = 14 * 86_400_000;
 

@@ -3,10 +3,8 @@ import { z } from 'zod';
 import { Failure } from '../failure.ts';
 import { count } from '../format.ts';
 import { folderIn, readKept, writeWhole } from '../state.ts';
-import { CLOCK_TOLERANCE_MS } from './catalog.ts';
 import type { Measure, Sealer } from './encryption.ts';
-import { SETTLED_MS } from './prune.ts';
-import { headers, isManifest, sha256 } from './schema.ts';
+import { CLOCK_TOLERANCE_MS, headers, isManifest, SETTLED_MS, sha256 } from './schema.ts';
 import type { Store } from './store.ts';
 import type { Headers } from './tree.ts';
 

@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Context } from '../definition.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
-import type { Context } from '../script.ts';
 import type { Manifest, Restorer } from './manifest.ts';
 import { bringAll, discardAll, rememberDrill } from './restore.ts';
 import { isDamage } from './transfer.ts';

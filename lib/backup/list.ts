@@ -1,17 +1,9 @@
 import { EXIT, Failure, Interrupted } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
 import type { Report } from '../output.ts';
-import {
-  CLOCK_TOLERANCE_MS,
-  type Entry,
-  type Examine,
-  examiner,
-  fetchManifest,
-  newestSound,
-  recallManifest,
-} from './catalog.ts';
+import { type Entry, type Examine, examiner, fetchManifest, newestSound, recallManifest } from './catalog.ts';
 import type { PartKind } from './manifest.ts';
-import { clean } from './schema.ts';
+import { CLOCK_TOLERANCE_MS, clean } from './schema.ts';
 import { Corrupted, type Store, Unreadable } from './store.ts';
 
 /** What a store holds beside the backups' own objects. */

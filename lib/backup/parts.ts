@@ -1,8 +1,8 @@
 import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { compose } from '../compose.ts';
+import type { Context } from '../definition.ts';
 import { EXIT, Failure, throwAll } from '../failure.ts';
-import type { Context } from '../script.ts';
 import {
   type DirectoryAddress,
   locate,

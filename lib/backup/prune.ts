@@ -1,7 +1,6 @@
 import { Failure, messageOf } from '../failure.ts';
 import { bytes, duration } from '../format.ts';
 import {
-  CLOCK_TOLERANCE_MS,
   type Entry,
   type Examined,
   type encryptedBy,
@@ -16,13 +15,10 @@ import { contentKey } from './contents.ts';
 import type { Opener } from './encryption.ts';
 import { contentOf, type FilesPart, forgetTrees, type Reader, readTree, suffixOfPart } from './lists.ts';
 import type { Manifest, PartRecord } from './manifest.ts';
-import { isManifest } from './schema.ts';
+import { CLOCK_TOLERANCE_MS, isManifest, SETTLED_MS } from './schema.ts';
 import { keep, type Policy, shortestPeriod } from './settings.ts';
 import { type Listed, type Store, Unreadable } from './store.ts';
 import { contentsOfTree } from './tree.ts';
-
-/** What is not finished after this long never will be, and content that young may belong to a backup being taken. */
-export const SETTLED_MS = 86_400_000;
 
 /** What is deleted and what is kept, and why. */
 export interface Verdict {

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { compose } from '../compose.ts';
+import type { Context } from '../definition.ts';
 import { checkAll, EXIT, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
-import type { Context } from '../script.ts';
 import type { Values } from '../settings.ts';
 import { appendLine, readKept, stateDirectory } from '../state.ts';
 import { locate, partName } from './addresses.ts';

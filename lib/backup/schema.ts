@@ -129,3 +129,9 @@ function nearest(wanted: string, ids: readonly string[]): string[] {
   const away = (id: string) => Math.abs((dateOf(id)?.getTime() ?? 0) - time);
   return [...ids].sort((a, b) => away(a) - away(b)).slice(0, 3);
 }
+
+/** So far two clocks may differ before one of them is wrong. */
+export const CLOCK_TOLERANCE_MS = 3_600_000;
+
+/** What is not finished after this long never will be, and content that young may belong to a backup being taken. */
+export const SETTLED_MS = 86_400_000;

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { composeSettings } from '../compose.ts';
-import { flag } from '../script.ts';
+import { flag } from '../definition.ts';
 import { Secret } from '../secret.ts';
 import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
 import {

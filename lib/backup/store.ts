@@ -1,12 +1,6 @@
 import type { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
-import type { Context } from '../script.ts';
 import type { Secret } from '../secret.ts';
-import type { Values } from '../settings.ts';
-import { stateDirectory } from '../state.ts';
-import { opener } from './encryption.ts';
-import type { Recovery } from './manifest.ts';
-import type { identitySettings } from './settings.ts';
 
 /** An object as a listing shows it. */
 export interface Listed {
@@ -70,16 +64,6 @@ export interface StoreAccess {
   signal: AbortSignal;
 }
 
-/** Opens the store for one app. */
-async function openStore(address: StoreAddress, app: string, access: StoreAccess): Promise<Store> {
-  if (address.kind === 's3') {
-    const { s3Store } = await import('./store-s3.ts');
-    return s3Store(address.bucket, address.prefix ? `${address.prefix}/${app}` : app, access);
-  }
-  const { fileStore } = await import('./store-file.ts');
-  return fileStore(`${address.directory}/${app}`, access.signal);
-}
-
 /** An object that is not in the store. */
 export class Missing extends Failure {}
 
@@ -94,34 +78,4 @@ export class Corrupted extends Failure {
   constructor(message: string, next = 'restore another backup: npx tsx scripts/backup/list.ts') {
     super(message, { next });
   }
-}
-
-type Opening = Pick<Context, 'signal'> & {
-  settings: { APP: string; AWS_REGION?: string | undefined; BACKUP_STORE: StoreAddress };
-};
-
-/** The app's folder in the store that the settings name. */
-export function openSettingsStore({ settings, signal }: Opening): Promise<Store> {
-  return openStore(settings.BACKUP_STORE, settings.APP, { region: settings.AWS_REGION, signal });
-}
-
-/** Where this host remembers, unless nothing may be changed. */
-export const stateOf = ({ settings, dryRun }: Pick<Context, 'settings' | 'dryRun'>): string | undefined =>
-  dryRun ? undefined : stateDirectory(settings.APP_DIR);
-
-/** What restoring from a store takes. */
-export async function recoveryOf(
-  context: Pick<Context, 'host' | 'report' | 'signal'> & {
-    settings: Context['settings'] & Values<typeof identitySettings>;
-  },
-  store: Store,
-  id: string,
-): Promise<Recovery> {
-  const { settings, host, report, signal } = context;
-  return {
-    ...{ id, host, store, report, signal },
-    opener: await opener(settings.BACKUP_IDENTITY_FILE),
-    appDir: settings.APP_DIR,
-    stateDir: stateDirectory(settings.APP_DIR),
-  };
 }

@@ -1,8 +1,8 @@
+import type { Context } from '../definition.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
 import type { Step } from '../output.ts';
 import { forEach } from '../pool.ts';
-import type { Context } from '../script.ts';
 import { contentKey } from './contents.ts';
 import type { Opener } from './encryption.ts';
 import { copiedTree, type FilesPart, readTree, suffixOfPart } from './lists.ts';

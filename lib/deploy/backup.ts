@@ -1,7 +1,7 @@
 import { join } from 'node:path';
+import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
 import { hostOpsbook, opsbookFailure, type Places, splitShared, typedHostOpsbook } from '../host-opsbook.ts';
-import type { Context } from '../script.ts';
 import { type Command, cmd, type Host } from '../shell.ts';
 import { streamed } from './streamed.ts';
 

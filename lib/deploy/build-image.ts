@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Context } from '../definition.ts';
 import { EXIT, Failure } from '../failure.ts';
-import type { Context } from '../script.ts';
 import { type Command, cmd, type Host } from '../shell.ts';
 import { answer, changedFiles, git } from './git.ts';
 import { ecrToken, type Logins, loginCommand, push, pushCommand, pushedDigest } from './registry.ts';

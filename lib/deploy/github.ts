@@ -1,5 +1,5 @@
+import type { Context } from '../definition.ts';
 import { EXIT, Failure, messageOf } from '../failure.ts';
-import type { Context } from '../script.ts';
 import type { Secret } from '../secret.ts';
 import type { Values } from '../settings.ts';
 import { isPrerelease, tagOf } from './changelog.ts';

@@ -1,9 +1,9 @@
 import { hostname, userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Context } from '../definition.ts';
 import { checkAll, Failure, messageOf } from '../failure.ts';
 import { duration, table } from '../format.ts';
 import { ask, illness, isVersion, versionsIn } from '../health.ts';
-import type { Context } from '../script.ts';
 import type { WebAddress } from '../web.ts';
 import {
   type DeploymentRecord,

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import type { Context } from '../definition.ts';
 import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { count } from '../format.ts';
-import type { Context } from '../script.ts';
 import type { Values } from '../settings.ts';
 import { cmd, type Host } from '../shell.ts';
 import {

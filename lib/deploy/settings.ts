@@ -1,9 +1,9 @@
 import type { z as Z } from 'zod';
 import { appCommandSettings } from '../app.ts';
 import { composeSettings } from '../compose.ts';
+import { flag, option } from '../definition.ts';
 import { healthUrlSettings } from '../health.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
-import { flag, option } from '../script.ts';
 import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 import { WebAddress } from '../web.ts';

@@ -6,10 +6,10 @@ import { pipeline } from 'node:stream/promises';
 import type { DeleteObjectsCommandOutput, _Object as S3Object } from '@aws-sdk/client-s3';
 import mime from 'mime';
 import { awsFailure, s3Client } from '../aws.ts';
+import type { Context } from '../definition.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { bytes, count } from '../format.ts';
 import { forEach } from '../pool.ts';
-import type { Context } from '../script.ts';
 import type { BucketFolder } from './settings.ts';
 
 /** A year, which is as long as RFC 9111 lets anything be fresh. */

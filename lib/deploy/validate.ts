@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Context } from '../definition.ts';
 import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { count, table } from '../format.ts';
-import type { Context } from '../script.ts';
 import { type Command, cmd, type Host } from '../shell.ts';
 import { request, textOf, type WebAddress } from '../web.ts';
 import { awaitHealthy, inspect, lastLines } from './compose-containers.ts';

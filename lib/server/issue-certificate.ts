@@ -1,5 +1,5 @@
+import type { Context } from '../definition.ts';
 import { checkAll, Failure, messageOf } from '../failure.ts';
-import type { Context } from '../script.ts';
 import { type Command, CommandFailure } from '../shell.ts';
 import {
   type Certificate,

@@ -5,14 +5,15 @@ import { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { appCommandSettings } from '../app.ts';
 import { type Compose, compose, composeSettings, parseListing } from '../compose.ts';
+import type { Context } from '../definition.ts';
 import { checkAll, EXIT, Failure, Problems } from '../failure.ts';
 import { duration, table } from '../format.ts';
 import { hostOpsbook, opsbookFailure, opsbookSettings, type Places } from '../host-opsbook.ts';
-import { type FanOut, type Hear, type Outcome, onEach } from '../hosts.ts';
-import type { Context } from '../script.ts';
+import { onEach } from '../hosts.ts';
 import { mask, Secret } from '../secret.ts';
 import { settingFamily, type Values } from '../settings.ts';
 import { type Command, cmd, type Host, show } from '../shell.ts';
+import type { FanOut, Hear, Outcome } from '../ssm.ts';
 import { targetSettings } from '../target.ts';
 
 const LINE_END = 0x0a;

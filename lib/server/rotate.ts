@@ -1,8 +1,8 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Context } from '../definition.ts';
 import { Failure, sentence } from '../failure.ts';
 import { readHostFile, rewriteHostFile, writeHostFile } from '../host-files.ts';
-import type { Context } from '../script.ts';
 import { parseSecret, Secret } from '../secret.ts';
 import { type Command, CommandFailure, type Host } from '../shell.ts';
 import { stateFileOn } from '../state.ts';

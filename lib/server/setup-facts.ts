@@ -1,4 +1,4 @@
-import { option } from '../script.ts';
+import { option } from '../definition.ts';
 import type { Command } from '../shell.ts';
 import { shell } from './setup-item.ts';
 

@@ -1,11 +1,11 @@
 import { posix } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Context } from '../definition.ts';
 import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { bytes, count } from '../format.ts';
 import { openHosts } from '../hosts.ts';
 import type { Report } from '../output.ts';
-import type { Context } from '../script.ts';
 import { mask } from '../secret.ts';
 import { CommandFailure, cmd, type Host, localHost } from '../shell.ts';
 import { askFacts, type Facts, parseFacts, type System, systemNames, systemOf } from './setup-facts.ts';

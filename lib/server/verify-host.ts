@@ -1,6 +1,6 @@
 import { type ComposeSettings, compose } from '../compose.ts';
+import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
-import type { Context } from '../script.ts';
 import { type Command, cmd, type Host } from '../shell.ts';
 import { cronRows } from './verify-cron.ts';
 import {

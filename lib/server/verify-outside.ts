@@ -1,9 +1,9 @@
 import { lookup } from 'node:dns/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import type { Context } from '../definition.ts';
 import { bytes, duration } from '../format.ts';
 import { ask, illness, isVersion, versionsIn } from '../health.ts';
-import type { Context } from '../script.ts';
 import { CommandFailure, cmd, type Host, localHost } from '../shell.ts';
 import { WebAddress } from '../web.ts';
 import { lifetimeRow, served } from './served.ts';

@@ -1,7 +1,7 @@
+import type { Context } from '../definition.ts';
 import { count } from '../format.ts';
 import type { Unreached } from '../hosts.ts';
 import { forEach } from '../pool.ts';
-import type { Context } from '../script.ts';
 import type { Host } from '../shell.ts';
 import type { WebAddress } from '../web.ts';
 import { insideRows } from './verify-host.ts';

@@ -1,6 +1,7 @@
 import type { Prepared } from '../../lib/backup/manifest.ts';
 import { sourceSettings } from '../../lib/backup/settings.ts';
-import { flag, repeatable, script } from '../../lib/script.ts';
+import { flag, repeatable } from '../../lib/definition.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Back up the databases, directories and buckets of an app to its store',
@@ -30,7 +31,7 @@ await script(import.meta, {
       { lacking, lastComplete },
     ] = await Promise.all([
       import('../../lib/backup/backup.ts'),
-      import('../../lib/backup/store.ts'),
+      import('../../lib/backup/open.ts'),
       import('../../lib/backup/catalog.ts'),
       import('../../lib/backup/list.ts'),
     ]);

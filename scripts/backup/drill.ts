@@ -18,7 +18,7 @@ await script(import.meta, {
     const { asFinding } = await import('../../lib/backup/transfer.ts');
     const { describeDrill, drill, refuseUnproven } = await import('../../lib/backup/drill.ts');
     const { restorersOf } = await import('../../lib/backup/parts.ts');
-    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/store.ts');
+    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
 
     const store = await openSettingsStore(context);
     const passOver = ({ message }: Error) => report.warn(`passed over: ${message}`);

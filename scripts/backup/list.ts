@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import type { Entry } from '../../lib/backup/catalog.ts';
 import type { KnownParts } from '../../lib/backup/list.ts';
 import { sourceSettings, storeSettings } from '../../lib/backup/settings.ts';
+import { option } from '../../lib/definition.ts';
 import { parseAge } from '../../lib/format.ts';
-import { option, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'List the backups in the store, with sizes; or check that the newest is fresh',
@@ -18,7 +19,7 @@ await script(import.meta, {
     const { settings, flags, report, json } = context;
     const { catalog } = await import('../../lib/backup/catalog.ts');
     const { partsReader } = await import('../../lib/backup/list.ts');
-    const { openSettingsStore } = await import('../../lib/backup/store.ts');
+    const { openSettingsStore } = await import('../../lib/backup/open.ts');
     const { describeStore, freshest, refuseStale, usage } = await import('../../lib/backup/list.ts');
 
     const store = await openSettingsStore(context);

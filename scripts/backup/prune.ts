@@ -4,8 +4,9 @@ import {
   sourceSettings,
   storeSettings,
 } from '../../lib/backup/settings.ts';
+import { flag, option } from '../../lib/definition.ts';
 import { parseAge } from '../../lib/format.ts';
-import { flag, option, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Delete the backups that the retention policy does not keep, then files that none refers to',
@@ -26,7 +27,7 @@ await script(import.meta, {
     const { settings, flags, report, change, json } = context;
     const lib = await import('../../lib/backup/prune.ts');
     const { findGarbage, forget } = await import('../../lib/backup/prune.ts');
-    const { openSettingsStore } = await import('../../lib/backup/store.ts');
+    const { openSettingsStore } = await import('../../lib/backup/open.ts');
     const { stateDirectory } = await import('../../lib/state.ts');
     const { catalog } = await import('../../lib/backup/catalog.ts');
     const { encryptedBy, examineAll, examiner } = await import('../../lib/backup/catalog.ts');

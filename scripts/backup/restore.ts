@@ -1,5 +1,6 @@
 import { allowPlainFlag, identitySettings, sourceSettings } from '../../lib/backup/settings.ts';
-import { flag, option, repeatable, script } from '../../lib/script.ts';
+import { flag, option, repeatable } from '../../lib/definition.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Restore a backup beside the live data, check it, and swap it in',
@@ -32,7 +33,7 @@ await script(import.meta, {
     const { restorersOf, selectParts } = await import('../../lib/backup/parts.ts');
     const { undo } = await import('../../lib/backup/restore.ts');
     const { rememberRestoration } = await import('../../lib/backup/restore.ts');
-    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/store.ts');
+    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
 
     if (flags.undo) return undo(context);
     const store = await openSettingsStore(context);

@@ -15,7 +15,7 @@ await script(import.meta, {
     const { encryptedBy } = await import('../../lib/backup/catalog.ts');
     const { findBackup } = await import('../../lib/backup/restore.ts');
     const { asFinding } = await import('../../lib/backup/transfer.ts');
-    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/store.ts');
+    const { openSettingsStore, recoveryOf } = await import('../../lib/backup/open.ts');
     const { describeVerification, refuseDamaged, verifyBackup } = await import('../../lib/backup/verify.ts');
 
     const store = await openSettingsStore(context);

@@ -1,5 +1,6 @@
+import { flag } from '../../lib/definition.ts';
 import { buildSettings } from '../../lib/deploy/settings.ts';
-import { flag, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Build the images of the app from a commit, and push them under its version',

@@ -1,5 +1,6 @@
+import { repeatable } from '../../lib/definition.ts';
 import { deploySettings, newEnvironmentFlag } from '../../lib/deploy/settings.ts';
-import { repeatable, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: "Migrate the database by the app's own command, in a container of a version's image, and switch to nothing",

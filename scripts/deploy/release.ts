@@ -1,5 +1,6 @@
+import { flag, option } from '../../lib/definition.ts';
 import { githubSettings } from '../../lib/deploy/settings.ts';
-import { flag, option, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Make a version of what is unreleased: changelog, commit, annotated tag, push',

@@ -1,5 +1,6 @@
+import { option } from '../../lib/definition.ts';
 import { deploySettings, newEnvironmentFlag, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
-import { option, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Go back to the last version that was verified, or to one of those before it',

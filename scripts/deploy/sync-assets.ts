@@ -1,5 +1,6 @@
+import { flag } from '../../lib/definition.ts';
 import { assetSettings } from '../../lib/deploy/settings.ts';
-import { flag, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Make a bucket like a directory of built static files, with the headers that browsers need',

@@ -1,5 +1,6 @@
+import { flag, option, repeatable } from '../../lib/definition.ts';
 import { deploySettings, newEnvironmentFlag, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
-import { flag, option, repeatable, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Deploy a version: switch to it, see it answer, and go back by itself if it does not',

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
+import { flag } from '../../lib/definition.ts';
 import { validateSettings } from '../../lib/deploy/settings.ts';
-import { flag, script } from '../../lib/script.ts';
+import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
   does: 'Try the app of this checkout with Docker Compose: build, start, wait until healthy, ask its addresses',

@@ -1,4 +1,5 @@
-import { flag, script } from '../../lib/script.ts';
+import { flag } from '../../lib/definition.ts';
+import { script } from '../../lib/script.ts';
 import { secretsSettings } from '../../lib/server/secret-settings.ts';
 
 await script(import.meta, {

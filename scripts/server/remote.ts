@@ -1,4 +1,5 @@
-import { flag, option, script } from '../../lib/script.ts';
+import { flag, option } from '../../lib/definition.ts';
+import { script } from '../../lib/script.ts';
 import { remoteSettings } from '../../lib/server/remote.ts';
 
 await script(import.meta, {

@@ -1,4 +1,5 @@
-import { option, script } from '../../lib/script.ts';
+import { option } from '../../lib/definition.ts';
+import { script } from '../../lib/script.ts';
 import { verifySettings } from '../../lib/server/verify-settings.ts';
 
 await script(import.meta, {

@@ -3,8 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { sections } from '../../docs/generate.ts';
-import { commandLine } from '../../lib/command-line.ts';
-import { literal, onlyDescribe } from '../../lib/script.ts';
+import { commandLine, literal, onlyDescribe } from '../../lib/script.ts';
 
 const root = dirname(dirname(import.meta.dirname));
 const pages = globSync('{README.md,docs/*.md,docs/runbooks/*.md}', { cwd: root }).sort();

@@ -6,7 +6,8 @@ export const appSettings = {
   APP: setting('APP', {
     about: 'the name of the app; backups and locks carry it',
     example: 'bloaty',
-    type: (z) => z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'may have only a-z, 0-9, ".", "_" and "-"'),
+    type: (z) =>
+      z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'may contain only a-z, 0-9, ".", "_" and "-"'),
   }),
   APP_DIR: setting('APP_DIR', {
     about: 'the directory of the app on its host: compose file, .env, uploads',

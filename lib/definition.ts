@@ -39,7 +39,7 @@ export interface Definition<S extends Settings, F extends Flags> {
   example: string;
   settings: S;
   flags?: F;
-  /** Operands: `{ '[id]': 'the backup, latest unless told' }`. */
+  /** Operands: `{ '[id]': 'the backup (default: latest)' }`. */
   operands?: Record<string, string>;
   /** Behind one of these operands nothing is a flag of ours: it is a command of the operator's. */
   literalAfter?: readonly string[];
@@ -51,13 +51,13 @@ export interface Definition<S extends Settings, F extends Flags> {
   asks?: boolean;
   /** Runs with the same lock exclude each other on a host. */
   lock?: string;
-  /** After a signal it has this long to undo what it did, in milliseconds; half a minute unless told. */
+  /** After a signal it has this long to undo what it did, in milliseconds (default: half a minute). */
   graceMs?: number;
   /** It works on an account, a registry or a checkout and on no host: TARGET means nothing to it. */
   targetless?: true;
   /** The flag with which no host is asked, whatever TARGET names. */
   hostless?: string;
-  /** What TARGET may name, where the settings have it: one host unless told. Where they do not, only this machine. */
+  /** What TARGET may name, where the settings have it: by default one host. Where they do not, only this machine. */
   reaches?: 'host' | 'hosts' | 'hosts that answer' | 'hosts or service';
   run(context: Context<S, F>): Promise<void>;
 }

@@ -6,7 +6,7 @@ export const EXIT = { done: 0, failed: 1, usage: 2, problem: 3, locked: 75 } as 
 type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 interface FailureOptions {
-  /** Exit code of the script; 1 unless told. */
+  /** Exit code of the script (default: 1). */
   exit?: ExitCode;
   /** The command, or the act, with which the operator goes on. */
   next?: string;

@@ -140,7 +140,7 @@ async function refusal(host: Host, path: string, error: Error, now: Date): Promi
     return new Failure(`another run holds ${path}`, { exit: EXIT.locked, next: 'try again shortly' });
   const age = duration(now.getTime() - Date.parse(owner.started));
   return new Failure(
-    `${owner.script} runs since ${age} (process ${owner.pid} of ${owner.user} on ${owner.host}, lock ${path})`,
+    `${owner.script} has been running for ${age} (process ${owner.pid} of ${owner.user} on ${owner.host}, lock ${path})`,
     { exit: EXIT.locked, next: `wait for it, or end it on ${owner.host}: kill ${owner.pid}` },
   );
 }

@@ -19,7 +19,10 @@ import { type Target, targetSettings } from './target.ts';
  */
 async function ask(question: string, signal: AbortSignal): Promise<void> {
   if (!process.stdin.isTTY) {
-    throw new Failure(`${question} There is no terminal to ask on`, { exit: EXIT.usage, next: 'say --yes' });
+    throw new Failure(`${question} Cannot ask for confirmation: no terminal`, {
+      exit: EXIT.usage,
+      next: 'pass --yes',
+    });
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   // readline makes Ctrl-C its own event; it has to stay a signal.

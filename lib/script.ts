@@ -71,15 +71,15 @@ export async function commandLine(
     program.addOption(made);
   }
   if (is.changes) program.option('--dry-run', 'look at everything, print what would be done, change nothing');
-  if (is.reports) program.option('--json', 'answer with one JSON document on stdout');
-  if ('TARGET' in is.settings) program.option('--target <uri>', 'run on it instead of TARGET');
+  if (is.reports) program.option('--json', 'print the result as one JSON document');
+  if ('TARGET' in is.settings) program.option('--target <uri>', 'run on this host instead of TARGET');
   else if (!is.targetless)
     program.option('--target <uri>', 'local: on this machine, whatever TARGET says; another is refused');
   if (is.asks) program.option('--yes', 'do not ask');
   return program
     .option('--env-file <file>', 'read settings from it (default: .env); the environment wins', repeated)
     .option('--verbose', 'show the commands that run, and the stack of an error')
-    .helpOption('--help', 'show this')
+    .helpOption('--help', 'show this help')
     .showSuggestionAfterError()
     .addHelpText('after', () => settingsAndExample(definition));
 }
@@ -91,7 +91,7 @@ const oneLine = (name: string, text: string) =>
   `${name}: ${text
     .trim()
     .replace(/^error: /, '')
-    .replaceAll(/\s*\n\s*/g, ' ')}. Next: --help lists the flags\n`;
+    .replaceAll(/\s*\n\s*/g, ' ')}. Next: run it with --help\n`;
 
 function settingsAndExample({
   settings,

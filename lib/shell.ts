@@ -320,7 +320,7 @@ export function launch(command: Command, text: string, spawn: Spawn, options: St
   const { signal, end = (child) => void child.kill(), killAfterMs } = options;
   const limit = command.withinS === undefined ? undefined : AbortSignal.timeout(command.withinS * 1000);
   let child: Child | undefined;
-  const start = () => {
+  const start = (text: string) => {
     child = spawn(text);
     return seenByZx(child);
   };

@@ -119,7 +119,7 @@ function withoutAsides(hear: (what: string, value: string) => void): Transform {
 const CAUSES: ReadonlyArray<[RegExp, string, (name: string) => string]> = [
   [
     /REMOTE HOST IDENTIFICATION HAS CHANGED/,
-    'its host key is another than the known one',
+    'its host key differs from the known one',
     (name) =>
       `find out why before you go on; if the host was replaced: ssh-keygen -R ${bare(name)}, then add its new key`,
   ],

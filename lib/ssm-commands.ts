@@ -131,7 +131,7 @@ async function* looks({ signal, limitS }: Patience, command: string): AsyncGener
     await sleep(ms, undefined, signal ? { signal } : {}).catch(() => signal?.throwIfAborted());
     const now = Date.now();
     if (now - begun > longestMs)
-      throw new Failure(`SSM told nothing of the command for ${duration(longestMs)}`, {
+      throw new Failure(`SSM returned nothing about the command for ${duration(longestMs)}`, {
         next: `whether it ended: aws ssm list-command-invocations --command-id ${command}`,
       });
     const askReach = now - asked > REACHED_MS;

@@ -80,7 +80,7 @@ function ssmHost(instance: string, name: string, client: SSMClient, options: Hos
       (_, result) => (found = result),
     );
     if (!found || found instanceof Failure)
-      throw found ?? new Failure(`${name}: SSM told nothing of the command`);
+      throw found ?? new Failure(`${name}: SSM returned nothing about the command`);
     return found;
   };
   const start = (command: Command, act: Act) => {
@@ -249,7 +249,7 @@ export async function onInstances(
 }
 
 const unheard = ({ name }: SsmHost) =>
-  new Failure(`${name}: SSM told nothing of the command`, {
+  new Failure(`${name}: SSM returned nothing about the command`, {
     next: 'look at it: aws ssm list-command-invocations',
   });
 

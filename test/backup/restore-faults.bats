@@ -103,7 +103,7 @@ drop_roles() {
   opsbook backup
   sql "DELETE FROM entries"
   run -2 --separate-stderr as_reader opsbook restore </dev/null
-  assert_error "There is no terminal to ask on. Next: say --yes"
+  assert_error "Cannot ask for confirmation: no terminal. Next: pass --yes"
   assert_equal "$(sql "SELECT count(*) FROM entries")" 0
 }
 

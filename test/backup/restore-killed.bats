@@ -144,7 +144,7 @@ nobody_beside() {
   as_reader start restore --yes
   wait_for is_held create
   run -75 --separate-stderr as_reader opsbook restore --yes
-  assert_error "restore runs since .* \(process $RUN of "
+  assert_error "restore has been running for .* \(process $RUN of "
   release
   finish
   assert_equal "$status" 0

@@ -121,7 +121,7 @@ asked() {
   wait_for dump_waits
   local first=$RUN
   run -75 --separate-stderr opsbook backup
-  assert_error "backup runs since .* \\(process $first of $(id -un) on $(hostname), lock .*Next: wait for it, or end it"
+  assert_error "backup has been running for .* \\(process $first of $(id -un) on $(hostname), lock .*Next: wait for it, or end it"
   let_dump
   finish
   assert_equal "$status" 0

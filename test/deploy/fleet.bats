@@ -88,7 +88,7 @@ setup() {
   wait_for_minutes out
   kill -9 "$PID"
   run -75 opsbook update-deployment "$NEW"
-  assert_output --partial "update-deployment of $NEW runs since"
+  assert_output --partial "update-deployment of $NEW has been running for"
   break_locks
   run -0 --separate-stderr opsbook update-deployment "$NEW"
   assert_regex "$stderr" 'was cut off|is not in the target group'

@@ -110,7 +110,7 @@ assert_left_alone() {
   MIGRATE_COMMAND='echo begun; sleep 600' start_migration 2.0.0
   wait_for grep -q begun "$ERR"
   run -75 --separate-stderr migrate 2.0.0
-  assert_regex "$stderr" "error: migrate runs since .* \(process $PID of "
+  assert_regex "$stderr" "error: migrate has been running for .* \(process $PID of "
 }
 
 @test "a version that is not there, no command, and a service without an image of ours are told before anything runs" {

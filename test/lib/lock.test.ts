@@ -56,7 +56,7 @@ test('a second holder is refused with 75 and told who, where and for how long', 
   const held = await take(t, file, 'backup', new Date('2026-01-02T03:04:05Z'));
   const who = `process ${process.pid} of ${userInfo().username} on ${hostname()}`;
   await assert.rejects(take(t, file, 'prune', new Date('2026-01-02T03:06:10Z')), {
-    message: `backup runs since 2 min 5 s (${who}, lock ${file})`,
+    message: `backup has been running for 2 min 5 s (${who}, lock ${file})`,
     next: `wait for it, or end it on ${hostname()}: kill ${process.pid}`,
     exit: 75,
   });

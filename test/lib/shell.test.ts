@@ -252,7 +252,7 @@ test('zx: no prefix, no other shell, and nothing of its own on the terminal, wha
     encoding: 'utf8',
     env: {
       ...process.env,
-      ...{ ZX_SHELL: '/bin/false', ZX_PREFIX: 'echo bad;', ZX_POSTFIX: '; echo bad', ZX_VERBOSE: 'true' },
+      ...{ ZX_SHELL: '', ZX_PREFIX: 'echo bad;', ZX_POSTFIX: '; echo bad', ZX_VERBOSE: 'true' },
       ...{ ZX_CWD: '/nowhere', ZX_TIMEOUT: '1ms', ZX_PREFER_LOCAL: 'true', ZX_DETACHED: 'true' },
     },
   });

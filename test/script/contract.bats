@@ -51,7 +51,7 @@ refuses_an_unknown_flag() {
   run -2 --separate-stderr opsbook "$1" --verbos
   assert_equal "$output" ""
   assert_equal "$stderr" \
-    "$name: unknown option '--verbos' (Did you mean --verbose?). Next: --help lists the flags"
+    "$name: unknown option '--verbos' (Did you mean --verbose?). Next: run it with --help"
 }
 
 names_all_missing_settings() {
@@ -87,7 +87,7 @@ reads_settings_from_env_files() {
   # shellcheck disable=SC2046
   run -2 --separate-stderr opsbook "$1" $(operands_of "$1") --env-file one.env --env-file two.env
   assert_equal "$output" ""
-  assert_regex "$stderr" ": error: APP=Not-An-App: may have only"
+  assert_regex "$stderr" ": error: APP=Not-An-App: may contain only"
   assert_regex "$stderr" ": error: APP_DIR=not/absolute: must be an absolute path"
 }
 

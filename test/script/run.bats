@@ -64,7 +64,7 @@ done
   start_waiting
   run -75 --separate-stderr opsbook "$REHEARSE"
   assert_equal "$output" ""
-  assert_regex "$stderr" "rehearse runs since .* \(process $PID of $(id -un) on $(hostname), lock .*\)\. Next: wait for it, or end it .*: kill $PID"
+  assert_regex "$stderr" "rehearse has been running for .* \(process $PID of $(id -un) on $(hostname), lock .*\)\. Next: wait for it, or end it .*: kill $PID"
   run ! gone "$PID"
 }
 
@@ -101,7 +101,7 @@ done
 
 @test "what would ask refuses without a terminal, and goes on with --yes" {
   run -2 --separate-stderr opsbook "$REHEARSE" --ask </dev/null
-  assert_regex "$stderr" "Go on\? There is no terminal to ask on\. Next: say --yes"
+  assert_regex "$stderr" "Go on\? Cannot ask for confirmation: no terminal\. Next: pass --yes"
   [ ! -e "$FILE" ]
   run -0 opsbook "$REHEARSE" --ask --yes </dev/null
   assert_equal "$(<"$FILE")" "it's here"

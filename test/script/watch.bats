@@ -82,7 +82,7 @@ POST /hook {\"text\":\"bloaty: rehearse failed: $why\"}"
   start_opsbook "$REHEARSE" --act wait
   wait_for test -f "$FILE.child"
   run -75 opsbook "$REHEARSE"
-  assert_regex "$(heard)" 'POST /ping/rehearse/fail rehearse runs since'
+  assert_regex "$(heard)" 'POST /ping/rehearse/fail rehearse has been running for'
 }
 
 @test "a dry run is not heard of" {

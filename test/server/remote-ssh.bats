@@ -254,7 +254,7 @@ break')"
   ssh-keygen -q -t ed25519 -N '' -f "$BATS_TEST_TMPDIR/other"
   echo "[127.0.0.1]:${SANDBOX_SSH##*:} $(cut -d' ' -f1,2 "$BATS_TEST_TMPDIR/other.pub")" >"$BATS_TEST_TMPDIR/changed"
   SSH_KNOWN_HOSTS=$BATS_TEST_TMPDIR/changed run -1 remote status
-  assert_output --partial 'its host key is another than the known one'
+  assert_output --partial 'its host key differs from the known one'
 }
 
 @test "a wrong key, a closed port, a name that there is none of" {

@@ -157,7 +157,7 @@ write_too_late() {
   echo 'A=a' >"$APP_DIR/other.env"
   push other.env
   assert_failure 2
-  assert_regex "$stderr" 'Change A in secretsmanager:.*say --yes'
+  assert_regex "$stderr" 'Change A in secretsmanager:.*pass --yes'
   push other.env --dry-run
   assert_success
   run ! aws_cli secretsmanager get-secret-value --secret-id "$SECRET"

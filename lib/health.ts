@@ -1,7 +1,7 @@
 import { messageOf } from './failure.ts';
 import { duration } from './format.ts';
-import { optionalSetting, webAddress } from './settings.ts';
-import { request, textOf, WebAddress } from './web.ts';
+import { optionalSetting } from './settings.ts';
+import { request, textOf, WebAddress, webAddress } from './web.ts';
 
 /** Where an app is seen from outside. */
 export const healthUrlSettings = {

@@ -1,7 +1,6 @@
 import type { z as Z, ZodType } from 'zod';
 import { EXIT, Failure, messageOf, throwAll } from './failure.ts';
 import { Secret } from './secret.ts';
-import { WebAddress } from './web.ts';
 
 type Zod = typeof Z;
 
@@ -72,10 +71,6 @@ export const secret = (z: Zod): ZodType<Secret> => z.string().transform((raw) =>
 /** An http(s) address that holds a key, and is therefore never shown. */
 export const secretUrl = (z: Zod): ZodType<Secret> =>
   z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).transform((raw) => new Secret(raw));
-
-/** An http(s) address that is shown, without the password that it may have. */
-export const webAddress = (z: Zod): ZodType<WebAddress> =>
-  z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).transform((raw) => new WebAddress(raw));
 
 /** All variables whose names begin alike, by the rest of their names in lower case with dashes. */
 export function settingFamily(

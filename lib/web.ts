@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import type { z as Z, ZodType } from 'zod';
 import { Secret } from './secret.ts';
 
 /** More than this of an answer is no verdict and no version: it is not read. */
@@ -33,6 +34,10 @@ export class WebAddress {
     return this.#shown;
   }
 }
+
+/** An http(s) address that is shown, without the password that it may have. */
+export const webAddress = (z: typeof Z): ZodType<WebAddress> =>
+  z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).transform((raw) => new WebAddress(raw));
 
 /** Asks an address, as the user and with the password that it may have: `fetch` takes none, and quotes them. */
 export function request(url: URL, init: RequestInit = {}): Promise<Response> {

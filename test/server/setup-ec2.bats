@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # User data: a machine that sets itself up at its first boot, from the same items as a set-up over ssh. Debian as on EC2;
-# Amazon Linux cannot be had everywhere, its commands are compared in test/lib/server/setup/plan.test.ts.
+# Amazon Linux cannot be had everywhere, its commands are compared in test/lib/server/setup-items.test.ts.
 bats_require_minimum_version 1.5.0
 load setup
 
@@ -64,7 +64,7 @@ settings() { app APP_DIRECTORIES=uploads BACKUP_SCHEDULE='0 3 * * *' OPSBOOK_REP
   run -2 --separate-stderr opsbook server/setup-ec2 --user-data amzn-2023
   assert_regex "$stderr" 'OPSBOOK_REPOSITORY is not set, and a machine at its first boot has no opsbook'
   run -2 opsbook server/setup-ec2 --user-data windows
-  assert_output --partial 'is none of amzn-2023, ubuntu-22.04, ubuntu-24.04, debian-12, debian-13'
+  assert_output --partial 'is not one of amzn-2023, ubuntu-22.04, ubuntu-24.04, debian-12, debian-13'
 }
 
 @test "on the machine itself: the same script, without ssh" {

@@ -1,170 +1,66 @@
-import { GREETS, SSHD, type System } from './setup-facts.ts';
-import { file, type Guard, type Item, rooted, settled, shell } from './setup-item.ts';
-import { installed, running } from './setup-packages.ts';
-
-const ROOTS = { mode: '644', owner: 'root:root' } as const;
-
-/** The journal is read, since not every image writes /var/log/auth.log; who is banned is banned by ufw. */
-const JAIL = `# Written by opsbook: the next set-up undoes what is changed here.
-[sshd]
-enabled = true
-backend = systemd
-banaction = ufw
-`;
+import { type Guard, type Item, notPending, root, shell } from './converge.ts';
 
 /**
- * It begins with the failures of the last minutes: whoever tried several keys before one fitted would be banned while
- * working. Until it is started again it lets the address of this login be; a ban that it had decided on before comes
- * within a second or two, and is lifted.
+ * Functions of shell, for root, that ask a host for its sshd.
+ *
+ * - `ssh_connection`: `$SSH_CONNECTION` of this very login, from the nearest process that has it, since sudo drops it;
+ *   nothing where nobody came by ssh.
+ * - `sshd_says ARGUMENT…`: what sshd makes of all its files and of the options of its service, as `sshd -T` prints it;
+ *   without the file `$hidden`, where that is set.
+ * - `sshd_session PID`: succeeds for the process of a login. Before OpenSSH 9.8 it is called `sshd` too, and what it
+ *   forwards looks like sshd's: its title tells it from what listens; dropbear's are children of a dropbear.
+ * - `sshd_listens`: where sshd, or systemd for it, listens now: `address:port`.
+ * - `sshd_here`: the same as address and port by which this machine reaches it.
+ * - `sshd_ports`: each port by which sshd is reached or may be after a restart, sorted: of this connection, of what
+ *   listens, of the files, but not where only this machine reaches it; 22 where none is known.
  */
-const SPARE = `${SSHD}
-address=$(ssh_connection | cut -d ' ' -f 1)
-[ -n "$address" ] || exit 0
-for _ in $(seq 60); do
-  if fail2ban-client set sshd addignoreip "$address"; then
-    for _ in 1 2 3 4 5; do sleep 1; fail2ban-client set sshd unbanip "$address"; done
-    exit 0
-  fi
-  sleep 0.5
-done
-echo 'fail2ban does not answer' >&2
-exit 1`;
-
-export function fail2ban(system: System): Item[] {
-  const path = '/etc/fail2ban/jail.d/opsbook.local';
-  const jail = file({ title: 'fail2ban watches sshd', path, content: JAIL, ...ROOTS });
-  return [
-    installed(system, 'fail2ban', ['fail2ban', 'python3-systemd']),
-    {
-      ...jail,
-      make: [
-        ...jail.make,
-        rooted('systemctl', 'restart', 'fail2ban'),
-        { ...shell(SPARE), about: 'fail2ban-client set sshd addignoreip, the address of this login' },
-      ],
-    },
-    running('fail2ban runs, also after a boot', 'fail2ban', 'fail2ban-client status sshd'),
-  ];
+export const SSHD = `ssh_connection() {
+  pid=$$
+  while [ "\${pid:-0}" -gt 0 ]; do
+    found=$(tr '\\0' '\\n' 2>/dev/null <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=//p')
+    [ -z "$found" ] || { echo "$found"; return; }
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
+  done
 }
-
-const PERIODIC = `APT::Periodic::Update-Package-Lists "1";
-APT::Periodic::Unattended-Upgrade "1";
-`;
-
-export function unattendedUpgrades(system: System): Item[] {
-  const path = '/etc/apt/apt.conf.d/20auto-upgrades';
-  return [
-    installed(system, 'unattended-upgrades', ['unattended-upgrades']),
-    file({ title: 'security updates come by themselves, every day', path, content: PERIODIC, ...ROOTS }),
-  ];
+sshd_says() (
+  mkdir -p /run/sshd
+  set -f
+  sshd=$(command -v sshd || echo /usr/sbin/sshd)
+  options=$(sed -n 's/^[[:space:]]*\\(SSHD_OPTS\\|OPTIONS\\)=//p' /etc/default/ssh /etc/sysconfig/sshd 2>/dev/null | tail -1 | tr -d "\\"'")
+  [ -e "\${hidden:-}" ] || exec "$sshd" -T $options "$@"
+  exec unshare --mount sh -c 'mount --bind /dev/null "$0" && exec "$@"' "$hidden" "$sshd" -T $options "$@"
+)
+sshd_session() {
+  title=$(tr '\\0' ' ' 2>/dev/null <"/proc/$1/cmdline")
+  case $title in *'[listener]'*) return 1 ;; 'sshd: '[!/]*) return 0 ;; esac
+  parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null)
+  [ "$(cat "/proc/$1/comm" "/proc/$parent/comm" 2>/dev/null | tr '\\n' ' ')" = 'dropbear dropbear ' ]
 }
-
-const BEGIN = '# BEGIN opsbook: what Docker publishes obeys the firewall too';
-const END = '# END opsbook';
-
-/**
- * Docker's own rules let in whatever it publishes, before ufw's are asked (moby#4737); what it leaves to us is the
- * chain DOCKER-USER. ufw loads this with its own rules, at boot before Docker starts. The port is the one that was
- * asked for, before it was translated to a container's.
- */
-const RULES = `*filter
-:DOCKER-USER - [0:0]
--A DOCKER-USER -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
--A DOCKER-USER -i docker0 -j RETURN
--A DOCKER-USER -i br-+ -j RETURN
--A DOCKER-USER -p tcp -m conntrack --ctorigdstport 80 -j RETURN
--A DOCKER-USER -p tcp -m conntrack --ctorigdstport 443 -j RETURN
--A DOCKER-USER -p udp -m conntrack --ctorigdstport 443 -j RETURN
--A DOCKER-USER -j DROP
-COMMIT`;
-
-const BLOCK = `${BEGIN}\n${RULES}\n${END}`;
-
-/** $1 the file, $2 the first line of the block, $3 its last, $4 the block itself. */
-const HAS = `[ "$(sed -n "\\|^$2\\$|,\\|^$3\\$|p" "$1")" = "$4" ]`;
-const WRITE = `set -eu
-new=$(mktemp "$1.XXXXXX")
-trap 'rm -f "$new"' EXIT
-sed "\\|^$2\\$|,\\|^$3\\$|d" "$1" > "$new"
-printf '%s\\n' "$4" >> "$new"
-chmod --reference="$1" "$new"
-mv -f "$new" "$1"`;
-
-const rulesIn = (path: string): Item => ({
-  title: `${path}: Docker's published ports, too`,
-  so: shell(HAS, path, BEGIN, END, BLOCK),
-  there: rooted('grep', '-qxF', BEGIN, path),
-  make: [shell(WRITE, path, BEGIN, END, BLOCK)],
-});
-
-/** Each port by which sshd is reached, and then those that are told. */
-const SSH_RULES = `${SSHD}
-set -- $(sshd_ports | sed 's|$|/tcp|') "$@"`;
-
-/** ufw's own file says in ufw's order what was allowed; `limit` lets in as well, and is not made an `allow`. */
-const ALLOWED = `allowed() {
-  grep -Eq "^### tuple ### (allow|limit) \${1#*/} \${1%/*} 0.0.0.0/0 any 0.0.0.0/0 in" /etc/ufw/user.rules
+sshd_listens() {
+  ss -Htlnp | grep -E '"(sshd|dropbear)"' | while read -r _ _ _ address _ users; do
+    for pid in $(echo "$users" | grep -oE '"(sshd|dropbear)",pid=[0-9]+' | sed 's/.*=//'); do
+      sshd_session "$pid" || { echo "$address"; break; }
+    done
+  done
+  systemctl list-sockets --no-legend --plain --full | awk '($2 $3) ~ /ssh|dropbear/ && $1 ~ /^(\\[.*\\]|\\*|[0-9.]+):[0-9]+$/ { print $1 }'
+}
+sshd_here() {
+  sshd_listens | sort -u | sed -E 's/:([0-9]+)$/ \\1/; s/%[^] ]*//; s/^\\[(.*)\\]/\\1/; s/^0\\.0\\.0\\.0 /127.0.0.1 /; s/^(\\*|::) /localhost /'
+}
+sshd_ports() {
+  {
+    ssh_connection | cut -d ' ' -f 4
+    sshd_listens
+    sshd_says | sed -n 's/^port //p; s/^listenaddress //p'
+  } 2>/dev/null | sed -E '/^(127\\.|\\[::1\\]|\\[::ffff:127\\.)/d; s/.*://' | grep -x '[0-9][0-9]*' | sort -nu | grep . || echo 22
 }`;
 
-const STANDS = `${SSH_RULES}
-${ALLOWED}
-ufw status verbose | { read -r line; [ "$line" = 'Status: active' ] && grep -q '^Default: deny (incoming)'; } || exit 1
-for rule; do allowed "$rule" || exit 1; done
-grep -qx 'IPV6=yes' /etc/default/ufw && six=ip6tables || six=
-for tables in iptables $six; do
-  chain=$($tables -S DOCKER-USER) || exit 1
-  ! echo '${RULES}' | grep '^-A' | grep -vxFe "$chain" || exit 1
-done`;
-
-const OPEN = `set -e
-${SSH_RULES}
-${ALLOWED}
-for rule; do allowed "$rule" || ufw allow "$rule"; done`;
-
-/** sshd greets at each port by which it is reached, and the rules that the kernel has let in there. */
-const PROOF = `${SSHD}
-for port in $(sshd_ports); do
-  iptables -S ufw-user-input | grep -Eq -- "-p tcp .*--dport $port .*-j (ACCEPT|ufw-user-limit-accept)" && continue
-  echo "ufw does not let in port $port of sshd" >&2
+/** Succeeds when sshd answers on this machine wherever it listens; of one that listens nowhere nothing is seen. */
+export const GREETS = `sshd_here | while read -r address port; do
+  timeout 10 bash -c 'exec 3<>"/dev/tcp/$1/$2" && read -r -n 4 word <&3 && [ "$word" = SSH- ]' bash "$address" "$port" 2>/dev/null && continue
+  echo "sshd does not answer at port $port of $address" >&2
   exit 1
-done
-${GREETS}`;
-
-/** Whatever ufw was before, active or not. */
-const guard: Guard = {
-  name: 'firewall',
-  files: [
-    ...['user', 'user6', 'after', 'after6'].map((name) => `/etc/ufw/${name}.rules`),
-    '/etc/ufw/ufw.conf',
-    '/etc/default/ufw',
-  ],
-  heed: `if grep -qx 'ENABLED=yes' /etc/ufw/ufw.conf; then ufw --force enable; ufw reload; else ufw --force disable; fi`,
-  proof: { ...shell(PROOF), about: 'see that sshd answers, and is let in' },
-};
-
-/** ufw with these ports of sshd, and whichever it has by then, 80 and 443 open. */
-export function firewall(system: System, sshPorts: readonly number[]): Item[] {
-  const open = ['80/tcp', '443/tcp', '443/udp'];
-  const ssh = sshPorts.map((port) => `${port}/tcp`);
-  const title = [...(ssh.length > 0 ? ssh : ["sshd's ports"]), ...open].join(', ');
-  return [
-    installed(system, 'ufw', ['ufw']),
-    rulesIn('/etc/ufw/after.rules'),
-    rulesIn('/etc/ufw/after6.rules'),
-    {
-      title: `ufw lets in ${title}, and nothing else`,
-      so: shell(`${settled(guard)} || exit 1\n${STANDS}`, ...ssh, ...open),
-      there: shell(`ufw status | grep -q '^Status: active'`),
-      guard,
-      make: [
-        { ...shell(OPEN, ...ssh, ...open), about: `ufw allow ${title}, and wherever else sshd listens` },
-        rooted('ufw', 'default', 'deny', 'incoming'),
-        rooted('ufw', '--force', 'enable'),
-        rooted('ufw', 'reload'),
-      ],
-    },
-  ];
-}
+done`;
 
 /** Before the images' own drop-ins, such as 50-cloud-init.conf: of two lines sshd heeds the first. */
 const DROP_IN = '/etc/ssh/sshd_config.d/00-opsbook.conf';
@@ -312,8 +208,8 @@ export function keysOnly(users: readonly string[]): Item[] {
   const stay = 'password logins stay, so that nobody is locked out';
   const keys: Item = {
     title: 'sshd takes keys, no passwords',
-    so: shell(`${settled(sshdGuard)} || exit 1\n${SSHD_STANDS}`, DROP_IN),
-    there: rooted('test', '-e', DROP_IN),
+    so: shell(`${notPending(sshdGuard)} || exit 1\n${SSHD_STANDS}`, DROP_IN),
+    there: root`test -e ${DROP_IN}`,
     only: [
       {
         when: shell(ANY_KEY, ...users),

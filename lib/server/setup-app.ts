@@ -38,7 +38,7 @@ function directories({ APP_DIR, APP_DIRECTORIES = [] }: SetupSettings, user: str
   const owner = `${user}:${user}`;
   return [
     directory(`${APP_DIR} is ${user}'s`, APP_DIR, '755', owner),
-    directory(`${APP_DIR}/.opsbook, for what the scripts remember`, `${APP_DIR}/.opsbook`, '700', owner),
+    directory(`${APP_DIR}/.opsbook, for the state of the scripts`, `${APP_DIR}/.opsbook`, '700', owner),
     ...APP_DIRECTORIES.map((name) => posix.resolve(APP_DIR, name)).map((path) =>
       directory(path, path, '755', owner),
     ),
@@ -46,8 +46,8 @@ function directories({ APP_DIR, APP_DIRECTORIES = [] }: SetupSettings, user: str
 }
 
 /**
- * A clone into a directory that need not be empty: uploads may be in it already. As the app's user, whose the
- * directory is by now; which commit runs is the deployment's business, so that a clone is never updated here.
+ * A clone into a directory that need not be empty: uploads may be in it already. It is never updated here, since a
+ * deployment decides which commit runs.
  */
 const CLONE = `set -eu
 cd "$1"
@@ -74,7 +74,7 @@ function clone({ APP_DIR, APP_REPOSITORY }: SetupSettings, user: string): Item[]
 const byCertbot = ({ DOMAIN, PROXY_SERVICE }: SetupSettings) =>
   DOMAIN !== undefined && !/caddy/i.test(PROXY_SERVICE);
 
-/** What comes with certbot and renews as well: two of them would meet, and one knows nothing of the proxy. */
+/** It comes with certbot and renews as well, without reloading the proxy; the two would collide. */
 const TIMER = { apt: 'certbot.timer', dnf: 'certbot-renew.timer' } as const;
 
 function certbot(system: System, webroot: string): Item[] {
@@ -127,7 +127,7 @@ function jobsOf(settings: SetupSettings, user: string): Job[] {
   ];
 }
 
-/** Debian's cron ignores a file with a dot in its name, without a word; so does logrotate. */
+/** Debian's cron silently ignores a file with a dot in its name. */
 const dotless = (app: string) => app.replaceAll('.', '-');
 
 /** The entries, the logs that their users can write, and what rotates these. */
@@ -150,15 +150,15 @@ function cronJobs(settings: SetupSettings, user: string): Item[] {
 function entry(settings: SetupSettings, { script, user, schedule, log }: Job): string {
   const { APP_DIR, OPSBOOK_DIR, SECRETS_FILE } = settings;
   const bin = `${OPSBOOK_DIR}/node_modules/.bin`;
-  // What the file itself need not say; cron takes quotes around a value off.
+  // The file itself need not name itself. cron removes quotes around a value.
   const named = envFileOf(APP_DIR, settings) ? `SECRETS_FILE="${SECRETS_FILE}"\n` : '';
   const { choose, flags } = hostSettings(APP_DIR, settings);
   const command = [
     ...[`${bin}/tsx`, `${OPSBOOK_DIR}/${script}`, ...flags].map(quote),
     ...[...(choose ? ['"$@"'] : []), '>>', quote(log), '2>&1'],
   ].join(' ');
-  // cron does not expand variables here, and takes quotes as they are where none surround the whole. In a command an
-  // unescaped % ends it, and the rest is its input.
+  // cron does not expand variables here, and keeps quotes that do not surround the whole value. An unescaped % would end
+  // the command, and the rest would be its input.
   return `# Written by opsbook: the next set-up undoes what is changed here. The times are the host's, in UTC.
 SHELL=/bin/sh
 PATH=${bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -4,7 +4,7 @@ import { file, installed, running } from './setup-item.ts';
 import type { System } from './setup-settings.ts';
 import { GREETS, keysOnly, SSHD } from './setup-sshd.ts';
 
-/** What a cloud's security group does for EC2, and more: a droplet is open to everybody as it comes. */
+/** Closes a droplet, which is open to everybody when it is created. On EC2 the security group does most of it. */
 export const hardening = ({ system, facts }: Request, user: string): Item[] => [
   ...firewall(system, facts.sshPorts),
   ...fail2ban(system),
@@ -35,7 +35,7 @@ export function sudoUser(user: string, login: string): Item[] {
   return login === user ? [sudo] : [sudo, keys];
 }
 
-/** The whole file anew: its last line may lack a line break, and what is appended would become part of that key. */
+/** Writes the whole file: its last line may lack a line break, and what is appended would become part of that key. */
 const COPY_KEYS = `set -eu
 from=$(getent passwd "$2" | cut -d : -f 6)/.ssh/authorized_keys
 dir=$(getent passwd "$1" | cut -d : -f 6)/.ssh
@@ -54,7 +54,7 @@ chown "$1:$group" "$new"
 chmod 600 "$new"
 mv -f "$new" "$keys"`;
 
-/** Each key of $2 is one of $1. An empty line of a pattern file would fit everything, so that keys alone count. */
+/** Each key of $2 is one of $1. An empty line in a pattern file would match everything, so only keys are compared. */
 const HAS_KEYS = `from=$(getent passwd "$2" | cut -d : -f 6)/.ssh/authorized_keys
 own=$(getent passwd "$1" | cut -d : -f 6)/.ssh/authorized_keys
 [ -s "$own" ] && [ "$(stat -c '%a %U' "$own")" = "600 $1" ] && ! grep -v '^#' "$from" | grep -v '^$' | grep -vxFf "$own"`;
@@ -89,9 +89,9 @@ const BEGIN = '# BEGIN opsbook: what Docker publishes obeys the firewall too';
 const END = '# END opsbook';
 
 /**
- * Docker's own rules let in whatever it publishes, before ufw's are asked (moby#4737); what it leaves to us is the
- * chain DOCKER-USER. ufw loads this with its own rules, at boot before Docker starts. The port is the one that was
- * asked for, before it was translated to a container's.
+ * Docker's own rules let in whatever it publishes, before ufw's rules apply (moby#4737); it leaves the chain DOCKER-USER
+ * to us. ufw loads this with its own rules, at boot before Docker starts. The ports are those of the host, before they
+ * are translated to a container's.
  */
 const RULES = `*filter
 :DOCKER-USER - [0:0]
@@ -123,11 +123,11 @@ const rulesIn = (path: string): Item => ({
   make: [shell(WRITE, path, BEGIN, END, BLOCK)],
 });
 
-/** Each port by which sshd is reached, and then those that are told. */
+/** Adds each port by which sshd is reached before the given ones. */
 const SSH_RULES = `${SSHD}
 set -- $(sshd_ports | sed 's|$|/tcp|') "$@"`;
 
-/** ufw's own file says in ufw's order what was allowed; `limit` lets in as well, and is not made an `allow`. */
+/** ufw's own file lists what was allowed; `limit` lets in as well, and is not made an `allow`. */
 const ALLOWED = `allowed() {
   grep -Eq "^### tuple ### (allow|limit) \${1#*/} \${1%/*} 0.0.0.0/0 any 0.0.0.0/0 in" /etc/ufw/user.rules
 }`;
@@ -147,7 +147,7 @@ ${SSH_RULES}
 ${ALLOWED}
 for rule; do allowed "$rule" || ufw allow "$rule"; done`;
 
-/** sshd greets at each port by which it is reached, and the rules that the kernel has let in there. */
+/** sshd answers at each port by which it is reached, and the kernel's rules let these in. */
 const PROOF = `${SSHD}
 for port in $(sshd_ports); do
   iptables -S ufw-user-input | grep -Eq -- "-p tcp .*--dport $port .*-j (ACCEPT|ufw-user-limit-accept)" && continue
@@ -165,7 +165,7 @@ const ufwGuard: Guard = {
     '/etc/default/ufw',
   ],
   heed: `if grep -qx 'ENABLED=yes' /etc/ufw/ufw.conf; then ufw --force enable; ufw reload; else ufw --force disable; fi`,
-  proof: { ...shell(PROOF), about: 'see that sshd answers, and is let in' },
+  proof: { ...shell(PROOF), about: 'check that sshd answers, and that ufw lets it in' },
 };
 
 function fail2ban(system: System): Item[] {
@@ -184,7 +184,7 @@ function fail2ban(system: System): Item[] {
   ];
 }
 
-/** The journal is read, since not every image writes /var/log/auth.log; who is banned is banned by ufw. */
+/** Reads the journal, since not every image writes /var/log/auth.log; bans by ufw. */
 const JAIL = `# Written by opsbook: the next set-up undoes what is changed here.
 [sshd]
 enabled = true
@@ -193,9 +193,9 @@ banaction = ufw
 `;
 
 /**
- * It begins with the failures of the last minutes: whoever tried several keys before one fitted would be banned while
- * working. Until it is started again it lets the address of this login be; a ban that it had decided on before comes
- * within a second or two, and is lifted.
+ * fail2ban begins with the failures of the last minutes, and would ban whoever tried several keys before one fitted.
+ * It ignores the address of this login until it is started again; a ban that it decided on before comes within a second
+ * or two, and is lifted.
  */
 const SPARE = `${SSHD}
 address=$(ssh_connection | cut -d ' ' -f 1)
@@ -217,7 +217,7 @@ APT::Periodic::Unattended-Upgrade "1";
 const unattendedUpgrades = (system: System): Item[] => [
   installed(system, 'unattended-upgrades', ['unattended-upgrades']),
   file({
-    title: 'security updates come by themselves, every day',
+    title: 'security updates are installed every day',
     path: '/etc/apt/apt.conf.d/20auto-upgrades',
     content: PERIODIC,
   }),

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
+import { type Command, cmd } from '../shell.ts';
 import { type Act, type Item, root, shell } from './converge.ts';
 import type { System } from './setup-settings.ts';
 
-const IS = `[ -f "$1" ] && [ "$(stat -c '%a %U:%G' "$1")" = "$2" ] && echo "$3  $1" | sha256sum --check --status`;
+const OWNED = `[ "$(stat -c '%a %U:%G' "$1")" = "$2" ]`;
+const IS = `[ -f "$1" ] && ${OWNED} && echo "$3  $1" | sha256sum --check --status`;
 
-/** Never half a file at its path; what it is renamed from is not seen by cron and sudo, which ignore names with dots. */
+/** Never half a file at its path. cron and sudo ignore the temporary one: its name has a dot. */
 const PUT = `set -eu
 mkdir -p "$2"
 new=$(mktemp "$1.XXXXXX")
@@ -21,7 +23,7 @@ interface FileSpec {
   content: string;
   /** As stat prints it; 644 by default. */
   mode?: string;
-  /** What makes it heeded, once it is written. */
+  /** Makes its readers read it again. */
   after?: readonly Act[];
 }
 
@@ -30,36 +32,34 @@ export function file({ title, path, content, mode = '644', after = [] }: FileSpe
   const sum = createHash('sha256').update(content).digest('hex');
   const owner = 'root:root';
   const about = `write ${path} (${mode} ${owner}):`;
-  return {
-    title,
-    so: shell(IS, path, `${mode} ${owner}`, sum),
-    there: root`test -e ${path}`,
-    make: [{ ...shell(PUT, path, dirname(path), mode, owner), about, input: content }, ...after],
-  };
+  return at(path, title, shell(IS, path, `${mode} ${owner}`, sum), [
+    { ...shell(PUT, path, dirname(path), mode, owner), about, input: content },
+    ...after,
+  ]);
 }
 
-/** An empty file that is then written to by its owner: only its mode and owner are looked at. */
-export const emptyFile = (title: string, path: string, mode: string, owner: string): Item => ({
-  title,
-  so: shell(`[ -f "$1" ] && [ "$(stat -c '%a %U:%G' "$1")" = "$2" ]`, path, `${mode} ${owner}`),
-  there: root`test -e ${path}`,
-  make: [shell(`set -eu; umask 077; : >> "$1"; chown "$3" "$1"; chmod "$2" "$1"`, path, mode, owner)],
-});
+/** An empty file that its owner then writes to: only its mode and owner are checked. */
+export const emptyFile = (title: string, path: string, mode: string, owner: string): Item =>
+  at(path, title, shell(`[ -f "$1" ] && ${OWNED}`, path, `${mode} ${owner}`), [
+    shell(`set -eu; umask 077; : >> "$1"; chown "$3" "$1"; chmod "$2" "$1"`, path, mode, owner),
+  ]);
 
 /** A directory; what is in it stays as it is. */
-export const directory = (title: string, path: string, mode: string, owner: string): Item => ({
-  title,
-  so: shell(`[ -d "$1" ] && [ "$(stat -c '%a %U:%G' "$1")" = "$2" ]`, path, `${mode} ${owner}`),
-  there: root`test -e ${path}`,
-  make: [root`mkdir -p ${path}`, root`chown ${owner} ${path}`, root`chmod ${mode} ${path}`],
-});
+export const directory = (title: string, path: string, mode: string, owner: string): Item =>
+  at(path, title, shell(`[ -d "$1" ] && ${OWNED}`, path, `${mode} ${owner}`), [
+    root`mkdir -p ${path}`,
+    root`chown ${owner} ${path}`,
+    root`chmod ${mode} ${path}`,
+  ]);
 
 /** A file that must not be there any more. */
-export const noFile = (title: string, path: string): Item => ({
-  title,
-  so: shell('[ ! -e "$1" ]', path),
+export const noFile = (title: string, path: string): Item =>
+  at(path, title, shell('[ ! -e "$1" ]', path), [root`rm -f ${path}`]);
+
+/** What is made at a path, where something else may be. */
+const at = (path: string, title: string, so: Command, make: readonly Act[]): Item => ({
+  ...{ title, so, make },
   there: root`test -e ${path}`,
-  make: [root`rm -f ${path}`],
 });
 
 /** A service that runs, and does so after a boot. */
@@ -70,12 +70,9 @@ export const running = (title: string, unit: string, more = ':'): Item => ({
   make: [root`systemctl enable --now ${unit}`],
 });
 
-/** Asks nothing, restarts what has to be, keeps edited configuration, and waits for dpkg's lock as well. */
+/** Asks nothing, restarts services that need it, keeps edited configuration, and waits for dpkg's lock as well. */
 const APT_ENV = { DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_MODE: 'a' };
-const APT_OPTIONS = [
-  ...['-qy', '-o', 'DPkg::Lock::Timeout=300', '-o', 'Dpkg::Options::=--force-confdef'],
-  ...['-o', 'Dpkg::Options::=--force-confold'],
-];
+const APT_GET = cmd`apt-get -qy -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold`;
 
 /**
  * Waits up to five minutes for apt's locks, of which apt itself waits for one only, and says who holds them. Locks of
@@ -106,10 +103,8 @@ done`;
 const apt = (...args: string[]): Act[] => [
   { ...shell(WAIT), about: 'wait until nobody else holds the locks of apt' },
   { ...root`dpkg --configure -a`, env: APT_ENV },
-  { ...root`apt-get ${APT_OPTIONS} ${args}`, env: APT_ENV },
+  { ...root`${APT_GET} ${args}`, env: APT_ENV },
 ];
-
-const dnf = (...args: string[]): Act[] => [root`dnf -y ${args}`];
 
 const STAMP = '/var/lib/opsbook/updated';
 const TODAY = `[ -n "$(find "$1" -mmin -1440 2>/dev/null)" ]`;
@@ -117,51 +112,31 @@ const SIMULATED = 'apt-get -s -o Debug::NoLocking=1 --with-new-pkgs upgrade';
 
 const TOUCH = shell('mkdir -p "$(dirname "$1")" && touch "$1"', STAMP);
 
-/** The newest of what is installed, looked for once a day. */
-export function updates({ packages }: Pick<System, 'packages'>): Item {
-  if (packages === 'dnf')
-    return {
-      title: 'packages up to date',
-      so: shell(`${TODAY} && dnf -q check-update`, STAMP),
-      make: [...dnf('upgrade'), TOUCH],
-    };
-  return {
-    title: 'packages up to date',
-    // A bare image has no lists, and then nothing to upgrade either.
-    so: shell(
-      `${TODAY} && ls /var/lib/apt/lists/*_Packages* && plan=$(${SIMULATED}) && ! echo "$plan" | grep -q '^Inst'`,
-      STAMP,
-    ),
-    make: [...apt('update'), ...apt('--with-new-pkgs', 'upgrade').slice(1), TOUCH],
-  };
+/** Upgrades what is installed, once a day. */
+export function updates({ packages }: System): Item {
+  const title = 'packages up to date';
+  if (packages === 'dnf') {
+    const so = shell(`${TODAY} && dnf -q check-update`, STAMP);
+    return { title, so, make: [root`dnf -y upgrade`, TOUCH] };
+  }
+  // A bare image has no lists, and then nothing to upgrade either.
+  const listed = `ls /var/lib/apt/lists/*_Packages* && plan=$(${SIMULATED}) && ! echo "$plan" | grep -q '^Inst'`;
+  const upgrade = apt('--with-new-pkgs', 'upgrade').slice(1);
+  return { title, so: shell(`${TODAY} && ${listed}`, STAMP), make: [...apt('update'), ...upgrade, TOUCH] };
 }
 
 /** Packages, installed and configured: half-installed ones are not. */
-export function installed(
-  { packages }: Pick<System, 'packages'>,
-  title: string,
-  names: readonly string[],
-): Item {
-  if (packages === 'dnf')
-    return {
-      title,
-      so: root`rpm -q ${names}`,
-      make: dnf('install', ...names),
-    };
-  return {
-    title,
-    so: shell(
-      `for name; do dpkg-query -W -f '\${Status}' "$name" | grep -qx 'install ok installed' || exit 1; done`,
-      ...names,
-    ),
-    make: apt('install', '--no-install-recommends', '--fix-broken', ...names),
-  };
+export function installed({ packages }: System, title: string, names: readonly string[]): Item {
+  if (packages === 'dnf') return { title, so: root`rpm -q ${names}`, make: [root`dnf -y install ${names}`] };
+  const each = `for name; do dpkg-query -W -f '\${Status}' "$name" | grep -qx 'install ok installed' || exit 1; done`;
+  const make = apt('install', '--no-install-recommends', '--fix-broken', ...names);
+  return { title, so: shell(each, ...names), make };
 }
 
 /** A download for each architecture, as `uname -m` says it, and its SHA-256. */
 export type Pinned = readonly [x86_64: string, itsSha256: string, aarch64: string, sha256: string];
 
-/** Fetches into $t/it what was pinned, or nothing: a release may be replaced, a download cut. */
+/** Fetches into $t/it what was pinned, or nothing: a release may be replaced, a download cut short. */
 const FETCH = `set -eu
 case $(uname -m) in
   x86_64) url=$1 sum=$2 ;;

@@ -5,7 +5,7 @@ import type { System } from './setup-settings.ts';
 
 const BASE = {
   apt: ['ca-certificates', 'curl', 'git', 'jq', 'cron', 'logrotate', 'xz-utils'],
-  // Its curl is there from the start, as curl-minimal, which curl would conflict with.
+  // The image has curl-minimal, with which curl would conflict.
   dnf: ['git', 'jq', 'cronie', 'logrotate', 'tar', 'xz'],
 } as const;
 
@@ -26,7 +26,7 @@ const SWAP_FILE = '/swapfile';
 const HAS_SWAP = `[ "$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo)" -ge 2097152 ] && exit 0
 [ "$(wc -l < /proc/swaps)" -gt 1 ] && { ! grep -q "^$1 " /proc/swaps || grep -q "^$1 " /etc/fstab; }`;
 
-/** Filled and not just allocated: not every file system swaps onto holes. */
+/** Writes the file and does not just allocate it: not every file system can swap to holes. */
 const MAKE_SWAP = `set -eu
 if ! grep -q "^$1 " /proc/swaps; then
   rm -f "$1"
@@ -37,7 +37,7 @@ if ! grep -q "^$1 " /proc/swaps; then
 fi
 grep -q "^$1 " /etc/fstab || echo "$1 none swap sw 0 0" >> /etc/fstab`;
 
-/** On less than 2 GiB without swap a build takes the memory from the database, which is killed. */
+/** With less than 2 GiB and no swap, a build takes the memory of the database, which is then killed. */
 const swap: Item = {
   title: `swap as large as the memory (${SWAP_FILE}), where that is under 2 GiB`,
   so: shell(HAS_SWAP, SWAP_FILE),
@@ -61,7 +61,7 @@ const BUILDX: Pinned = [
   '31d012d52d6df68aef4b55db62330967b562811f0de30cdfaa4505f314797c76',
 ];
 
-/** A version that is printed is at least $1; what comes before the first digit, and after a dash, is no part of it. */
+/** The version on stdin is at least $1; what comes before the first digit, and after a dash, does not count. */
 const AT_LEAST = `sed -n 's/^[^0-9]*\\([0-9][0-9.]*\\).*/\\1/p' | { read -r found; printf '%s\\n' "$1" "$found" | sort -VC; }`;
 
 /** The oldest Compose that knows \`!reset\` and \`!override\`, which production overlays need. */
@@ -126,8 +126,8 @@ git fetch -q --depth 1 origin "$3"
 git checkout -q --force --detach FETCH_HEAD`;
 
 /**
- * opsbook itself on the host, so that cron can run its scripts: the commit that is setting up, and what npm ci makes of
- * it. Distributions' own npm is too old on some and a few hundred packages on others; a pinned Node brings one.
+ * opsbook itself on the host, so that cron can run its scripts: the commit that is setting up, and its dependencies.
+ * The distributions' npm is too old on some and a few hundred packages on others, so a pinned Node brings one.
  */
 export function opsbook(dir: string, source: Source | undefined): Item[] {
   const fetched: Item[] = source
@@ -148,7 +148,7 @@ export function opsbook(dir: string, source: Source | undefined): Item[] {
       make: [archive(TARBALL, NODE_DIR)],
     },
     {
-      title: `what opsbook depends on, by npm ci`,
+      title: "opsbook's dependencies, by npm ci",
       so: shell(MODULES, dir),
       there: root`test -e ${dir}/node_modules`,
       make: [

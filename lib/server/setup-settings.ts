@@ -5,7 +5,7 @@ import { list, optional, optionalSetting, setting } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 import { certificateSettings } from './certificate-settings.ts';
 
-/** Five fields; names and ranges are cron's business, a line break or a sixth word would make another entry of it. */
+/** Five fields. cron checks names and ranges; a line break or a sixth word would make another entry of it. */
 const FIELDS = /^[\w*/,-]+( [\w*/,-]+){4}$/;
 
 const schedule = (name: string, about: string, example: string) =>
@@ -15,7 +15,7 @@ const schedule = (name: string, about: string, example: string) =>
     type: (z) => z.string().regex(FIELDS, 'is not five fields of cron, such as 0 3 * * *'),
   });
 
-/** What a host is made ready for. */
+/** What a host is set up for. */
 export const setupSettings = {
   ...targetSettings,
   ...composeSettings,
@@ -30,7 +30,7 @@ export const setupSettings = {
     type: (z) => z.string().regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'is not the name of a user'),
   }),
   APP_DIRECTORIES: optionalSetting('APP_DIRECTORIES', {
-    about: 'directories that the app writes to, separated by commas, relative ones below APP_DIR',
+    about: 'directories that the app writes to, separated by commas, absolute or relative to APP_DIR',
     example: 'uploads',
     type: list((raw) => raw),
   }),

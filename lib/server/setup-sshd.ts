@@ -1,5 +1,38 @@
 import { type Guard, type Item, notPending, root, shell } from './converge.ts';
 
+/** No login by password, unless that would lock everybody out. */
+export function keysOnly(users: readonly string[]): Item[] {
+  const stay = 'password logins stay, so that nobody is locked out';
+  const keys: Item = {
+    title: 'sshd takes keys, no passwords',
+    so: shell(`${notPending(sshdGuard)} || exit 1\n${SSHD_STANDS}`, DROP_IN),
+    there: root`test -e ${DROP_IN}`,
+    only: [
+      {
+        when: shell(ANY_KEY, ...users),
+        otherwise: `none of ${users.join(', ')} has a key: ${stay}`,
+      },
+      {
+        when: shell(ANY_ADMITTED, ...users),
+        otherwise: `sshd lets none of ${users.join(', ')} in by key alone (sshd -T: allowusers, denyusers, authenticationmethods, permitrootlogin …): ${stay}`,
+      },
+      {
+        when: shell(STAYS),
+        otherwise: `sshd listens on a port that its files do not name, and would leave it: reload it by hand, and check that you can log in; ${stay}`,
+      },
+    ],
+    guard: sshdGuard,
+    make: [
+      {
+        ...shell(SSHD_WRITE, DROP_IN),
+        about: `write ${DROP_IN}: PasswordAuthentication no, KbdInteractiveAuthentication no, and PermitRootLogin prohibit-password where it is yes`,
+      },
+      { ...shell(RELOAD), about: 'reload sshd' },
+    ],
+  };
+  return [keys, exceptions];
+}
+
 /**
  * Functions of shell, for root, that ask a host for its sshd.
  *
@@ -55,19 +88,19 @@ sshd_ports() {
   } 2>/dev/null | sed -E '/^(127\\.|\\[::1\\]|\\[::ffff:127\\.)/d; s/.*://' | grep -x '[0-9][0-9]*' | sort -nu | grep . || echo 22
 }`;
 
-/** Succeeds when sshd answers on this machine wherever it listens; of one that listens nowhere nothing is seen. */
+/** Succeeds when sshd answers on this machine wherever it listens, also when it listens nowhere. */
 export const GREETS = `sshd_here | while read -r address port; do
   timeout 10 bash -c 'exec 3<>"/dev/tcp/$1/$2" && read -r -n 4 word <&3 && [ "$word" = SSH- ]' bash "$address" "$port" 2>/dev/null && continue
   echo "sshd does not answer at port $port of $address" >&2
   exit 1
 done`;
 
-/** Before the images' own drop-ins, such as 50-cloud-init.conf: of two lines sshd heeds the first. */
+/** Sorts before the images' own drop-ins, such as 50-cloud-init.conf: of two lines sshd uses the first. */
 const DROP_IN = '/etc/ssh/sshd_config.d/00-opsbook.conf';
 
 /**
- * What belongs into $1: of two lines the first counts, so that one of ours stands only where it is the stricter one.
- * `Match` blocks are left to those who wrote them.
+ * What belongs into $1. Of two lines the first counts, so a line of ours is written only where it is the stricter one.
+ * `Match` blocks stay as they are.
  */
 const WANTED = `${SSHD}
 wanted() {
@@ -80,7 +113,7 @@ wanted() {
   ! echo "$without" | grep -qx 'permitrootlogin yes' || echo 'PermitRootLogin prohibit-password'
 }`;
 
-/** What the files say, and what the sshd that runs offers: to one who has no key, and whom no `Match` excepts. */
+/** Checks the files, and what the running sshd offers to a user without a key whom no `Match` block excepts. */
 const SSHD_STANDS = `${WANTED}
 says=$(sshd_says) || exit 1
 for line in 'passwordauthentication no' 'kbdinteractiveauthentication no'; do
@@ -107,7 +140,7 @@ chmod 644 "$new"
 mv -f "$new" "$1"
 sshd_says >/dev/null`;
 
-/** $user as sshd sees one who comes from where this login comes from. */
+/** What sshd says of $user, coming from the address of this login. */
 const USERS = `${SSHD}
 set -f
 from=$(ssh_connection | cut -d ' ' -f 1)
@@ -115,7 +148,7 @@ as_user() { sshd_says -C "user=$user,host=\${from:-localhost},addr=\${from:-127.
 said() { echo "$says" | sed -n "s/^$1 //p"; }
 known() { says=$(as_user 2>/dev/null) && home=$(getent passwd "$user" | cut -d : -f 6) && [ -n "$home" ]; }`;
 
-/** Whether the lists of sshd name $user: sshd itself compares them, by a file of the same patterns. */
+/** Whether sshd's lists let $user in: sshd itself compares them, by a file of the same patterns. */
 const ADMITTED = `named() {
   for pattern in $(said "$1"); do
     case $2$pattern in User*@*) match="User \${pattern%@*} Address \${pattern##*@}" ;; *) match="$2 $pattern" ;; esac
@@ -133,7 +166,7 @@ admitted() {
   [ "$user" != root ] || case $(said permitrootlogin) in yes | *-password) ;; *) return 1 ;; esac
 }`;
 
-/** Whether there is a key where sshd looks for it, in a file that sshd trusts. */
+/** Whether $user has a key where sshd looks for it, in a file that sshd trusts. */
 const HAS_KEY = `trusted() {
   [ "$(said strictmodes)" = yes ] || return 0
   at=$(realpath "$1") top=$(realpath "$home")
@@ -162,14 +195,14 @@ ${ADMITTED}
 for user; do known && has_key && admitted && exit 0; done
 exit 1`;
 
-/** A reload makes sshd listen where its files say; a socket of systemd's listens where it did. */
+/** After a reload sshd listens where its files say; a socket of systemd's stays where it was. */
 const STAYS = `${SSHD}
 files=$(sshd_says | sed -n 's/^port //p; s/^listenaddress .*://p')
 for at in $(ss -Htlnp | grep '"sshd"' | grep -v '"systemd"' | awk '{ print $4 }'); do
   echo "$files" | grep -qx "\${at##*:}" || exit 1
 done`;
 
-/** One who may log in to a shell, and by a password although sshd takes none from others. */
+/** Succeeds when some user with a shell may log in by password although sshd takes none from others. */
 const EXCEPTION = `${USERS}
 says=$(sshd_says)
 [ "$(said passwordauthentication)" = no ] || exit 1
@@ -178,7 +211,7 @@ for user in $(getent passwd | awk -F : '$7 !~ /(nologin|false|sync)$/ { print $1
 done
 exit 1`;
 
-/** What somebody wrote for certain users or addresses is their way in: it stays, and is told. */
+/** What somebody wrote for certain users or addresses may be their only way in: it stays, with a warning. */
 const exceptions: Item = {
   title: 'no Match block of sshd lets somebody in by password',
   so: shell(`! { (${EXCEPTION}); }`),
@@ -192,7 +225,7 @@ const exceptions: Item = {
   make: [],
 };
 
-/** Of a socket of systemd's a reload makes sshd bind the port that systemd has, and end. Sessions survive both. */
+/** With a socket of systemd's, a reload would make sshd bind the port that systemd has, and end. Sessions survive both. */
 const RELOAD = `if systemctl is-active --quiet ssh.socket; then systemctl try-restart ssh
 else systemctl try-reload-or-restart ssh; fi`;
 
@@ -200,38 +233,5 @@ const sshdGuard: Guard = {
   name: 'sshd',
   files: [DROP_IN],
   heed: RELOAD,
-  proof: { ...shell(`${SSHD}\n${GREETS}`), about: 'see that sshd answers' },
+  proof: { ...shell(`${SSHD}\n${GREETS}`), about: 'check that sshd answers' },
 };
-
-/** No login by password; never where nobody could log in any more. */
-export function keysOnly(users: readonly string[]): Item[] {
-  const stay = 'password logins stay, so that nobody is locked out';
-  const keys: Item = {
-    title: 'sshd takes keys, no passwords',
-    so: shell(`${notPending(sshdGuard)} || exit 1\n${SSHD_STANDS}`, DROP_IN),
-    there: root`test -e ${DROP_IN}`,
-    only: [
-      {
-        when: shell(ANY_KEY, ...users),
-        otherwise: `neither of ${users.join(', ')} has a key: ${stay}`,
-      },
-      {
-        when: shell(ANY_ADMITTED, ...users),
-        otherwise: `sshd lets in neither of ${users.join(', ')} by key alone (sshd -T: allowusers, denyusers, authenticationmethods, permitrootlogin …): ${stay}`,
-      },
-      {
-        when: shell(STAYS),
-        otherwise: `sshd listens on a port that its files do not name, and would leave it: reload it by hand, and see that you can log in; ${stay}`,
-      },
-    ],
-    guard: sshdGuard,
-    make: [
-      {
-        ...shell(SSHD_WRITE, DROP_IN),
-        about: `write ${DROP_IN}: PasswordAuthentication no, KbdInteractiveAuthentication no, and PermitRootLogin prohibit-password where it is yes`,
-      },
-      { ...shell(RELOAD), about: 'make sshd read it' },
-    ],
-  };
-  return [keys, exceptions];
-}

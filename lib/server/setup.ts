@@ -36,13 +36,12 @@ export interface Source {
 export async function preflight({ host, settings, report }: Setup): Promise<Request> {
   const facts = await factsOf(host, settings);
   const source = await sourceOf(settings);
-  const system = systemOf(facts);
-  await refuseUnfit(host, facts, settings, system);
+  await refuseUnfit(host, facts, settings);
   if (facts.zone !== 'UTC')
     report.warn(
       `${host.name} is in the time zone ${facts.zone}, and so are cron's times. Next: timedatectl set-timezone UTC`,
     );
-  return { settings, facts, source, system: system! };
+  return { settings, facts, source, system: systemOf(facts)! };
 }
 
 /** Makes the host what the items say, and reports what had to be done. */
@@ -57,7 +56,7 @@ export async function setUp(items: readonly Item[], context: Setup): Promise<voi
   if (json) report.data(JSON.stringify(items.map(({ title }, i) => ({ title, was: found[i] }))));
 }
 
-/** sshd that reads its files again listens again after a moment; a packet that is dropped takes ssh 10 s by itself. */
+/** After a reload sshd listens again within a moment; a dropped packet alone costs ssh 10 s. */
 const LOGIN_MS = 10_000;
 
 /** @throws Failure when the host cannot be reached by a new connection */
@@ -131,22 +130,14 @@ async function factsOf(host: Host, { OPSBOOK_DIR, APP }: SetupSettings): Promise
   }
 }
 
-const DOCKER_CE = [
-  'docker-ce',
-  'docker-ce-cli',
-  'containerd.io',
-  'docker-compose-plugin',
-  'docker-buildx-plugin',
-];
+const DOCKER_CE = 'docker-ce docker-ce-cli containerd.io docker-compose-plugin docker-buildx-plugin'.split(
+  ' ',
+);
 
 /** The system of a host; Docker's own packages stay where they are, and get their own plugins. */
-export function systemOf({
-  os,
-  version,
-  dockerCe,
-}: Pick<Facts, 'os' | 'version' | 'dockerCe'>): System | undefined {
-  const found = systemNamed(`${os}-${version}`);
-  return found && dockerCe ? { ...found, docker: DOCKER_CE, pinned: false } : found;
+export function systemOf(facts: Pick<Facts, 'os' | 'version' | 'dockerCe'>): System | undefined {
+  const found = systemNamed(`${facts.os}-${facts.version}`);
+  return found && facts.dockerCe ? { ...found, docker: DOCKER_CE, pinned: false } : found;
 }
 
 /** The commit of this opsbook, which the host is to fetch. */
@@ -167,47 +158,47 @@ async function sourceOf({ OPSBOOK_REPOSITORY: repository }: SetupSettings): Prom
   }
 }
 
-/** Images of an app take more; below this not even Docker and opsbook fit. */
+/** Docker and opsbook need this much; the images of an app need more. */
 const FREE_MB = 2500;
 
 /** @throws Problems with all that speaks against setting this host up */
-async function refuseUnfit(
-  host: Host,
-  { os, version, systemd, machine, freeMb, opsbook, taken }: Facts,
-  settings: SetupSettings,
-  system: System | undefined,
-): Promise<void> {
+async function refuseUnfit(host: Host, facts: Facts, settings: SetupSettings): Promise<void> {
   const { name } = host;
   const { APP, OPSBOOK_REPOSITORY } = settings;
+  const { os, version, machine, freeMb } = facts;
+  const system = systemOf(facts);
   const [free, needed] = [bytes(freeMb * 1048576), bytes(FREE_MB * 1048576)];
   await checkAll([
-    refuse(!system, `${name} runs ${os || 'an unknown system'} ${version}, which is not supported`, {
-      next: `use one of ${systemNames.join(', ')}`,
-    }),
-    refuse(!systemd, `${name} was not booted by systemd, which starts Docker, cron and the app`, {
-      next: 'use an image of the distribution for virtual machines',
-    }),
+    refuse(
+      !system,
+      `${name} runs ${os || 'an unknown system'} ${version}, which is not supported`,
+      `use one of ${systemNames.join(', ')}`,
+    ),
+    refuse(
+      !facts.systemd,
+      `${name} was not booted by systemd, which starts Docker, cron and the app`,
+      'use an image of the distribution for virtual machines',
+    ),
     refuse(
       !['x86_64', 'aarch64'].includes(machine),
       `${name} is a ${machine} machine, for which there are no pinned binaries`,
-      {
-        next: 'use x86_64 or aarch64',
-      },
+      'use x86_64 or aarch64',
     ),
-    refuse(freeMb < FREE_MB, `${name}: ${free} are free on /, ${needed} are needed`, {
-      next: 'make room, or take a larger disk',
-    }),
     refuse(
-      !OPSBOOK_REPOSITORY && !opsbook,
-      `${name}: opsbook is not there, and OPSBOOK_REPOSITORY is not set`,
-      {
-        next: 'set OPSBOOK_REPOSITORY, or copy this checkout to OPSBOOK_DIR on the host',
-      },
+      freeMb < FREE_MB,
+      `${name}: ${free} are free on /, ${needed} are needed`,
+      'make room, or take a larger disk',
     ),
-    refuse(taken, `APP=${APP}: ${name} has a ${APP}.service of its own, which the app's would replace`, {
-      exit: EXIT.usage,
-      next: 'give the app another name',
-    }),
+    refuse(
+      !OPSBOOK_REPOSITORY && !facts.opsbook,
+      `${name}: opsbook is not there, and OPSBOOK_REPOSITORY is not set`,
+      'set OPSBOOK_REPOSITORY, or copy this checkout to OPSBOOK_DIR on the host',
+    ),
+    refuseSetting(
+      facts.taken,
+      `APP=${APP}: ${name} has a ${APP}.service of its own, which the app's would replace`,
+      'give the app another name',
+    ),
     () => refusePlaces(settings),
     () => system && reachable(host, system),
   ]);
@@ -215,10 +206,11 @@ async function refuseUnfit(
 
 /** A check that fails where something is so. */
 const refuse =
-  (so: boolean, ...failure: ConstructorParameters<typeof Failure>) =>
-  (): void => {
-    if (so) throw new Failure(...failure);
+  (so: boolean, message: string, next: string, exit: Failure['exit'] = EXIT.failed) =>
+  () => {
+    if (so) throw new Failure(message, { next, exit });
   };
+const refuseSetting = (so: boolean, message: string, next: string) => refuse(so, message, next, EXIT.usage);
 
 /** Directories of the system: a set-up would give them to the app's user. */
 const SYSTEM = /^\/(bin|boot|dev|etc|lib\d*|proc|root|run|sbin|sys|usr)(\/|$)|^\/[^/]*$|^\/var\/[^/]*$/;
@@ -228,15 +220,16 @@ async function refusePlaces({ APP_DIR, APP_DIRECTORIES = [] }: SetupSettings): P
   const places = [['APP_DIR', APP_DIR], ...APP_DIRECTORIES.map((path) => ['APP_DIRECTORIES', path])];
   await checkAll(
     places.map(([name, path = '']) =>
-      refuse(SYSTEM.test(posix.resolve(APP_DIR, path)), `${name}=${path}: is the system's, not the app's`, {
-        exit: EXIT.usage,
-        next: 'name a directory of the app, such as /opt/bloaty',
-      }),
+      refuseSetting(
+        SYSTEM.test(posix.resolve(APP_DIR, path)),
+        `${name}=${path}: is the system's, not the app's`,
+        'name a directory of the app, such as /opt/bloaty',
+      ),
     ),
   );
 }
 
-/** The first index of each of apt's sources is fetched: by apt's own program, through apt's own proxy. */
+/** Fetches the first index of each of apt's sources, by apt's own program and through apt's own proxy. */
 const APT_SOURCES = `t=$(mktemp -d); trap 'rm -rf "$t"' EXIT; failed=
 for uri in $(apt-get update --print-uris 2>/dev/null | sed -n "s/^'\\([^']*\\)'.*/\\1/p" | awk -F / '!seen[$3]++'); do
   /usr/lib/apt/apt-helper -o Acquire::Retries=1 download-file "$uri" "$t/it" >/dev/null 2>&1 || failed="$failed $uri"
@@ -266,38 +259,37 @@ export async function printUserData(
   { settings, report }: Setup,
   max = Infinity,
 ): Promise<void> {
-  // What is masked when it is printed would be missing at the first boot, and who reads user data reads all of it.
+  // A secret is masked when it is printed, and would be missing at the first boot. Whoever reads user data reads all of it.
   const secretIn = (name: 'OPSBOOK_REPOSITORY' | 'APP_REPOSITORY', next: string) =>
-    refuse(
+    refuseSetting(
       hasSecret(settings[name] ?? ''),
-      `${name} has a password or a token in it, which user data must not have`,
-      {
-        exit: EXIT.usage,
-        next,
-      },
+      `${name} contains a password or a token, which user data must not`,
+      next,
     );
   await checkAll([
     () => refusePlaces(settings),
-    secretIn('OPSBOOK_REPOSITORY', 'name one that is fetched from without a password'),
+    secretIn('OPSBOOK_REPOSITORY', 'use an address that needs no password'),
     secretIn('APP_REPOSITORY', `unset it, and clone to ${settings.APP_DIR} after the boot`),
   ]);
   const source = await sourceOf(settings);
   if (!source)
     throw new Failure('OPSBOOK_REPOSITORY is not set, and a machine at its first boot has no opsbook', {
       exit: EXIT.usage,
-      next: 'set OPSBOOK_REPOSITORY to where it can be fetched from without a password',
+      next: 'set OPSBOOK_REPOSITORY to an address that needs no password',
     });
-  // Nothing is known of the machine yet, but that clouds let root in, on port 22.
+  // Nothing is known of the machine yet, except that clouds let root in, on port 22.
   const facts = { login: 'root', sshPorts: [] };
   const items = await itemsOf({ settings, facts, source, system });
   const text = userData(items, `Set-up of ${settings.APP} on ${system.name}, by opsbook`);
   const size = Buffer.byteLength(text);
   if (size > max)
-    report.warn(`user data of ${size} bytes, of which EC2 takes ${max}: leave schedules to a later set-up`);
+    report.warn(
+      `the user data has ${size} bytes, and EC2 takes ${max}. Next: leave the schedules to a later set-up`,
+    );
   if (hasSecret(text))
-    throw new Failure('user data would have a secret of this environment in it', {
+    throw new Failure('user data would contain a secret of this environment', {
       exit: EXIT.usage,
-      next: "run it with an --env-file that has the set-up's settings alone",
+      next: 'run it with an --env-file that has only the settings of the set-up',
     });
   report.data(text);
 }
@@ -328,16 +320,13 @@ export function userData(items: readonly Item[], what: string): string {
 
 /** Long pieces of shell that several items share have a name in the script, since its size is limited. */
 function repeated(items: readonly Item[]): Map<string, string> {
-  const commands = items.flatMap(({ so, only, make }) => [
-    so,
-    ...(only ?? []).map(({ when }) => when),
-    ...make,
-  ]);
+  const commands = items.flatMap(({ so, only = [], make }) => [so, ...only.map(({ when }) => when), ...make]);
   const words = commands.flatMap(wordsOf).filter((word) => word.length > 20);
   const again = [...new Set(words.filter((word, i) => words.indexOf(word) !== i))];
   return new Map(again.map((word, i) => [word, `text${i}`]));
 }
 
+/** One item in the script. */
 function section({ title, so, only = [], make, guard }: Item, write: (word: string) => string): string[] {
   const lines = (acts: readonly Act[]) =>
     acts.flatMap(({ input, about: _, ...command }) =>

@@ -4,7 +4,7 @@ import type { Request } from '../../lib/server/setup.ts';
 import { setupSettings, userDataFlag } from '../../lib/server/setup-settings.ts';
 
 await script(import.meta, {
-  does: 'Make a droplet ready for the app: as for EC2, and a sudo user, firewall, fail2ban, updates, keys only',
+  does: 'Make a droplet ready for the app: as setup-ec2, plus a sudo user, a firewall, fail2ban, updates, SSH by key only',
   step: 'Set up a droplet',
   example: 'npx tsx scripts/server/setup-droplet.ts --target ssh://root@chitram.example.org --dry-run',
   settings: setupSettings,

@@ -81,7 +81,7 @@ settings() { app APP_DIRECTORIES=uploads BACKUP_SCHEDULE='0 3 * * *' OPSBOOK_REP
     APP_DIRECTORIES=uploads BACKUP_SCHEDULE='0 3 * * *' tsx /opt/opsbook/scripts/server/setup-droplet.ts --dry-run
   on_bare mv /root/kept/authorized_keys /root/.ssh/
   assert_success
-  assert_line --regexp 'warning: ! sshd takes keys, no passwords: neither of ops, root has a key: password logins stay, so that nobody is locked out'
+  assert_line --regexp 'warning: ! sshd takes keys, no passwords: none of ops, root has a key: password logins stay, so that nobody is locked out'
   assert_line --regexp "warning: ! the SSH keys of root are ops's too: root has no ~/.ssh/authorized_keys to copy; give ops one"
   assert_line --regexp '[0-9]+ items: .*, 2 left out'
 }

@@ -133,13 +133,10 @@ test('V1: user data that would be printed with holes is refused: the first boot 
   assert.deepEqual(
     both.problems.map(({ message }) => message),
     [
-      'OPSBOOK_REPOSITORY has a password or a token in it, which user data must not have',
-      'APP_REPOSITORY has a password or a token in it, which user data must not have',
+      'OPSBOOK_REPOSITORY contains a password or a token, which user data must not',
+      'APP_REPOSITORY contains a password or a token, which user data must not',
     ],
   );
   const place = await refused({ APP_DIRECTORIES: [secret.reveal()] });
-  assert.deepEqual(
-    [place.exit, place.message],
-    [2, 'user data would have a secret of this environment in it'],
-  );
+  assert.deepEqual([place.exit, place.message], [2, 'user data would contain a secret of this environment']);
 });

@@ -39,9 +39,10 @@ function directories({ APP_DIR, APP_DIRECTORIES = [] }: SetupSettings, user: str
   return [
     directory(`${APP_DIR} is ${user}'s`, APP_DIR, '755', owner),
     directory(`${APP_DIR}/.opsbook, for the state of the scripts`, `${APP_DIR}/.opsbook`, '700', owner),
-    ...APP_DIRECTORIES.map((name) => posix.resolve(APP_DIR, name)).map((path) =>
-      directory(path, path, '755', owner),
-    ),
+    ...APP_DIRECTORIES.map((name) => {
+      const path = posix.resolve(APP_DIR, name);
+      return directory(path, path, '755', owner);
+    }),
   ];
 }
 
@@ -90,41 +91,22 @@ function certbot(system: System, webroot: string): Item[] {
   ];
 }
 
-interface Job {
-  name: string;
-  /** In opsbook's directory. */
-  script: string;
-  user: string;
-  /** Five fields; without them there is no entry. */
-  schedule: string | undefined;
-  log: string;
-}
-
 const LOGS = '/var/log/opsbook';
 
-function jobsOf(settings: SetupSettings, user: string): Job[] {
-  const job = (
-    script: string,
-    owner: string,
-    schedule: string | undefined,
-    name = posix.basename(script),
-  ): Job => ({
-    ...{ name, script: `scripts/${script}.ts`, user: owner, schedule },
-    log: `${LOGS}/${settings.APP}-${name}.log`,
-  });
-  return [
-    job('backup/backup', user, settings.BACKUP_SCHEDULE),
-    job('backup/prune', user, settings.PRUNE_SCHEDULE),
-    job('backup/drill', user, settings.DRILL_SCHEDULE),
+type Job = ReturnType<typeof jobsOf>[number];
+
+/** What cron may run; without a schedule there is no entry. */
+function jobsOf(settings: SetupSettings, user: string) {
+  const renewals = byCertbot(settings) ? settings.RENEW_SCHEDULE : undefined;
+  const jobs = [
+    { name: 'backup', script: 'backup/backup', user, schedule: settings.BACKUP_SCHEDULE },
+    { name: 'prune', script: 'backup/prune', user, schedule: settings.PRUNE_SCHEDULE },
+    { name: 'drill', script: 'backup/drill', user, schedule: settings.DRILL_SCHEDULE },
     // certbot's files are root's, and so is half of what is verified.
-    job(
-      'server/renew-certificates',
-      'root',
-      byCertbot(settings) ? settings.RENEW_SCHEDULE : undefined,
-      'renew',
-    ),
-    job('server/verify', 'root', settings.VERIFY_SCHEDULE),
+    { name: 'renew', script: 'server/renew-certificates', user: 'root', schedule: renewals },
+    { name: 'verify', script: 'server/verify', user: 'root', schedule: settings.VERIFY_SCHEDULE },
   ];
+  return jobs.map((job) => ({ ...job, log: `${LOGS}/${settings.APP}-${job.name}.log` }));
 }
 
 /** Debian's cron silently ignores a file with a dot in its name. */
@@ -154,7 +136,7 @@ function entry(settings: SetupSettings, { script, user, schedule, log }: Job): s
   const named = envFileOf(APP_DIR, settings) ? `SECRETS_FILE="${SECRETS_FILE}"\n` : '';
   const { choose, flags } = hostSettings(APP_DIR, settings);
   const command = [
-    ...[`${bin}/tsx`, `${OPSBOOK_DIR}/${script}`, ...flags].map(quote),
+    ...[`${bin}/tsx`, `${OPSBOOK_DIR}/scripts/${script}.ts`, ...flags].map(quote),
     ...[...(choose ? ['"$@"'] : []), '>>', quote(log), '2>&1'],
   ].join(' ');
   // cron does not expand variables here, and keeps quotes that do not surround the whole value. An unescaped % would end

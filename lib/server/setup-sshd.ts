@@ -8,10 +8,7 @@ export function keysOnly(users: readonly string[]): Item[] {
     so: shell(`${notPending(sshdGuard)} || exit 1\n${SSHD_STANDS}`, DROP_IN),
     there: root`test -e ${DROP_IN}`,
     only: [
-      {
-        when: shell(ANY_KEY, ...users),
-        otherwise: `none of ${users.join(', ')} has a key: ${stay}`,
-      },
+      { when: shell(ANY_KEY, ...users), otherwise: `none of ${users.join(', ')} has a key: ${stay}` },
       {
         when: shell(ANY_ADMITTED, ...users),
         otherwise: `sshd lets none of ${users.join(', ')} in by key alone (sshd -T: allowusers, denyusers, authenticationmethods, permitrootlogin …): ${stay}`,

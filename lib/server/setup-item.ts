@@ -1,72 +1,13 @@
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
-import { Failure } from '../failure.ts';
-import { type Command, cmd, type Host, quote, wordsOf } from '../shell.ts';
+import { type Command, cmd } from '../shell.ts';
+import { type Act, type Item, root, shell } from './converge.ts';
+import type { System } from './setup-settings.ts';
 
-/** A command of the set-up, and what it reads. */
-export interface Act extends Command {
-  readonly input?: string;
-  /** What a dry run prints in place of a long piece of shell that is the same for many items. */
-  readonly about?: string;
-}
+const OWNED = `[ "$(stat -c '%a %U:%G' "$1")" = "$2" ]`;
+const IS = `[ -f "$1" ] && ${OWNED} && echo "$3  $1" | sha256sum --check --status`;
 
-/** One thing that is to be so on the host. It is data, so that a run, a dry run and user data are the same set-up. */
-export interface Item {
-  readonly title: string;
-  /** Succeeds when it is so already; it changes nothing. */
-  readonly so: Command;
-  /** Succeeds when there is something in its place, which is then changed (`~`) and not created (`+`). */
-  readonly there?: Command;
-  /** What has to hold first, where a set-up may go on without it. */
-  readonly only?: readonly Condition[];
-  /** Makes it so, whatever an interrupted run left behind. */
-  readonly make: readonly Act[];
-  /** It may close the way in. */
-  readonly guard?: Guard;
-}
-
-/**
- * What is made may close the way in: a timer on the host makes it as it was, unless a new login was seen before. What the
- * timer needs is in a directory of the memory's, which is there from before the first change until that login.
- */
-export interface Guard {
-  name: string;
-  /** Files that become what they were; those that were not there are removed. */
-  files: readonly string[];
-  /** Shell that makes what runs heed the files again. */
-  heed: string;
-  /** Succeeds when the way in is seen to be open, as far as the host itself can see that. */
-  proof: Act;
-}
-
-interface Condition {
-  readonly when: Command;
-  /** Why it was left out. */
-  readonly otherwise: string;
-}
-
-/** A constant piece of shell with its arguments `$1`, `$2` …, as root. */
-export const shell = (text: string, ...args: string[]): Command => ({
-  ...cmd`sh -c ${text} sh ${args}`,
-  root: true,
-});
-
-/** A program with its arguments, as root. */
-export const rooted = (...words: string[]): Command => ({ ...cmd`${words}`, root: true });
-
-export interface FileSpec {
-  title: string;
-  path: string;
-  content: string;
-  /** As stat prints it: `644`. */
-  mode: string;
-  /** `user:group` */
-  owner: string;
-}
-
-const IS = `[ -f "$1" ] && [ "$(stat -c '%a %U:%G' "$1")" = "$2" ] && echo "$3  $1" | sha256sum --check --status`;
-
-/** Never half a file at its path; what it is renamed from is not seen by cron and sudo, which ignore names with dots. */
+/** Never half a file at its path. cron and sudo ignore the temporary one: its name has a dot. */
 const PUT = `set -eu
 mkdir -p "$2"
 new=$(mktemp "$1.XXXXXX")
@@ -76,155 +17,150 @@ chown "$4" "$new"
 chmod "$3" "$new"
 mv -f "$new" "$1"`;
 
-/** A file with this content, mode and owner. */
-export function file({ title, path, content, mode, owner }: FileSpec): Item {
-  const sum = createHash('sha256').update(content).digest('hex');
-  return {
-    title,
-    so: shell(IS, path, `${mode} ${owner}`, sum),
-    there: rooted('test', '-e', path),
-    make: [put({ path, content, mode, owner })],
-  };
+interface FileSpec {
+  title: string;
+  path: string;
+  content: string;
+  /** As stat prints it; 644 by default. */
+  mode?: string;
+  /** Makes its readers read it again. */
+  after?: readonly Act[];
 }
 
-/** Puts a file where it belongs, whole. */
-const put = ({ path, content, mode, owner }: Omit<FileSpec, 'title'>): Act => ({
-  ...shell(PUT, path, dirname(path), mode, owner),
-  about: `write ${path} (${mode} ${owner}):`,
-  input: content,
-});
+/** A file of root's with this content, put where it belongs whole. */
+export function file({ title, path, content, mode = '644', after = [] }: FileSpec): Item {
+  const sum = createHash('sha256').update(content).digest('hex');
+  const owner = 'root:root';
+  const about = `write ${path} (${mode} ${owner}):`;
+  return at(path, title, shell(IS, path, `${mode} ${owner}`, sum), [
+    { ...shell(PUT, path, dirname(path), mode, owner), about, input: content },
+    ...after,
+  ]);
+}
 
-/** An empty file that is then written to by its owner: only its mode and owner are looked at. */
-export const emptyFile = (title: string, path: string, mode: string, owner: string): Item => ({
-  title,
-  so: shell(`[ -f "$1" ] && [ "$(stat -c '%a %U:%G' "$1")" = "$2" ]`, path, `${mode} ${owner}`),
-  there: rooted('test', '-e', path),
-  make: [shell(`set -eu; umask 077; : >> "$1"; chown "$3" "$1"; chmod "$2" "$1"`, path, mode, owner)],
-});
+/** An empty file that its owner then writes to: only its mode and owner are checked. */
+export const emptyFile = (title: string, path: string, mode: string, owner: string): Item =>
+  at(path, title, shell(`[ -f "$1" ] && ${OWNED}`, path, `${mode} ${owner}`), [
+    shell(`set -eu; umask 077; : >> "$1"; chown "$3" "$1"; chmod "$2" "$1"`, path, mode, owner),
+  ]);
 
 /** A directory; what is in it stays as it is. */
-export const directory = (title: string, path: string, mode: string, owner: string): Item => ({
-  title,
-  so: shell(`[ -d "$1" ] && [ "$(stat -c '%a %U:%G' "$1")" = "$2" ]`, path, `${mode} ${owner}`),
-  there: rooted('test', '-e', path),
-  make: [rooted('mkdir', '-p', path), rooted('chown', owner, path), rooted('chmod', mode, path)],
-});
+export const directory = (title: string, path: string, mode: string, owner: string): Item =>
+  at(path, title, shell(`[ -d "$1" ] && ${OWNED}`, path, `${mode} ${owner}`), [
+    root`mkdir -p ${path}`,
+    root`chown ${owner} ${path}`,
+    root`chmod ${mode} ${path}`,
+  ]);
 
 /** A file that must not be there any more. */
-export const noFile = (title: string, path: string): Item => ({
+export const noFile = (title: string, path: string): Item =>
+  at(path, title, shell('[ ! -e "$1" ]', path), [root`rm -f ${path}`]);
+
+/** What is made at a path, where something else may be. */
+const at = (path: string, title: string, so: Command, make: readonly Act[]): Item => ({
+  ...{ title, so, make },
+  there: root`test -e ${path}`,
+});
+
+/** A service that runs, and does so after a boot. */
+export const running = (title: string, unit: string, more = ':'): Item => ({
   title,
-  so: shell('[ ! -e "$1" ]', path),
-  there: rooted('test', '-e', path),
-  make: [rooted('rm', '-f', path)],
+  so: shell(`systemctl is-enabled "$1" && systemctl is-active "$1" && ${more}`, unit),
+  there: shell('systemctl cat "$1"', unit),
+  make: [root`systemctl enable --now ${unit}`],
 });
 
-/** Long enough for a slow machine; who has no other way in waits as long. */
-const MINUTES = 5;
+/** Asks nothing, restarts services that need it, keeps edited configuration, and waits for dpkg's lock as well. */
+const APT_ENV = { DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_MODE: 'a' };
+const APT_GET = cmd`apt-get -qy -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold`;
 
-const unit = ({ name }: Guard) => `opsbook-undo-${name}`;
-const place = (guard: Guard) => `/run/${unit(guard)}`;
+/**
+ * Waits up to five minutes for apt's locks, of which apt itself waits for one only, and says who holds them. Locks of
+ * fcntl(2) are in /proc/locks, by an inode that another file system may have as well: who holds one has it open.
+ */
+const WAIT = `holder() {
+  for lock in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
+    [ -e "$lock" ] || continue
+    for pid in $(awk -v inode="$(stat -c %i "$lock")" '{ n = split($6, at, ":") } at[n] == inode { print $5 }' /proc/locks); do
+      [ -z "$(find "/proc/$pid/fd" -lname "$lock" 2>/dev/null)" ] || return 0
+    done
+  done
+  return 1
+}
+told= end=$(($(date +%s) + 300))
+while holder; do
+  who="process $pid ($(cat "/proc/$pid/comm" 2>/dev/null || echo ended))"
+  [ "$told" = "$who" ] || echo "waiting for the lock of apt ($lock), held by $who" >&2
+  told=$who
+  if [ "$(date +%s)" -ge "$end" ]; then
+    echo "the lock of apt ($lock) is held by $who for more than 5 minutes" >&2
+    exit 1
+  fi
+  sleep 0.5
+done`;
 
-/** A shell's test that no change is waiting for its login: the run that made it was killed. */
-export const settled = (guard: Guard) => `[ ! -d ${place(guard)} ]`;
+/** Each command that needs apt's locks; an interrupted dpkg is finished first. */
+const apt = (...args: string[]): Act[] => [
+  { ...shell(WAIT), about: 'wait until nobody else holds the locks of apt' },
+  { ...root`dpkg --configure -a`, env: APT_ENV },
+  { ...root`${APT_GET} ${args}`, env: APT_ENV },
+];
 
-/** What a run that was killed has saved is the state that counts, and not what it left. */
-const ARM = `set -eu
-unit=$1 dir=/run/$1 undo=$2 after=$3
-shift 3
-systemctl stop "$unit.timer" 2>/dev/null || :
-if [ ! -d "$dir" ]; then
-  rm -rf "$dir.new"
-  mkdir -m 700 "$dir.new"
-  for path; do [ ! -e "$path" ] || cp -a --parents "$path" "$dir.new"; done
-  printf '%s\\n' "$@" >"$dir.new/paths"
-  printf '%s\\n' "$undo" >"$dir.new/undo"
-  mv "$dir.new" "$dir"
-fi
-systemctl reset-failed "$unit.service" 2>/dev/null || :
-systemd-run --quiet --collect --service-type=oneshot --unit="$unit" --on-active="$after" --timer-property=AccuracySec=1s sh "$dir/undo"`;
+const STAMP = '/var/lib/opsbook/updated';
+const TODAY = `[ -n "$(find "$1" -mmin -1440 2>/dev/null)" ]`;
+const SIMULATED = 'apt-get -s -o Debug::NoLocking=1 --with-new-pkgs upgrade';
 
-const undoing = (guard: Guard) => `set -eu
-dir=${place(guard)}
-while read -r path; do
-  if [ -e "$dir$path" ]; then
-    cp -a "$dir$path" "$path.opsbook"
-    mv -f "$path.opsbook" "$path"
-  else rm -f "$path"; fi
-done <"$dir/paths"
-${guard.heed}
-rm -rf "$dir"`;
+const TOUCH = shell('mkdir -p "$(dirname "$1")" && touch "$1"', STAMP);
 
-export const arm = (guard: Guard): Act => ({
-  ...shell(ARM, unit(guard), undoing(guard), `${MINUTES}min`, ...guard.files),
-  about: `start a timer (${unit(guard)}) that undoes this in ${MINUTES} minutes`,
-});
+/** Upgrades what is installed, once a day. */
+export function updates({ packages }: System): Item {
+  const title = 'packages up to date';
+  if (packages === 'dnf') {
+    const so = shell(`${TODAY} && dnf -q check-update`, STAMP);
+    return { title, so, make: [root`dnf -y upgrade`, TOUCH] };
+  }
+  // A bare image has no lists, and then nothing to upgrade either.
+  const listed = `ls /var/lib/apt/lists/*_Packages* && plan=$(${SIMULATED}) && ! echo "$plan" | grep -q '^Inst'`;
+  const upgrade = apt('--with-new-pkgs', 'upgrade').slice(1);
+  return { title, so: shell(`${TODAY} && ${listed}`, STAMP), make: [...apt('update'), ...upgrade, TOUCH] };
+}
 
-const DISARM = `systemctl stop "$1.timer" && mv "/run/$1" "/run/$1.done" && rm -rf "/run/$1.done"`;
-export const disarm = (guard: Guard): Act => ({
-  ...shell(
-    `{ ${DISARM}; } 2>/dev/null || { echo "it took so long that its timer has undone it" >&2; exit 1; }`,
-    unit(guard),
-  ),
-  about: 'log in once more, over a new connection, and only then stop the timer',
-});
+/** Packages, installed and configured: half-installed ones are not. */
+export function installed({ packages }: System, title: string, names: readonly string[]): Item {
+  if (packages === 'dnf') return { title, so: root`rpm -q ${names}`, make: [root`dnf -y install ${names}`] };
+  const each = `for name; do dpkg-query -W -f '\${Status}' "$name" | grep -qx 'install ok installed' || exit 1; done`;
+  const make = apt('install', '--no-install-recommends', '--fix-broken', ...names);
+  return { title, so: shell(each, ...names), make };
+}
 
-/** By systemd, which goes on when the connection is lost. */
-const UNDO = `[ ! -d "/run/$1" ] || systemctl start "$1.service"
-systemctl stop "$1.timer" 2>/dev/null
-[ ! -d "/run/$1" ]`;
-export const undo = (guard: Guard): Act => shell(UNDO, unit(guard));
+/** A download for each architecture, as `uname -m` says it, and its SHA-256. */
+export type Pinned = readonly [x86_64: string, itsSha256: string, aarch64: string, sha256: string];
 
-/** What is told when the timer has to do it. */
-export const later = `a timer on the host undoes it within ${MINUTES} minutes`;
+/** Fetches into $t/it what was pinned, or nothing: a release may be replaced, a download cut short. */
+const FETCH = `set -eu
+case $(uname -m) in
+  x86_64) url=$1 sum=$2 ;;
+  aarch64) url=$3 sum=$4 ;;
+  *) echo "no binary for $(uname -m)" >&2; exit 1 ;;
+esac
+t=$(mktemp -d)
+trap 'rm -rf "$t"' EXIT
+curl -fsSL --retry 3 -o "$t/it" "$url"
+got=$(sha256sum < "$t/it" | cut -d ' ' -f 1)
+[ "$got" = "$sum" ] || { echo "$url is not what was pinned: its SHA-256 is $got, not $sum" >&2; exit 1; }`;
 
-/** How an item stands: as wanted, something else in its place, nothing there, or not to be made. */
-export type Standing = 'so' | 'other' | 'absent' | 'barred';
+/** A program, put where it belongs once it was checked. */
+export const program = (pinned: Pinned, path: string): Act =>
+  shell(`${FETCH}\ninstall -D -m 755 "$t/it" "$5.new"\nmv -f "$5.new" "$5"`, ...pinned, path);
 
-/** How a word is written in a shell's text. */
-type Write = (word: string) => string;
-
-/** A command as a shell, which is root's already, runs it. */
-export function line(command: Command, write: Write = quote): string {
-  const { env = {}, cwd } = command;
-  const variables = Object.entries(env).map(([name, value]) => `${name}=${write(String(value))}`);
-  const words = [...(variables.length > 0 ? ['env', ...variables] : []), ...wordsOf(command).map(write)].join(
-    ' ',
+/** An archive, unpacked into a directory that is there whole or not at all. */
+export const archive = (pinned: Pinned, path: string): Act =>
+  shell(
+    `${FETCH}
+rm -rf "$5.new" "$5"
+mkdir -p "$5.new"
+tar -xJf "$t/it" -C "$5.new" --strip-components=1 --no-same-owner
+mv "$5.new" "$5"`,
+    ...pinned,
+    path,
   );
-  return cwd === undefined ? words : `(cd ${write(cwd)} && ${words})`;
-}
-
-/** Defines `quietly`, which a shell's `if` runs a command by: nothing is read, nothing is said. */
-export const QUIETLY = 'quietly() { "$@" </dev/null >/dev/null 2>&1; }';
-
-/** One text for all looks: over SSM each command takes a second. */
-function lookText(items: readonly Item[]): string {
-  const looks = items.map(({ so, there, only }, i) =>
-    [
-      `if quietly ${line(so)}; then echo ${i} so`,
-      ...(only ?? []).map(({ when }) => `elif ! quietly ${line(when)}; then echo ${i} barred`),
-      ...(there ? [`elif quietly ${line(there)}; then echo ${i} other`] : []),
-      `else echo ${i} absent; fi`,
-    ].join('\n'),
-  );
-  return `export LC_ALL=C.UTF-8\n${QUIETLY}\n${looks.join('\n')}\n`;
-}
-
-/** Why an item is barred: the first of its conditions that does not hold. */
-export async function barring(host: Host, { title, only = [] }: Item): Promise<string | undefined> {
-  const found = await look(
-    host,
-    only.map(({ when }) => ({ title, so: when, make: [] })),
-  );
-  return only[found.findIndex((standing) => standing !== 'so')]?.otherwise;
-}
-
-/** How each item stands on the host, in their order. */
-export async function look(host: Host, items: readonly Item[]): Promise<Standing[]> {
-  const text = await host.run({ ...cmd`sh`, root: true }, lookText(items));
-  const found = new Map(text.split('\n').map((row) => row.split(' ') as [string, Standing]));
-  return items.map(({ title }, i) => {
-    const standing = found.get(String(i));
-    if (standing) return standing;
-    throw new Failure(`${host.name} did not say how it stands with: ${title}`, { next: 'run it again' });
-  });
-}

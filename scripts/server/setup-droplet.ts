@@ -1,9 +1,10 @@
 import { script } from '../../lib/script.ts';
-import { userDataFlag } from '../../lib/server/setup-facts.ts';
-import { setupSettings } from '../../lib/server/setup-settings.ts';
+import type { Item } from '../../lib/server/converge.ts';
+import type { Request } from '../../lib/server/setup.ts';
+import { setupSettings, userDataFlag } from '../../lib/server/setup-settings.ts';
 
 await script(import.meta, {
-  does: 'Make a droplet ready for the app: as for EC2, and a sudo user, firewall, fail2ban, updates, keys only',
+  does: 'Make a droplet ready for the app: as setup-ec2, plus a sudo user, a firewall, fail2ban, updates, SSH by key only',
   step: 'Set up a droplet',
   example: 'npx tsx scripts/server/setup-droplet.ts --target ssh://root@chitram.example.org --dry-run',
   settings: setupSettings,
@@ -12,7 +13,29 @@ await script(import.meta, {
   changes: true,
   reports: true,
   async run(context) {
-    const { setUp } = await import('../../lib/server/setup.ts');
-    await setUp('droplet', context, context.flags.userData);
+    const { preflight, printUserData, setUp } = await import('../../lib/server/setup.ts');
+    const { userData } = context.flags;
+    if (userData) return printUserData(userData, droplet, context);
+
+    // No impact yet.
+    const items = await droplet(await preflight(context));
+
+    // From here on the droplet is changed.
+    await setUp(items, context);
   },
 });
+
+/** What a droplet is to be, in the order in which it is made so. */
+export async function droplet(request: Request): Promise<Item[]> {
+  const { machine } = await import('../../lib/server/setup-machine.ts');
+  const { app, appUser } = await import('../../lib/server/setup-app.ts');
+  const { hardening, sudoUser } = await import('../../lib/server/setup-droplet.ts');
+  const user = request.settings.APP_USER ?? 'deploy';
+  return [
+    ...machine(request.system),
+    ...appUser(user),
+    ...sudoUser(user, request.facts.login),
+    ...app(request, user),
+    ...hardening(request, user),
+  ];
+}

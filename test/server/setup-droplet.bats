@@ -308,8 +308,8 @@ SH
 
 @test "H2: who gets in by a key alone, by the lists of sshd as sshd reads them" {
   way_in
-  "$NODE" --input-type=module -e "import { keysOnly } from '$REPO/lib/server/setup-hardening.ts'
-    import { line } from '$REPO/lib/server/setup-item.ts'
+  "$NODE" --input-type=module -e "import { keysOnly } from '$REPO/lib/server/setup-sshd.ts'
+    import { line } from '$REPO/lib/server/converge.ts'
     console.log(line(keysOnly(['ops', 'root'])[0].only[1].when))" >"$BATS_TEST_TMPDIR/when"
   by_key() {
     printf '%b\n' "$1" | on_bare tee /etc/ssh/sshd_config.d/10-test.conf >/dev/null

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # User data: a machine that sets itself up at its first boot, from the same items as a set-up over ssh. Debian as on EC2;
-# Amazon Linux cannot be had everywhere, its commands are compared in test/lib/server/setup/plan.test.ts.
+# Amazon Linux cannot be had everywhere, its commands are compared in test/lib/server/setup-items.test.ts.
 bats_require_minimum_version 1.5.0
 load setup
 
@@ -64,7 +64,7 @@ settings() { app APP_DIRECTORIES=uploads BACKUP_SCHEDULE='0 3 * * *' OPSBOOK_REP
   run -2 --separate-stderr opsbook server/setup-ec2 --user-data amzn-2023
   assert_regex "$stderr" 'OPSBOOK_REPOSITORY is not set, and a machine at its first boot has no opsbook'
   run -2 opsbook server/setup-ec2 --user-data windows
-  assert_output --partial 'is none of amzn-2023, ubuntu-22.04, ubuntu-24.04, debian-12, debian-13'
+  assert_output --partial 'is not one of amzn-2023, ubuntu-22.04, ubuntu-24.04, debian-12, debian-13'
 }
 
 @test "on the machine itself: the same script, without ssh" {
@@ -81,7 +81,7 @@ settings() { app APP_DIRECTORIES=uploads BACKUP_SCHEDULE='0 3 * * *' OPSBOOK_REP
     APP_DIRECTORIES=uploads BACKUP_SCHEDULE='0 3 * * *' tsx /opt/opsbook/scripts/server/setup-droplet.ts --dry-run
   on_bare mv /root/kept/authorized_keys /root/.ssh/
   assert_success
-  assert_line --regexp 'warning: ! sshd takes keys, no passwords: neither of ops, root has a key: password logins stay, so that nobody is locked out'
+  assert_line --regexp 'warning: ! sshd takes keys, no passwords: none of ops, root has a key: password logins stay, so that nobody is locked out'
   assert_line --regexp "warning: ! the SSH keys of root are ops's too: root has no ~/.ssh/authorized_keys to copy; give ops one"
   assert_line --regexp '[0-9]+ items: .*, 2 left out'
 }

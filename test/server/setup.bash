@@ -74,7 +74,7 @@ app() {
 }
 
 # Node's release cannot be downloaded everywhere: what is unpacked from it is put there from this checkout and this
-# machine's npm. That a download is checked is tested in test/lib/server/setup/pinned.test.ts.
+# machine's npm. That a download is checked is tested in test/lib/server/setup-item.test.ts.
 bring_node() {
   local npm
   npm=$(dirname "$(dirname "$(readlink -f "$(command -v npm)")")")

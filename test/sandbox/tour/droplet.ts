@@ -1,7 +1,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { NODE_DIR } from '../../../lib/server/setup-packages.ts';
+import { NODE_DIR } from '../../../lib/server/setup-machine.ts';
 import { type Droplet, removeDroplet } from '../hosts/droplet.ts';
 import { docker, tryDocker } from '../machine/docker.ts';
 import { type Engine, engineEnv } from '../machine/engine.ts';

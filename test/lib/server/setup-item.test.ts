@@ -4,16 +4,13 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { Act } from '../../../../lib/server/setup-item.ts';
-import { archive, type Pinned, program } from '../../../../lib/server/setup-packages.ts';
-import { wordsOf } from '../../../../lib/shell.ts';
-import { tempDir } from '../../kit.ts';
+import type { Act } from '../../../lib/server/converge.ts';
+import { archive, type Pinned, program } from '../../../lib/server/setup-item.ts';
+import { wordsOf } from '../../../lib/shell.ts';
+import { tempDir } from '../kit.ts';
 
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
-const pinnedTo = (path: string, sum: string): Pinned => {
-  const one = { url: `file://${path}`, sha256: sum };
-  return { x86_64: one, aarch64: one };
-};
+const pinnedTo = (path: string, sum: string): Pinned => [`file://${path}`, sum, `file://${path}`, sum];
 const run = (act: Act) => {
   const [file = '', ...rest] = wordsOf(act);
   return spawnSync(file, rest, { encoding: 'utf8' });

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { hostOpsbook } from '../../../../lib/host-opsbook.ts';
-import { systemNames, systemOf } from '../../../../lib/server/setup-facts.ts';
-import type { Item } from '../../../../lib/server/setup-item.ts';
-import { type Command, cmd, localHost, show, wordsOf } from '../../../../lib/shell.ts';
-import { tempDir } from '../../kit.ts';
-import { itemsOf, made } from './kit.ts';
+import { hostOpsbook } from '../../../lib/host-opsbook.ts';
+import type { Item } from '../../../lib/server/converge.ts';
+import { systemOf } from '../../../lib/server/setup.ts';
+import { systemNames } from '../../../lib/server/setup-settings.ts';
+import { type Command, cmd, localHost, show, wordsOf } from '../../../lib/shell.ts';
+import { tempDir } from '../kit.ts';
+import { itemsOf, made } from './setup-kit.ts';
 
 const everything = { DOMAIN: ['bloaty.test'], BACKUP_SCHEDULE: '0 3 * * *', VERIFY_SCHEDULE: '30 7 * * *' };
 const argvOf = (commands: readonly Command[]) => commands.map((command) => wordsOf(command).join(' '));
@@ -17,13 +18,14 @@ const texts = (items: readonly Item[]) =>
   items.flatMap(({ so, make }) =>
     [so, ...make].map((act) => `${show(act)}\n${'input' in act ? act.input : ''}`),
   );
-const all = systemNames.flatMap((name) => [
-  ...texts(itemsOf(name, 'ec2', everything)),
-  ...(name.startsWith('amzn') ? [] : texts(itemsOf(name, 'droplet', everything))),
-]);
+const all: string[] = [];
+for (const name of systemNames) {
+  all.push(...texts(await itemsOf(name, 'ec2', everything)));
+  if (!name.startsWith('amzn')) all.push(...texts(await itemsOf(name, 'droplet', everything)));
+}
 
-test('Amazon Linux 2023 (which cannot be run here): Docker, cronie and certbot by dnf, curl left as it is', () => {
-  const items = itemsOf('amzn-2023', 'ec2', everything);
+test('Amazon Linux 2023 (which cannot be run here): Docker, cronie and certbot by dnf, curl left as it is', async () => {
+  const items = await itemsOf('amzn-2023', 'ec2', everything);
   assert.deepEqual(argvOf(made(items, /^packages up to date/)).slice(0, 1), ['dnf -y upgrade']);
   assert.deepEqual(argvOf(made(items, /^tools/)), ['dnf -y install git jq cronie logrotate tar xz']);
   assert.deepEqual(argvOf(made(items, /^Docker \(/)), ['dnf -y install docker']);
@@ -34,15 +36,15 @@ test('Amazon Linux 2023 (which cannot be run here): Docker, cronie and certbot b
   ]);
 });
 
-test('Amazon Linux 2023 is asked for nothing that it does not have', () => {
-  const said = texts(itemsOf('amzn-2023', 'ec2', everything)).join('\n');
+test('Amazon Linux 2023 is asked for nothing that it does not have', async () => {
+  const said = texts(await itemsOf('amzn-2023', 'ec2', everything)).join('\n');
   for (const missing of ['apt-get', 'dpkg', 'ufw', 'docker-compose-plugin', 'certbot.timer'])
     assert.ok(!said.includes(missing), missing);
 });
 
-test('G1: Compose of "releases/latest" and an older buildx do not meet: both are pinned on Amazon Linux 2023 and Debian 12', () => {
+test('G1: Compose of "releases/latest" and an older buildx do not meet: both are pinned on Amazon Linux 2023 and Debian 12', async () => {
   for (const system of ['amzn-2023', 'debian-12']) {
-    const items = itemsOf(system, 'ec2');
+    const items = await itemsOf(system, 'ec2');
     for (const [title, url, path] of [
       [
         /^Compose v2/,
@@ -67,9 +69,9 @@ test('G1: Compose of "releases/latest" and an older buildx do not meet: both are
   assert.ok(!all.some((text) => text.includes('releases/latest')));
 });
 
-test("Ubuntu (which cannot be run here) has the distribution's Docker, Compose v2 and buildx, and asks nothing", () => {
+test("Ubuntu (which cannot be run here) has the distribution's Docker, Compose v2 and buildx, and asks nothing", async () => {
   for (const system of ['ubuntu-22.04', 'ubuntu-24.04']) {
-    const [wait, configure, install] = made(itemsOf(system, 'droplet'), /^Docker \(/);
+    const [wait, configure, install] = made(await itemsOf(system, 'droplet'), /^Docker \(/);
     assert.match(wordsOf(wait!)[2]!, /lock-frontend/);
     assert.deepEqual(wordsOf(configure!), ['dpkg', '--configure', '-a']);
     assert.deepEqual(install!.env, { DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_MODE: 'a' });
@@ -91,13 +93,13 @@ test("Docker's own packages stay, and get their own plugins: the distribution's 
   assert.equal(system.pinned, false);
 });
 
-test('the user of the image owns the app on EC2, deploy on a droplet, and whoever is told anywhere', () => {
+test('the user of the image owns the app on EC2, deploy on a droplet, and whoever is told anywhere', async () => {
   const userIn = (items: Item[]) => items.find(({ title }) => title.startsWith('user '))?.title;
-  assert.equal(userIn(itemsOf('amzn-2023', 'ec2')), 'user ec2-user');
-  assert.equal(userIn(itemsOf('ubuntu-24.04', 'ec2')), 'user ubuntu');
-  assert.equal(userIn(itemsOf('debian-13', 'ec2')), 'user admin');
-  assert.equal(userIn(itemsOf('debian-13', 'droplet')), 'user deploy');
-  assert.equal(userIn(itemsOf('debian-13', 'droplet', { APP_USER: 'ops' })), 'user ops');
+  assert.equal(userIn(await itemsOf('amzn-2023', 'ec2')), 'user ec2-user');
+  assert.equal(userIn(await itemsOf('ubuntu-24.04', 'ec2')), 'user ubuntu');
+  assert.equal(userIn(await itemsOf('debian-13', 'ec2')), 'user admin');
+  assert.equal(userIn(await itemsOf('debian-13', 'droplet')), 'user deploy');
+  assert.equal(userIn(await itemsOf('debian-13', 'droplet', { APP_USER: 'ops' })), 'user ops');
 });
 
 test('G1: nothing runs "compose down": it removes the containers at each shutdown', () => {
@@ -113,22 +115,21 @@ test('G4: nothing appends to a crontab', () => {
   assert.ok(!all.some((text) => /crontab -/.test(text)));
 });
 
-test('ufw: the ports of sshd are opened before anything else, and before it is enabled', () => {
-  const [first, ...rest] = argvOf(made(itemsOf('ubuntu-24.04', 'droplet'), /^ufw lets in/));
+test('ufw: the ports of sshd are opened before anything else, and before it is enabled', async () => {
+  const [first, ...rest] = argvOf(made(await itemsOf('ubuntu-24.04', 'droplet'), /^ufw lets in/));
   assert.match(first!, / ufw allow "\$rule"; done sh 22\/tcp 80\/tcp 443\/tcp 443\/udp$/);
   assert.ok(rest.indexOf('ufw --force enable') > rest.indexOf('ufw default deny incoming'));
 });
 
-test('an app behind a Caddy has no certbot, and no entry that renews', () => {
-  const titles = itemsOf('ubuntu-24.04', 'droplet', { ...everything, PROXY_SERVICE: 'caddy' }).map(
-    (item) => item.title,
-  );
+test('an app behind a Caddy has no certbot, and no entry that renews', async () => {
+  const items = await itemsOf('ubuntu-24.04', 'droplet', { ...everything, PROXY_SERVICE: 'caddy' });
+  const titles = items.map(({ title }) => title);
   assert.ok(!titles.includes('certbot'));
   assert.ok(titles.includes('no /etc/cron.d/bloaty-renew'));
 });
 
-test('an entry of cron: five fields, a user, absolute paths, % escaped, odd paths quoted, no dot in its name', () => {
-  const items = itemsOf('debian-13', 'ec2', {
+test('an entry of cron: five fields, a user, absolute paths, % escaped, odd paths quoted, no dot in its name', async () => {
+  const items = await itemsOf('debian-13', 'ec2', {
     APP: 'my.app',
     APP_DIR: '/srv/100% mine',
     BACKUP_SCHEDULE: '0 3 * * *',
@@ -145,17 +146,17 @@ TARGET=local
   );
 });
 
-test('a unit: % doubled, the compose files in its environment, the first of them its condition', () => {
+test('a unit: % doubled, the compose files in its environment, the first of them its condition', async () => {
   const more = { APP_DIR: '/srv/100%', COMPOSE_FILE: 'docker-compose.yml:deploy/"prod".yml' };
-  const [act] = made(itemsOf('debian-13', 'ec2', more), /^unit /);
+  const [act] = made(await itemsOf('debian-13', 'ec2', more), /^unit /);
   const text = (act as { input?: string }).input!;
   assert.match(text, /^WorkingDirectory=\/srv\/100%%$/m);
   assert.match(text, /^Environment="COMPOSE_FILE=docker-compose\.yml:deploy\/\\"prod\\"\.yml"$/m);
   assert.match(text, /^ConditionPathExistsGlob=\/srv\/100%%\/docker-compose\.yml$/m);
 });
 
-test('F27: the unit and the entries of cron read the same env file as every docker compose', () => {
-  const items = itemsOf('debian-13', 'ec2', {
+test('F27: the unit and the entries of cron read the same env file as every docker compose', async () => {
+  const items = await itemsOf('debian-13', 'ec2', {
     ...{ APP_DIR: '/opt/chitram', SECRETS_FILE: '.env.production', COMPOSE_PROJECT_NAME: 'chitram' },
     BACKUP_SCHEDULE: '0 3 * * *',
   });
@@ -171,8 +172,8 @@ test('F27: the unit and the entries of cron read the same env file as every dock
   );
 });
 
-test('R3: a unit of compose files elsewhere is one line a command, in quotes and dollars of systemd', () => {
-  const [act] = made(itemsOf('debian-13', 'ec2', { COMPOSE_FILE: 'deploy/compose.yml' }), /^unit /);
+test('R3: a unit of compose files elsewhere is one line a command, in quotes and dollars of systemd', async () => {
+  const [act] = made(await itemsOf('debian-13', 'ec2', { COMPOSE_FILE: 'deploy/compose.yml' }), /^unit /);
   const text = (act as { input?: string }).input!;
   assert.match(
     text,
@@ -202,7 +203,7 @@ test("F27: a host's own runs read the app's .env, and SECRETS_FILE over it, of t
     const flags = read.flatMap((file) => ['--env-file', file]);
     const run = await localHost().run(hostOpsbook(settings, 'backup/backup', ['--dry-run']));
     assert.deepEqual(run.trim().split('\n'), [`of ${SECRETS_FILE}`, ...flags, '--dry-run']);
-    const items = itemsOf('debian-13', 'ec2', { ...settings, BACKUP_SCHEDULE: '0 3 * * *' });
+    const items = await itemsOf('debian-13', 'ec2', { ...settings, BACKUP_SCHEDULE: '0 3 * * *' });
     const entry = (made(items, /^\/etc\/cron\.d\/.*-backup /)[0] as { input?: string }).input!;
     const [, command = ''] = /^0 3 \* \* \* admin (.*) >> /m.exec(entry) ?? [];
     const line = command.replaceAll('\\%', '%');

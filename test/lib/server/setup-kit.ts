@@ -1,8 +1,10 @@
 import { Readable } from 'node:stream';
-import { systemNamed } from '../../../../lib/server/setup-facts.ts';
-import type { Item } from '../../../../lib/server/setup-item.ts';
-import { plan, type SetupSettings, type Wanted } from '../../../../lib/server/setup-plan.ts';
-import { type Command, failureOf, type Host, type Running, shellOf } from '../../../../lib/shell.ts';
+import type { Item } from '../../../lib/server/converge.ts';
+import type { SetupSettings } from '../../../lib/server/setup.ts';
+import { systemNamed } from '../../../lib/server/setup-settings.ts';
+import { type Command, failureOf, type Host, type Running, shellOf } from '../../../lib/shell.ts';
+import { droplet } from '../../../scripts/server/setup-droplet.ts';
+import { instance } from '../../../scripts/server/setup-ec2.ts';
 
 /** Settings as the schema would make them of an env file. */
 export const settings = (more: Partial<SetupSettings> = {}): SetupSettings =>
@@ -13,9 +15,13 @@ export const settings = (more: Partial<SetupSettings> = {}): SetupSettings =>
   }) as SetupSettings;
 
 /** The items of a host of this system. */
-export const itemsOf = (name: string, kind: Wanted['kind'], more: Partial<SetupSettings> = {}): Item[] =>
-  plan({
-    ...{ kind, system: systemNamed(name)!, settings: settings(more), source: undefined },
+export const itemsOf = (
+  name: string,
+  kind: 'ec2' | 'droplet',
+  more: Partial<SetupSettings> = {},
+): Promise<Item[]> =>
+  (kind === 'ec2' ? instance : droplet)({
+    ...{ system: systemNamed(name)!, settings: settings(more), source: undefined },
     facts: { login: 'root', sshPorts: [22] },
   });
 

@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Report } from '../../../../lib/output.ts';
-import { converge } from '../../../../lib/server/setup.ts';
-import { type Item, rooted } from '../../../../lib/server/setup-item.ts';
-import { wordsOf } from '../../../../lib/shell.ts';
-import { recorder } from '../../kit.ts';
-import { strictHost } from './kit.ts';
+import { Report } from '../../../lib/output.ts';
+import { converge, type Item, root } from '../../../lib/server/converge.ts';
+import { wordsOf } from '../../../lib/shell.ts';
+import { recorder } from '../kit.ts';
+import { strictHost } from './setup-kit.ts';
 
 const item = (title: string): Item => ({
   title,
-  so: rooted('is', title),
-  there: rooted('has', title),
-  make: [rooted('make', title)],
+  so: root`is ${title}`,
+  there: root`has ${title}`,
+  make: [root`make ${title}`],
 });
 
 /** A fake host on which things are so, other or absent, and which makes them so when told; `stubborn` ones it does not. */
@@ -72,7 +71,7 @@ test('a dry run makes nothing', async () => {
 
 test('what was made and still is not so is an error', async () => {
   const on = host({ a: 'absent', b: 'so' }, ['a']);
-  await assert.rejects(run(on, ['a', 'b']), { message: 'fake: made, but still not so: a' });
+  await assert.rejects(run(on, ['a', 'b']), { message: 'fake: applied, but still not in effect: a' });
 });
 
 test('what another item has undone is made again: a package that brings a timer', async () => {
@@ -92,7 +91,7 @@ test('what another item has undone is made again: a package that brings a timer'
 
 const guarded: Item = {
   ...item('door'),
-  guard: { name: 'door', files: ['/etc/door'], heed: 'reload', proof: rooted('prove', 'door') },
+  guard: { name: 'door', files: ['/etc/door'], heed: 'reload', proof: root`prove door` },
 };
 const doorOf = (state: Record<string, string>) =>
   strictHost((command, input) => {
@@ -116,7 +115,7 @@ const steps = ({ ran }: ReturnType<typeof doorOf>) =>
 test('H1: what may close the way in is armed, made, proven, and kept only after a new login', async () => {
   const state: Record<string, string> = { door: 'other' };
   const on = doorOf(state);
-  const login = async () => void on.ran.push(rooted('login'));
+  const login = async () => void on.ran.push(root`login`);
   await run(on, [guarded], false, { login });
   assert.deepEqual(steps(on), ['arm', 'make', 'prove', 'login', 'disarm']);
   assert.equal(state['door'], 'so');
@@ -135,6 +134,6 @@ test('H1: a new login that fails undoes it, and the failure says so', async () =
 
 test('a host that did not answer for an item is not taken for one on which it is so', async () => {
   await assert.rejects(run(strictHost(() => '0 so\n') as never, ['a', 'b']), {
-    message: 'fake did not say how it stands with: b',
+    message: 'fake did not report the state of: b',
   });
 });

@@ -3,8 +3,8 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { SSHD } from '../../../../lib/server/setup-facts.ts';
-import { tempDir, until } from '../../kit.ts';
+import { SSHD } from '../../../lib/server/setup-sshd.ts';
+import { tempDir, until } from '../kit.ts';
 
 const started = (process: ChildProcess, name: string): number => {
   assert.equal(readFileSync(`/proc/${process.pid}/comm`, 'utf8').trim(), name);

@@ -1,8 +1,8 @@
 import { composeSettings } from '../compose.ts';
-import { list, optionalSetting } from '../settings.ts';
+import { list, optionalSetting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 
-/** A place of AWS in which secrets are kept. */
+/** Where in AWS secrets are kept. */
 export interface Address {
   readonly kind: 'secretsmanager' | 'ssm';
   /** The secret's name or ARN, or the path of the parameters with its last slash. */
@@ -22,7 +22,7 @@ export function parseAddress(uri: string): Address {
   throw new Error(`"${uri}" is none of secretsmanager:NAME and ssm:/PATH/`);
 }
 
-/** What every script that handles secrets reads. */
+/** The settings of every script that handles secrets. */
 export const secretsSettings = {
   ...targetSettings,
   ...composeSettings,
@@ -36,4 +36,9 @@ export const secretsSettings = {
     example: 'deploy/env.template',
     type: (z) => z.string(),
   }),
+};
+
+export type SecretsSettings = Values<typeof secretsSettings> & {
+  APP_DIR: string;
+  AWS_REGION?: string | undefined;
 };

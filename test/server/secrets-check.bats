@@ -48,7 +48,7 @@ fetch() { run --separate-stderr opsbook server/fetch-secrets "$@"; }
   project restart --timeout 0 >/dev/null 2>&1
   fetch --check
   assert_failure 3
-  assert_line --regexp '^web +URL +the container has another one than the file$'
+  assert_line --regexp '^web +URL +the container has another value than the file$'
   assert_line --regexp '^worker +A '
   assert_line --regexp '^worker +C '
   refute_line --regexp '^(cache|other) '

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Secret } from '../../../../lib/secret.ts';
 import { makeFile } from '../../../../lib/server/env-template.ts';
-import type { Secrets } from '../../../../lib/server/secrets.ts';
+import type { Secrets } from '../../../../lib/server/secret-stores.ts';
 
 const secrets = {
   ...{ stores: [], home: new Map(), unfit: new Map() },
@@ -17,12 +17,12 @@ const file = {
 };
 
 test('what only the old file has is kept, and with --prune removed', () => {
-  assert.deepEqual(makeFile(file, undefined, secrets, { from: 'test' }).kept, ['COMPOSE_FILE', 'OLD']);
-  assert.doesNotMatch(makeFile(file, undefined, secrets, { from: 'test', prune: true }).text, /^OLD=/m);
+  assert.deepEqual(makeFile(file, undefined, secrets).kept, ['COMPOSE_FILE', 'OLD']);
+  assert.doesNotMatch(makeFile(file, undefined, secrets, true).text, /^OLD=/m);
 });
 
 test('the line by which Compose finds the version that was deployed outlives --prune', () => {
-  const { kept, text } = makeFile(file, undefined, secrets, { from: 'test', prune: true });
+  const { kept, text } = makeFile(file, undefined, secrets, true);
   assert.deepEqual(kept, ['COMPOSE_FILE']);
   assert.match(text, /^COMPOSE_FILE=.*deployed\.yml/m);
 });

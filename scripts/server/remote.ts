@@ -139,7 +139,9 @@ export function commandOf({ verb, words, service, tail, since, follow }: Request
   }
 }
 
-const usage = (message: string, next: string) => new Failure(message, { exit: EXIT.usage, next });
+function usage(message: string, next: string): Failure {
+  return new Failure(message, { exit: EXIT.usage, next });
+}
 
 /** A single word with blanks in it is a line for a shell; several words are a command as they stand. */
 function line(verb: string, words: readonly string[]): readonly string[] {

@@ -199,7 +199,7 @@ function absence({ InstanceId, PingStatus, LastPingDateTime }: InstanceInformati
   });
 }
 
-/** As many instances as one SendCommand takes by their ids; it runs on all of them at once. */
+/** As many instances as one SendCommand takes by their ids, and by default runs on at once. */
 const PER_COMMAND = 50;
 
 /**
@@ -216,9 +216,7 @@ export async function runOnInstances(
     const started = performance.now();
     const batch = new Map(hosts.slice(i, i + PER_COMMAND).map((host) => [host.instance, host]));
     const { client } = hosts[i] as SsmHost;
-    // Each host is asked whatever became of the others, as over ssh.
-    const limits = { maxConcurrency: PER_COMMAND, maxErrors: batch.size };
-    await execute(client, [...batch.keys()], { command, ...options, ...limits }, (instance, result) => {
+    await execute(client, [...batch.keys()], { command, ...options }, (instance, result) => {
       const host = batch.get(instance);
       if (host) onEnd(host, result, performance.now() - started);
     });

@@ -15,7 +15,7 @@ export interface EnvFile {
   /** Undefined where there is none. */
   readonly text: string | undefined;
   readonly entries: ReadonlyMap<string, string>;
-  /** Others than its owner may read it. */
+  /** Users other than its owner may read it. */
   readonly open: boolean;
 }
 
@@ -220,7 +220,7 @@ export interface Marks {
   readonly byName: Readonly<Record<string, Mark>>;
   /** Those to which something happens. */
   readonly changed: readonly string[];
-  /** A line for each name; values are nobody's business. */
+  /** A line for each name, without its value. */
   readonly list: string;
 }
 

@@ -58,7 +58,7 @@ async function pendingRotation(host: Host, appDir: string): Promise<Rotation | u
     };
   } catch (error) {
     throw new Failure(`${path} is damaged`, {
-      next: 'see which password the database takes, then remove the file',
+      next: 'check which password the database accepts, then remove the file',
       cause: error,
     });
   }
@@ -319,7 +319,7 @@ export async function proveOld({ roles, rotation, continued }: Plan, report: Rep
     }
     if (await role.admits(rotation.before)) continue;
     if (continued && (await role.admits(rotation.after))) continue;
-    throw new Failure(`${role.service} does not take the password of ${role.name} that is stored`, {
+    throw new Failure(`${role.service} does not accept the stored password of ${role.name}`, {
       next: `set the stored one by hand (ALTER ROLE ${role.name}), then rotate it`,
     });
   }
@@ -378,8 +378,8 @@ const STARTS_WITHIN_MS = 60_000;
 export async function proveNew({ roles, rotation }: Plan): Promise<void> {
   for (const role of roles)
     if (!(await admitsInTime(role, rotation.after)))
-      throw new Failure(`${role.service} does not take the new password of ${role.name}`, {
-        next: 'see the log of the database',
+      throw new Failure(`${role.service} does not accept the new password of ${role.name}`, {
+        next: 'check the log of the database',
       });
 }
 

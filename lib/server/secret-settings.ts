@@ -19,7 +19,7 @@ export function parseAddress(uri: string): Address {
   if (secret) return { kind: 'secretsmanager', name: secret, uri };
   const [, path] = PATH.exec(uri) ?? [];
   if (path) return { kind: 'ssm', name: `${path}/`, uri };
-  throw new Error(`"${uri}" is none of secretsmanager:NAME and ssm:/PATH/`);
+  throw new Error(`"${uri}" is neither secretsmanager:NAME nor ssm:/PATH/`);
 }
 
 /** The settings of every script that handles secrets. */
@@ -32,7 +32,8 @@ export const secretsSettings = {
     type: list(parseAddress),
   }),
   SECRETS_TEMPLATE: optionalSetting('SECRETS_TEMPLATE', {
-    about: 'how that file is made, relative to APP_DIR: docs/secrets.md; .env.template, if there is one',
+    about:
+      'the template of the env file, relative to APP_DIR (default: .env.template, if there is one): docs/secrets.md',
     example: 'deploy/env.template',
     type: (z) => z.string(),
   }),

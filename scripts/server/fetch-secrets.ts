@@ -68,7 +68,7 @@ async function check(
   const { count, table } = await import('../../lib/format.ts');
 
   const inFile = [
-    ...(open ? [['(mode)', 'others than its owner may read it']] : []),
+    ...(open ? [['(mode)', 'users other than its owner may read it']] : []),
     ...marks.changed.map((name) => [
       name,
       entries.has(name) ? 'differs from the store' : 'is not in the file',
@@ -76,7 +76,7 @@ async function check(
   ];
   const containers = await runningContainers(host, settings);
   const inContainers = containers.flatMap(({ service, stale }) =>
-    stale.map((name) => [service, name, 'the container has another value than the file']),
+    stale.map((name) => [service, name, 'the container has a different value']),
   );
   const rows = [...inFile.map((row) => [path, ...row]), ...inContainers];
   const drift = rows.map(([where, name, what]) => ({ where, name, what }));

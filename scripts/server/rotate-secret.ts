@@ -16,7 +16,7 @@ interface Change {
 }
 
 await script(import.meta, {
-  does: 'Replace a generated secret or a PostgreSQL password everywhere, proven, or undone',
+  does: 'Replace a generated secret or a PostgreSQL password everywhere, and check that it works, or undo it',
   step: 'Rotate a secret',
   example: 'npx tsx scripts/server/rotate-secret.ts POSTGRES_PASSWORD',
   settings: secretsSettings,

@@ -143,7 +143,7 @@ remember() { FILE_BEFORE=$(md5sum <"$APP_DIR/.env"); }
   assert_as_before
 }
 
-@test "another generated secret needs no database; the services that use it are made anew" {
+@test "another generated secret needs no database; the services that use it are recreated" {
   local old
   old=$(in_file SESSION_KEY)
   rotate SESSION_KEY --yes

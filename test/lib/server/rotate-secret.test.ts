@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Secret } from '../../../../lib/secret.ts';
-import { rolesWith, scramVerifier } from '../../../../lib/server/rotate-secret.ts';
+import { Secret } from '../../../lib/secret.ts';
+import { rolesWith, scramVerifier } from '../../../lib/server/rotate-secret.ts';
 
 const services = (environments: Record<string, Record<string, string>>) =>
   new Map(Object.entries(environments).map(([name, values]) => [name, new Map(Object.entries(values))]));

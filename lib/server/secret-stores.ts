@@ -1,6 +1,5 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Parameter } from '@aws-sdk/client-ssm';
 import { awsFailure, secretsManagerClient, ssmClient } from '../aws.ts';
 import type { Context } from '../definition.ts';
 import { ENV_NAME } from '../env-file.ts';
@@ -99,14 +98,6 @@ const badNames = (values: Values) =>
 /** All names that are stored, those too whose value no env file can take. */
 export const namesOf = ({ values, unfit }: Stored): string[] => [...values.keys(), ...unfit.keys()];
 
-/** @throws Failure when the stores hold nothing: an empty file would be made of a mistake */
-export function refuseEmpty(secrets: Secrets): void {
-  if (namesOf(secrets).length > 0) return;
-  throw new Failure(`${urisOf(secrets.stores)}: there are no secrets`, {
-    next: 'correct SECRETS_FROM and AWS_REGION, or fill it: push-secrets or generate-secrets',
-  });
-}
-
 const conflict = (name: string, one: SecretStore | undefined, other: SecretStore) =>
   new Failure(`${name} has two values: one in ${one?.uri}, another in ${other.uri}`, {
     next: 'remove it from one of them',
@@ -189,18 +180,14 @@ async function parameterStore(
   /** Names that were there when it was read: a parameter has no version with which a put could be conditional. */
   let seen = new Set<string>();
 
-  const parameters = async () => {
-    const found: Parameter[] = [];
-    let NextToken: string | undefined;
-    do {
-      // A page may be empty and yet not the last: only a missing token ends it.
-      const command = new sdk.GetParametersByPathCommand({ Path: path, WithDecryption: true, NextToken });
-      const page = await call('ssm:GetParametersByPath', uri, () => client.send(command));
-      found.push(...(page.Parameters ?? []));
-      NextToken = page.NextToken;
-    } while (NextToken);
-    return new Map(found.map(({ Name = '', Value = '' }) => [Name.slice(path.length), Value]));
-  };
+  const parameters = () =>
+    call('ssm:GetParametersByPath', uri, async () => {
+      const found = new Map<string, string>();
+      const pages = sdk.paginateGetParametersByPath({ client }, { Path: path, WithDecryption: true });
+      for await (const { Parameters = [] } of pages)
+        for (const { Name = '', Value = '' } of Parameters) found.set(Name.slice(path.length), Value);
+      return found;
+    });
 
   /** @throws Failure when a name that was not there is there now, with another value */
   const put = async (name: string, Value: string) => {
@@ -217,25 +204,17 @@ async function parameterStore(
   return {
     uri,
     async read() {
-      const found = [...(await parameters())];
-      seen = new Set(found.map(([name]) => name));
-      const texts = found.filter(([, text]) => text !== '');
-      const empty = found.filter(([, text]) => text === '');
-      return {
-        values: new Map(texts.map(([name, text]) => [name, new Secret(text)])),
-        unfit: new Map(empty.map(([name]) => [name, 'is empty'])),
-      };
+      const found = await parameters();
+      seen = new Set(found.keys());
+      const values = new Map<string, Secret>();
+      const unfit = new Map<string, string>();
+      for (const [name, text] of found)
+        if (text === '') unfit.set(name, 'is empty');
+        else values.set(name, new Secret(text));
+      return { values, unfit };
     },
     async refusals({ set }) {
-      return [...set].flatMap(([name, value]) => {
-        const size = Buffer.byteLength(value.reveal());
-        if (size > PARAMETER_MAX) return [tooLong(uri, name, size, PARAMETER_MAX)];
-        if (!/\{\{[\s\S]*\}\}/.test(value.reveal())) return [];
-        const next = 'keep it in Secrets Manager';
-        return [
-          new Failure(`${uri}: ${name} has "{{…}}" in it, which Parameter Store does not take`, { next }),
-        ];
-      });
+      return [...set].flatMap(([name, value]) => parameterRefusal(uri, name, value.reveal()) ?? []);
     },
     async write({ set, remove }) {
       for (const [name, value] of set) await put(name, value.reveal());
@@ -246,6 +225,15 @@ async function parameterStore(
       }
     },
   };
+}
+
+function parameterRefusal(uri: string, name: string, text: string): Failure | undefined {
+  const size = Buffer.byteLength(text);
+  if (size > PARAMETER_MAX) return tooLong(uri, name, size, PARAMETER_MAX);
+  if (!/\{\{[\s\S]*\}\}/.test(text)) return undefined;
+  return new Failure(`${uri}: ${name} has "{{…}}" in it, which Parameter Store does not take`, {
+    next: 'keep it in Secrets Manager',
+  });
 }
 
 /** For what the SDK throws where something is, or is not there, and nothing is wrong with that. */
@@ -270,52 +258,13 @@ interface Current {
 }
 
 /**
- * A secret of AWS Secrets Manager: one JSON object, a key for each name. Who changes one name writes all of them.
- * So a change becomes current only in the place of the version that it was made of: UpdateSecretVersionStage refuses
- * it where another version is current by then.
+ * A secret of AWS Secrets Manager: one JSON object, a key for each name. Who changes one name writes all of them, so
+ * the text is made again whenever somebody else was faster.
  */
-async function secretsManager({ name, uri }: Address, region: string | undefined): Promise<SecretStore> {
-  const client = await secretsManagerClient(region);
-  const sdk = await import('@aws-sdk/client-secrets-manager');
+async function secretsManager(address: Address, region: string | undefined): Promise<SecretStore> {
+  const { uri } = address;
+  const { current, create, replace } = await versionsOf(address, region);
   let seen: Current | undefined;
-
-  const current = async (): Promise<Current | undefined> => {
-    const command = new sdk.GetSecretValueCommand({ SecretId: name, VersionStage: 'AWSCURRENT' });
-    const secret = await call('secretsmanager:GetSecretValue', uri, () =>
-      client.send(command).catch(undefinedFor(sdk.ResourceNotFoundException)),
-    );
-    return secret && { version: secret.VersionId ?? '', members: objectOf(uri, secret.SecretString) };
-  };
-
-  /** @returns undefined where somebody else has made it meanwhile */
-  const create = (SecretString: string) => {
-    const command = new sdk.CreateSecretCommand({ Name: name, SecretString });
-    return call('secretsmanager:CreateSecret', uri, () =>
-      client.send(command).catch(undefinedFor(sdk.ResourceExistsException)),
-    );
-  };
-
-  /** @returns undefined where the label is at another version than `RemoveFromVersionId` */
-  const move = (VersionStage: string, RemoveFromVersionId?: string, MoveToVersionId?: string) => {
-    const stage = { SecretId: name, VersionStage, RemoveFromVersionId, MoveToVersionId };
-    const command = new sdk.UpdateSecretVersionStageCommand(stage);
-    return call('secretsmanager:UpdateSecretVersionStage', uri, () =>
-      client.send(command).catch(undefinedFor(sdk.InvalidParameterException)),
-    );
-  };
-
-  /**
-   * @param from the version that is current, none in a secret that has no value
-   * @returns false where another version is current by now
-   */
-  const replace = async (from: string | undefined, SecretString: string) => {
-    const put = new sdk.PutSecretValueCommand({ SecretId: name, SecretString, VersionStages: [PENDING] });
-    const { VersionId: made } = await call('secretsmanager:PutSecretValue', uri, () => client.send(put));
-    if (!(await move('AWSCURRENT', from, made))) return false;
-    await move(PENDING, made);
-    return true;
-  };
-
   return {
     uri,
     async read() {
@@ -341,6 +290,53 @@ async function secretsManager({ name, uri }: Address, region: string | undefined
       throw new Failure(`${uri}: others changed it ${TRIES} times while it was to be written`, {
         next: 'nothing was changed: run it again when they have ended',
       });
+    },
+  };
+}
+
+/**
+ * The versions of a secret. A new one becomes current only in the place of the version that it was made of:
+ * UpdateSecretVersionStage refuses it where another version is current by then.
+ */
+async function versionsOf({ name, uri }: Address, region: string | undefined) {
+  const client = await secretsManagerClient(region);
+  const sdk = await import('@aws-sdk/client-secrets-manager');
+
+  /** @returns undefined where the label is at another version than `RemoveFromVersionId` */
+  const move = (VersionStage: string, RemoveFromVersionId?: string, MoveToVersionId?: string) => {
+    const stage = { SecretId: name, VersionStage, RemoveFromVersionId, MoveToVersionId };
+    const command = new sdk.UpdateSecretVersionStageCommand(stage);
+    return call('secretsmanager:UpdateSecretVersionStage', uri, () =>
+      client.send(command).catch(undefinedFor(sdk.InvalidParameterException)),
+    );
+  };
+
+  return {
+    /** @returns undefined where there is no secret yet, or one without a value */
+    async current(): Promise<Current | undefined> {
+      const command = new sdk.GetSecretValueCommand({ SecretId: name, VersionStage: 'AWSCURRENT' });
+      const secret = await call('secretsmanager:GetSecretValue', uri, () =>
+        client.send(command).catch(undefinedFor(sdk.ResourceNotFoundException)),
+      );
+      return secret && { version: secret.VersionId ?? '', members: objectOf(uri, secret.SecretString) };
+    },
+    /** @returns undefined where somebody else has made it meanwhile */
+    create(SecretString: string) {
+      const command = new sdk.CreateSecretCommand({ Name: name, SecretString });
+      return call('secretsmanager:CreateSecret', uri, () =>
+        client.send(command).catch(undefinedFor(sdk.ResourceExistsException)),
+      );
+    },
+    /**
+     * @param from the version that is current, none in a secret that has no value
+     * @returns false where another version is current by now
+     */
+    async replace(from: string | undefined, SecretString: string): Promise<boolean> {
+      const put = new sdk.PutSecretValueCommand({ SecretId: name, SecretString, VersionStages: [PENDING] });
+      const { VersionId: made } = await call('secretsmanager:PutSecretValue', uri, () => client.send(put));
+      if (!(await move('AWSCURRENT', from, made))) return false;
+      await move(PENDING, made);
+      return true;
     },
   };
 }

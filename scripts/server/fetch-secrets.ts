@@ -20,18 +20,22 @@ await script(import.meta, {
   lock: 'secrets',
   async run(context) {
     const { settings: s, flags, host, change, report, json, dryRun } = context;
-    const { needStores, readSecrets, refuseEmpty, urisOf } = await import(
-      '../../lib/server/secret-stores.ts'
-    );
+    const { namesOf, needStores, readSecrets, urisOf } = await import('../../lib/server/secret-stores.ts');
     const { makeFile, readEnvFile, readTemplate } = await import('../../lib/server/env-template.ts');
+    const { Failure } = await import('../../lib/failure.ts');
     const { rewriteHostFile } = await import('../../lib/host-files.ts');
     const { warnOfStale } = await import('../../lib/server/stale.ts');
 
     const stores = await needStores(s);
     const old = await readEnvFile(host, s);
     const template = await readTemplate(host, s);
-    const secrets = await report.step(`read ${urisOf(stores)}`, () => readSecrets(stores));
-    refuseEmpty(secrets);
+    const from = urisOf(stores);
+    const secrets = await report.step(`read ${from}`, () => readSecrets(stores));
+    // An empty file would be made of a mistake.
+    if (namesOf(secrets).length === 0)
+      throw new Failure(`${from}: there are no secrets`, {
+        next: 'correct SECRETS_FROM and AWS_REGION, or fill it: push-secrets or generate-secrets',
+      });
     const next = makeFile(old, template, secrets, flags.prune);
     if (flags.check) return check(context, old, next);
 

@@ -19,6 +19,99 @@ export interface EnvFile {
   readonly open: boolean;
 }
 
+/** An env file as it should be, compared with the one that is there. */
+export interface MadeFile {
+  readonly text: string;
+  readonly marks: Marks;
+  /** The file that is there says the same, to the byte, and only its owner may read it. */
+  readonly isCurrent: boolean;
+  /** What the old file has and neither the template nor the stores know. */
+  readonly kept: readonly string[];
+  /** Secrets for which the template has no use. */
+  readonly unused: readonly string[];
+}
+
+/**
+ * The env file that `template` makes of the secrets. What the old file has and they do not know is kept, unless `prune`.
+ * @throws Problems naming every secret that is asked for and is not there
+ */
+export function makeFile(
+  file: EnvFile,
+  template: Template | undefined,
+  secrets: Secrets,
+  prune = false,
+): MadeFile {
+  const shape = template ?? plainTemplate(namesOf(secrets));
+  const { all, needed } = askedFor(shape);
+  refuseIncomplete(secrets, needed);
+  const entries = fill(shape, secrets.values);
+  const others = [...file.entries].filter(([name]) => !entries.has(name));
+  // Without it, `up` would start another version than was deployed.
+  const kept = new Map(others.filter(([name]) => !prune || name === OF_DEPLOYMENTS));
+  const text = envText(urisOf(secrets.stores) || 'the template', shape, entries, kept);
+  return {
+    text,
+    marks: marks(file.entries, new Map([...entries, ...kept])),
+    isCurrent: !file.open && file.text === text,
+    kept: [...kept.keys()],
+    unused: [...secrets.values.keys()].filter((name) => !all.has(name)),
+  };
+}
+
+/**
+ * Refuses secrets that lack what is asked for.
+ * @throws Problems naming each that is missing, empty, or not a text
+ */
+function refuseIncomplete({ values, unfit, stores }: Secrets, needed: ReadonlySet<string>): void {
+  const where = urisOf(stores) || 'the env file';
+  const next = (what: string) => ({ next: `${what}: push-secrets or generate-secrets` });
+  throwAll(
+    [...needed].flatMap((name) => {
+      const wrong = unfit.get(name);
+      if (wrong) return [new Failure(wrong, next('correct it there'))];
+      return values.has(name) ? [] : [new Failure(`${where}: ${name} is missing`, next('add it'))];
+    }),
+  );
+}
+
+/** The text of the env file: what `entries` say in the template's order between its comments, then `kept`. */
+function envText(from: string, template: Template, entries: Entries, kept: Entries): string {
+  const lines = template.map((line) =>
+    line.kind === 'comment' ? line.text : envLine(line.name, reveal(entries.get(line.name) ?? '')),
+  );
+  const rest = [...kept].map(([name, value]) => envLine(name, reveal(value)));
+  const others = rest.length > 0 ? ['', '# Not from there, and kept:', ...rest] : [];
+  return [`# Written by opsbook from ${from}; change it there.`, ...lines, ...others, ''].join('\n');
+}
+
+/** What happens to a name: added, changed, removed, or nothing. */
+type Mark = '+' | '~' | '-' | '=';
+
+/** What happens to each name, in order of name. */
+export interface Marks {
+  readonly byName: Readonly<Record<string, Mark>>;
+  /** Those to which something happens. */
+  readonly changed: readonly string[];
+  /** A line for each name, without its value. */
+  readonly list: string;
+}
+
+export function marks(before: Entries, after: Entries): Marks {
+  const names = [...new Set([...before.keys(), ...after.keys()])].sort();
+  const all = names.map((name) => [name, mark(before.get(name), after.get(name))] as const);
+  return {
+    byName: Object.fromEntries(all),
+    changed: all.filter(([, mark]) => mark !== '=').map(([name]) => name),
+    list: all.map(([name, mark]) => `${mark} ${name}`).join('\n'),
+  };
+}
+
+function mark(before: string | Secret | undefined, after: string | Secret | undefined): Mark {
+  if (before === undefined) return '+';
+  if (after === undefined) return '-';
+  return reveal(before) === reveal(after) ? '=' : '~';
+}
+
 /** @throws Failure when it cannot be read or understood */
 export async function readEnvFile(host: Host, { APP_DIR, SECRETS_FILE }: SecretsSettings): Promise<EnvFile> {
   const path = posix.resolve(APP_DIR, SECRETS_FILE);
@@ -210,97 +303,4 @@ const mapped = (value: string | Secret, change: (text: string) => string) =>
 function joined(pieces: ReadonlyArray<string | Secret>): string | Secret {
   const text = pieces.map(reveal).join('');
   return pieces.some((piece) => piece instanceof Secret) ? new Secret(text) : text;
-}
-
-/** What happens to a name: added, changed, removed, or nothing. */
-type Mark = '+' | '~' | '-' | '=';
-
-/** What happens to each name, in order of name. */
-export interface Marks {
-  readonly byName: Readonly<Record<string, Mark>>;
-  /** Those to which something happens. */
-  readonly changed: readonly string[];
-  /** A line for each name, without its value. */
-  readonly list: string;
-}
-
-export function marks(before: Entries, after: Entries): Marks {
-  const names = [...new Set([...before.keys(), ...after.keys()])].sort();
-  const all = names.map((name) => [name, mark(before.get(name), after.get(name))] as const);
-  return {
-    byName: Object.fromEntries(all),
-    changed: all.filter(([, mark]) => mark !== '=').map(([name]) => name),
-    list: all.map(([name, mark]) => `${mark} ${name}`).join('\n'),
-  };
-}
-
-function mark(before: string | Secret | undefined, after: string | Secret | undefined): Mark {
-  if (before === undefined) return '+';
-  if (after === undefined) return '-';
-  return reveal(before) === reveal(after) ? '=' : '~';
-}
-
-/** An env file as it should be, compared with the one that is there. */
-export interface MadeFile {
-  readonly text: string;
-  readonly marks: Marks;
-  /** The file that is there says the same, to the byte, and only its owner may read it. */
-  readonly isCurrent: boolean;
-  /** What the old file has and neither the template nor the stores know. */
-  readonly kept: readonly string[];
-  /** Secrets for which the template has no use. */
-  readonly unused: readonly string[];
-}
-
-/**
- * The env file that `template` makes of the secrets. What the old file has and they do not know is kept, unless `prune`.
- * @throws Problems naming every secret that is asked for and is not there
- */
-export function makeFile(
-  file: EnvFile,
-  template: Template | undefined,
-  secrets: Secrets,
-  prune = false,
-): MadeFile {
-  const shape = template ?? plainTemplate(namesOf(secrets));
-  const { all, needed } = askedFor(shape);
-  refuseIncomplete(secrets, needed);
-  const entries = fill(shape, secrets.values);
-  const others = [...file.entries].filter(([name]) => !entries.has(name));
-  // Without it, `up` would start another version than was deployed.
-  const kept = new Map(others.filter(([name]) => !prune || name === OF_DEPLOYMENTS));
-  const text = envText(urisOf(secrets.stores) || 'the template', shape, entries, kept);
-  return {
-    text,
-    marks: marks(file.entries, new Map([...entries, ...kept])),
-    isCurrent: !file.open && file.text === text,
-    kept: [...kept.keys()],
-    unused: [...secrets.values.keys()].filter((name) => !all.has(name)),
-  };
-}
-
-/**
- * Refuses secrets that lack what is asked for.
- * @throws Problems naming each that is missing, empty, or not a text
- */
-function refuseIncomplete({ values, unfit, stores }: Secrets, needed: ReadonlySet<string>): void {
-  const where = urisOf(stores) || 'the env file';
-  const next = (what: string) => ({ next: `${what}: push-secrets or generate-secrets` });
-  throwAll(
-    [...needed].flatMap((name) => {
-      const wrong = unfit.get(name);
-      if (wrong) return [new Failure(wrong, next('correct it there'))];
-      return values.has(name) ? [] : [new Failure(`${where}: ${name} is missing`, next('add it'))];
-    }),
-  );
-}
-
-/** The text of the env file: what `entries` say in the template's order between its comments, then `kept`. */
-function envText(from: string, template: Template, entries: Entries, kept: Entries): string {
-  const lines = template.map((line) =>
-    line.kind === 'comment' ? line.text : envLine(line.name, reveal(entries.get(line.name) ?? '')),
-  );
-  const rest = [...kept].map(([name, value]) => envLine(name, reveal(value)));
-  const others = rest.length > 0 ? ['', '# Not from there, and kept:', ...rest] : [];
-  return [`# Written by opsbook from ${from}; change it there.`, ...lines, ...others, ''].join('\n');
 }

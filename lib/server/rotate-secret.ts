@@ -24,10 +24,9 @@ import {
   changedMeanwhile,
   openStores,
   planPuts,
-  readSecrets,
+  readSecretsOrFile,
   type SecretStore,
   type Secrets,
-  secretsOf,
   urisOf,
 } from './secret-stores.ts';
 import { type ComposeApp, type Container, composeAppOn, type Variables } from './stale.ts';
@@ -109,7 +108,7 @@ export async function planRotation(name: string, settings: SecretsSettings, host
   const template = await readTemplate(host, settings);
   const stores = await openStores(settings);
   const asked = template ? askedFor(template).all : new Set(file.entries.keys());
-  const secrets = stores.length > 0 ? await readSecrets(stores) : secretsOf(file.entries, asked);
+  const secrets = await readSecretsOrFile(stores, file.entries, asked);
   const before = pending?.before ?? currentValue(name, secrets, file);
   const app = await composeAppOn(host, settings);
   const passwords = [before, ...(pending ? [pending.after] : [])].map((value) => value.reveal());
@@ -123,14 +122,12 @@ export async function planRotation(name: string, settings: SecretsSettings, host
   const made = make(after);
   const rotation = pending ?? { name, before, after, began: new Date().toISOString(), verifiers: {} };
   return {
-    ...{
-      rotation,
-      continued: pending !== undefined,
-      roles,
-      stores: puts.map(({ store }) => store),
-      file,
-      made,
-    },
+    rotation,
+    continued: pending !== undefined,
+    roles,
+    stores: puts.map(({ store }) => store),
+    file,
+    made,
     old: pending ? make(before).text : (file.text ?? ''),
     users: [...app.services].filter(([, has]) => isUser(has, file, made)).map(([service]) => service),
   };
@@ -336,17 +333,14 @@ export async function withVerifiers({ roles, rotation }: Plan): Promise<Rotation
 /** What a step of a rotation makes of what it changes: first `new`; `old` where the rotation is undone. */
 export type Which = 'old' | 'new';
 
+/** @param rotation with the verifiers of all roles */
 export async function alterRole(
   role: RoleOnServer,
   { after, verifiers }: Rotation,
   which: Which,
   on: Host,
 ): Promise<void> {
-  const verifier = which === 'new' ? scramVerifier(after) : verifiers[roleKey(role)];
-  if (verifier) return role.setVerifier(verifier, on);
-  throw new Failure(`what ${role.service} stored of the old password is not known`, {
-    next: `ALTER ROLE ${role.name} by hand, with the password of the store`,
-  });
+  await role.setVerifier(which === 'new' ? scramVerifier(after) : (verifiers[roleKey(role)] as Secret), on);
 }
 
 /** @throws Failure where the store has neither the old value nor the new one */

@@ -103,11 +103,16 @@ const conflict = (name: string, one: SecretStore | undefined, other: SecretStore
     next: 'remove it from one of them',
   });
 
-/** The secrets of an app that has no store: what its env file says of those that are asked for. */
-export function secretsOf(entries: ReadonlyMap<string, string>, asked: ReadonlySet<string>): Secrets {
+/** The same; of an app that has no store, what its env file says of the secrets that are asked for. */
+export async function readSecretsOrFile(
+  stores: readonly SecretStore[],
+  entries: ReadonlyMap<string, string>,
+  asked: ReadonlySet<string>,
+): Promise<Secrets> {
+  if (stores.length > 0) return readSecrets(stores);
   const given = [...entries].filter(([name, text]) => asked.has(name) && text !== '');
   const values = new Map(given.map(([name, text]) => [name, new Secret(text)]));
-  return { values, unfit: new Map(), home: new Map(), stores: [] };
+  return { values, unfit: new Map(), home: new Map(), stores };
 }
 
 /** What is to be changed in one store. */
@@ -247,7 +252,7 @@ const SECRET_MAX = 65_536;
 
 /** The label of a version that is not current yet. AWSPENDING is that of a rotation of AWS's own. */
 const PENDING = 'OPSBOOK_PENDING';
-/** So often others may have been faster; each try is a version, of which a secret has a hundred a day. */
+/** Others may be faster this many times; each try is a version, of which a secret has a hundred a day. */
 const TRIES = 12;
 const PAUSE_MS = 250;
 

@@ -15,7 +15,7 @@ await script(import.meta, {
     const { askedFor, draw, generators, makeFile, marks, readEnvFile, readTemplate } = await import(
       '../../lib/server/env-template.ts'
     );
-    const { openStores, planPuts, putAll, readSecrets, secretsOf } = await import(
+    const { openStores, planPuts, putAll, readSecretsOrFile } = await import(
       '../../lib/server/secret-stores.ts'
     );
     const { EXIT, Failure } = await import('../../lib/failure.ts');
@@ -31,7 +31,7 @@ await script(import.meta, {
     const file = await readEnvFile(host, s);
     const stores = await openStores(s);
     const hasStore = stores.length > 0;
-    const secrets = hasStore ? await readSecrets(stores) : secretsOf(file.entries, askedFor(template).all);
+    const secrets = await readSecretsOrFile(stores, file.entries, askedFor(template).all);
     const generated = generators(template);
     const missing = [...generated].filter(([name]) => !secrets.values.has(name));
     const drawn = new Map(missing.map(([name, generator]) => [name, draw(generator)]));

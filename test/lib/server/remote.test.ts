@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { onlyDescribe } from '../../../lib/script.ts';
-import { cmd, wordsOf } from '../../../lib/shell.ts';
+import { runOn } from '../../../lib/server/remote.ts';
+import { cmd, type Host, localHost, wordsOf } from '../../../lib/shell.ts';
 
 onlyDescribe(() => {});
 const { commandOf } = await import('../../../scripts/server/remote.ts');
@@ -47,4 +48,39 @@ test('shell runs on the host as root: a line by a shell, words as they are', () 
 test('what is not set says what to set', () => {
   assert.throws(() => argvOf('flush-cache', []), { message: 'REMOTE_FLUSH_CACHE is not set', exit: 2 });
   assert.throws(() => argvOf('exec', []), { message: 'exec needs a command', exit: 2 });
+});
+
+test('of several hosts each is run on to its end, and what each wrote stays its own', async () => {
+  const names = ['a', 'b', 'c'];
+  const hosts = names.map((name): Host => ({ ...localHost(), name, target: `ssh://${name}` }));
+  const written: string[] = [];
+  const report = {
+    data: (text: string) => written.push(text),
+    summary: (text: string) => written.push(text),
+  };
+  const context = { json: true, report, signal: new AbortController().signal };
+  const script = 'printf "one\\ntwo\\nrest"; echo why >&2; exit 3';
+  const outcomes = await runOn(hosts, cmd`sh -c ${script}`, context as never, { grep: /o|s/, isLogs: false });
+  assert.deepEqual(
+    outcomes.map(({ host, code, failure }) => [host.name, code, failure?.message]),
+    names.map((name) => [name, 3, 'sh exited with 3: why']),
+  );
+  const [data = '', table = ''] = written;
+  assert.deepEqual(
+    JSON.parse(data).map(({ ms, ...answer }: { ms: number }) => answer),
+    names.map((host) => ({
+      ...{ host, target: `ssh://${host}`, ok: false, code: 3 },
+      ...{ stdout: 'one\ntwo\nrest', stderr: 'why\n' },
+    })),
+  );
+  assert.match(table, /^a +exit 3 /m);
+});
+
+test('only lines that match are shown, the last one too when it has no end', async () => {
+  const written: string[] = [];
+  const report = { data: (text: string) => written.push(text) };
+  const context = { json: true, report, signal: new AbortController().signal };
+  const script = 'printf "\\033[2Kneedle 1\\nhay\\nneedle 2"';
+  await runOn([localHost()], cmd`sh -c ${script}`, context as never, { grep: /^needle/, isLogs: true });
+  assert.equal(JSON.parse(written[0] ?? '')[0].stdout, 'needle 1\nneedle 2');
 });

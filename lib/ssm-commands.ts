@@ -15,15 +15,12 @@ export interface Sending {
   comment: string;
   /** How long it may run, in seconds; the agent ends it then. */
   limitS: number;
-  /** How many run it at once, and how many may fail before it is sent to no more; SSM's own counting. */
-  maxConcurrency?: number;
-  maxErrors?: number;
 }
 
 /** Sends a script to be run by a shell of root's; returns the command's id. */
 export async function send(client: SSMClient, sending: Sending): Promise<string> {
   const { SendCommandCommand } = await import('@aws-sdk/client-ssm');
-  const { instances, script, comment, limitS, maxConcurrency, maxErrors } = sending;
+  const { instances, script, comment, limitS } = sending;
   try {
     const { Command } = await client.send(
       new SendCommandCommand({
@@ -33,8 +30,8 @@ export async function send(client: SSMClient, sending: Sending): Promise<string>
         Comment: comment.slice(0, 100),
         TimeoutSeconds: DELIVERY_S,
         Parameters: { commands: [script], executionTimeout: [String(limitS)] },
-        ...(maxConcurrency ? { MaxConcurrency: String(maxConcurrency) } : {}),
-        ...(maxErrors === undefined ? {} : { MaxErrors: String(maxErrors) }),
+        // Each is asked whatever becomes of the others, as over ssh. As many as one command takes run it at once.
+        MaxErrors: String(instances.length),
       }),
     );
     return Command?.CommandId ?? '';

@@ -12,7 +12,6 @@ import {
   LONGEST_S,
   lostOn,
   type Patience,
-  type Sending,
   send,
   store,
   unanswered,
@@ -153,7 +152,7 @@ async function fetchAll(page: FetchPage, file: 'out.gz' | 'err.gz', size: number
 }
 
 /** A command for some instances. */
-export interface Order extends Pick<Sending, 'maxConcurrency' | 'maxErrors'> {
+export interface Order {
   command: Command;
   input?: string | Secret | undefined;
   signal?: AbortSignal | undefined;

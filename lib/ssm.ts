@@ -6,16 +6,7 @@ import type { InstanceInformation, SSMClient } from '@aws-sdk/client-ssm';
 import { awsFailure, ssmClient } from './aws.ts';
 import { checkAll, Failure } from './failure.ts';
 import { Secret } from './secret.ts';
-import {
-  type Child,
-  type Command,
-  failureOf,
-  type Host,
-  type HostOptions,
-  launch,
-  runToEnd,
-  shellOf,
-} from './shell.ts';
+import { type Child, type Command, type Host, type HostOptions, launch, runToEnd, shellOf } from './shell.ts';
 import { type Answer, ask, execute, PEEK, peekScript } from './ssm-delivery.ts';
 import { selectedBySsm, type Target } from './target.ts';
 
@@ -208,81 +199,26 @@ function absence({ InstanceId, PingStatus, LastPingDateTime }: InstanceInformati
   });
 }
 
-/** What became of a command on one of several hosts. */
-export interface Outcome {
-  host: Host;
-  ms: number;
-  /** Its exit code; absent where it did not come to one. */
-  code?: number;
-  failure?: Failure;
-}
-
-/** Hears what a host's command writes, as it does. */
-export type Hear = (host: Host, stream: 'out' | 'err', chunk: Buffer) => void;
-
-export interface FanOut {
-  input?: string | Secret | undefined;
-  /** How many hosts work at once. */
-  atOnce?: number;
-  hear: Hear;
-  /** What is written is heard while the command runs, at the cost of a command of its own for each host. */
-  live?: boolean;
-  signal: AbortSignal;
-}
-
-/** As many instances as one SendCommand takes by their ids. */
+/** As many instances as one SendCommand takes by their ids, and by default runs on at once. */
 const PER_COMMAND = 50;
 
-/** Runs a command on instances, spread by SSM itself: one command for each fifty. */
-export async function onInstances(
+/**
+ * Runs a command on instances, spread by SSM itself, and hands over what each answered, and after how many
+ * milliseconds, as it ends. Where SSM loses one, nothing is handed over.
+ */
+export async function runOnInstances(
   hosts: readonly SsmHost[],
   command: Command,
-  options: FanOut & { atOnce: number },
-): Promise<Outcome[]> {
-  const outcomes = new Map<string, Outcome>();
-  const batches = Array.from({ length: Math.ceil(hosts.length / PER_COMMAND) }, (_, i) =>
-    hosts.slice(i * PER_COMMAND, (i + 1) * PER_COMMAND),
-  );
-  for (const batch of batches)
-    for (const outcome of await onBatch(batch, command, options)) outcomes.set(outcome.host.target, outcome);
-  return hosts.map((host) => outcomes.get(host.target) ?? { host, ms: 0, failure: unheard(host) });
-}
-
-const unheard = ({ name }: SsmHost) =>
-  new Failure(`${name}: SSM returned nothing about the command`, {
-    next: 'look at it: aws ssm list-command-invocations',
-  });
-
-async function onBatch(
-  batch: readonly SsmHost[],
-  command: Command,
-  { input, signal, atOnce, hear }: FanOut & { atOnce: number },
-): Promise<Outcome[]> {
-  const [first] = batch;
-  if (!first) return [];
-  const started = performance.now();
-  const outcomes: Outcome[] = [];
-  const byId = new Map(batch.map((host) => [host.instance, host]));
-  // Each host is asked whatever became of the others, as over ssh.
-  const limits = { maxConcurrency: atOnce, maxErrors: batch.length };
-  await execute(first.client, [...byId.keys()], { command, input, signal, ...limits }, (instance, result) => {
-    const host = byId.get(instance);
-    if (host)
-      outcomes.push({ host, ms: performance.now() - started, ...judged(host, command, result, hear) });
-  });
-  return outcomes;
-}
-
-function judged(
-  host: SsmHost,
-  command: Command,
-  result: Answer | Failure,
-  hear: FanOut['hear'],
-): Pick<Outcome, 'code' | 'failure'> {
-  if (result instanceof Failure) return { failure: result };
-  hear(host, 'out', result.out);
-  hear(host, 'err', result.err);
-  const { code, err } = result;
-  const failure = failureOf(command, { code, stderr: err.toString('utf8'), on: host.name });
-  return { code, ...(failure ? { failure } : {}) };
+  options: { input: Secret | undefined; signal: AbortSignal },
+  onEnd: (host: SsmHost, result: Answer | Failure, ms: number) => void,
+): Promise<void> {
+  for (let i = 0; i < hosts.length; i += PER_COMMAND) {
+    const started = performance.now();
+    const batch = new Map(hosts.slice(i, i + PER_COMMAND).map((host) => [host.instance, host]));
+    const { client } = hosts[i] as SsmHost;
+    await execute(client, [...batch.keys()], { command, ...options }, (instance, result) => {
+      const host = batch.get(instance);
+      if (host) onEnd(host, result, performance.now() - started);
+    });
+  }
 }

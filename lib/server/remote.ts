@@ -1,67 +1,258 @@
 import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
-import { Writable } from 'node:stream';
+import { type Readable, Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { appCommandSettings } from '../app.ts';
-import { type Compose, compose, composeSettings, parseListing } from '../compose.ts';
+import { parseListing } from '../compose.ts';
 import type { Context } from '../definition.ts';
-import { checkAll, EXIT, Failure, Problems } from '../failure.ts';
+import { checkAll, EXIT, Failure } from '../failure.ts';
 import { duration, table } from '../format.ts';
-import { hostOpsbook, opsbookFailure, opsbookSettings, type Places } from '../host-opsbook.ts';
-import { onEach } from '../hosts.ts';
 import { mask, Secret } from '../secret.ts';
-import { settingFamily, type Values } from '../settings.ts';
-import { type Command, cmd, type Host, show } from '../shell.ts';
-import type { FanOut, Hear, Outcome } from '../ssm.ts';
-import { targetSettings } from '../target.ts';
+import { type Command, CommandFailure, failureOf, type Host } from '../shell.ts';
+import type { SsmHost } from '../ssm.ts';
 
-const LINE_END = 0x0a;
+interface RunOptions {
+  /** The line that the command reads. */
+  password?: Password | undefined;
+  /** Show what is written while the command runs, though there are several hosts. */
+  follow?: boolean | undefined;
+  /** Show only the lines of stdout that match it. */
+  grep?: RegExp | undefined;
+  /** The command is `docker compose logs`. */
+  isLogs: boolean;
+}
+
 /** Compose clears the terminal's line before the first of a log, also where there is no terminal (2.26). */
 const CLEARED = '\x1b[2K';
 
-/** Hears each line that a host wrote, with its end if it has one. */
-type HearLine = (host: Host, stream: 'out' | 'err', line: Buffer) => void;
+/** Runs a command on hosts and shows what they write; of several, each line with its host, and a table at the end. */
+export async function runOn(
+  hosts: readonly Host[],
+  command: Command,
+  { json, report, signal }: Pick<Context, 'json' | 'report' | 'signal'>,
+  { password, follow, grep, isLogs }: RunOptions,
+): Promise<Outcome[]> {
+  const several = hosts.length > 1;
+  const written = new Map(hosts.map(({ target }) => [target, { out: '', err: '' }]));
+  const lines = byLine((host, stream, whole) => {
+    const line = isLogs && whole.indexOf(CLEARED) === 0 ? whole.subarray(CLEARED.length) : whole;
+    if (grep && stream === 'out' && !grep.test(line.toString())) return;
+    const texts = written.get(host.target);
+    if (!json) writeLine(several ? `${host.name} | ` : '', stream, line);
+    else if (texts) texts[stream] += line.toString();
+  });
+  // A single host shows what it writes at once; of many, SSM delivers all by one command, when they are done.
+  const live = follow === true || !several;
+  const input = password && new Secret(`${password.secret.reveal()}\n`);
+  const outcomes = await onEach(hosts, command, { input, live, onOutput: lines.onOutput, signal });
+  lines.end();
+  if (json) {
+    const answers = outcomes.map(({ host: { name, target }, code, ms, failure }) => {
+      const { out, err } = written.get(target) ?? {};
+      return { host: name, target, ok: !failure, code, ms: Math.round(ms), stdout: out, stderr: err };
+    });
+    report.data(JSON.stringify(answers));
+  }
+  if (several) report.summary(summary(outcomes));
+  return outcomes;
+}
+
+/** Takes what a host writes. */
+type OnOutput = (host: Host, stream: 'out' | 'err', bytes: Buffer) => void;
+
+const LINE_END = 0x0a;
 
 /**
- * Makes lines of what hosts write, so that theirs do not mix; those that match, where only such are wanted.
- * @returns what hears it, and what is to be called at the end, for a last line without an end
+ * Makes lines, each with its end, of what hosts write, so that theirs do not mix.
+ * @returns what takes the output, and what is to be called at the end, for a last line without an end
  */
-function lines(
-  { grep, ofLogs }: { grep: RegExp | undefined; ofLogs: boolean },
-  hearLine: HearLine,
-): { hear: Hear; end: () => void } {
+function byLine(onLine: OnOutput): { onOutput: OnOutput; end: () => void } {
   const held = new Map<string, { host: Host; stream: 'out' | 'err'; rest: Buffer }>();
-  const tell: HearLine = (host, stream, whole) => {
-    const line = ofLogs && whole.indexOf(CLEARED) === 0 ? whole.subarray(CLEARED.length) : whole;
-    if (!grep || stream === 'err' || grep.test(line.toString())) hearLine(host, stream, line);
+  return {
+    onOutput(host, stream, bytes) {
+      const key = `${stream} ${host.target}`;
+      let rest = Buffer.concat([held.get(key)?.rest ?? Buffer.alloc(0), bytes]);
+      for (let end = rest.indexOf(LINE_END); end >= 0; end = rest.indexOf(LINE_END)) {
+        onLine(host, stream, rest.subarray(0, end + 1));
+        rest = rest.subarray(end + 1);
+      }
+      held.set(key, { host, stream, rest });
+    },
+    end() {
+      for (const { host, stream, rest } of held.values()) if (rest.length > 0) onLine(host, stream, rest);
+    },
   };
-  const hear: Hear = (host, stream, chunk) => {
-    const key = `${stream} ${host.target}`;
-    let rest = Buffer.concat([held.get(key)?.rest ?? Buffer.alloc(0), chunk]);
-    for (let end = rest.indexOf(LINE_END); end >= 0; end = rest.indexOf(LINE_END)) {
-      tell(host, stream, rest.subarray(0, end + 1));
-      rest = rest.subarray(end + 1);
+}
+
+/** Writes a line where its host did, masked if it is text; anything else stays as it is, byte for byte. */
+function writeLine(prefix: string, stream: 'out' | 'err', line: Buffer): void {
+  const to = stream === 'out' ? process.stdout : process.stderr;
+  to.write(prefix);
+  to.write(isUtf8(line) ? mask(line.toString()) : line);
+}
+
+/** One row a host. */
+function summary(outcomes: readonly Outcome[]): string {
+  const result = ({ failure, code }: Outcome) =>
+    failure ? (code === undefined ? 'failed' : `exit ${code}`) : 'ok';
+  const rows = outcomes.map((outcome) => [outcome.host.name, result(outcome), duration(outcome.ms)]);
+  return table([['host', 'result', 'time'], ...rows], [2]);
+}
+
+/** What became of a command on one of several hosts. */
+export interface Outcome {
+  host: Host;
+  ms: number;
+  /** Its exit code; absent where it did not come to one. */
+  code?: number;
+  failure?: Failure;
+}
+
+interface EachOptions {
+  input?: Secret | undefined;
+  onOutput: OnOutput;
+  /** Pass on output while the command runs, at the cost of a command of its own for each instance of SSM. */
+  live?: boolean;
+  signal: AbortSignal;
+}
+
+/** This machine opens as many connections without trouble. */
+const AT_ONCE = 50;
+
+/** Runs a command on all hosts, in parallel with a bound, and to the end on each whatever becomes of the others. */
+export async function onEach(
+  hosts: readonly Host[],
+  command: Command,
+  options: EachOptions,
+): Promise<Outcome[]> {
+  const instances = hosts.filter(isInstance);
+  if (!options.live && instances.length > 1 && instances.length === hosts.length)
+    return onInstances(instances, command, options);
+  const outcomes: Outcome[] = [];
+  const waiting = hosts.entries();
+  const work = async () => {
+    for (const [i, host] of waiting) outcomes[i] = await onOne(host, command, options);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return outcomes;
+}
+
+const isInstance = (host: Host): host is SsmHost => host.target.startsWith('ssm:');
+
+async function onOne(
+  host: Host,
+  command: Command,
+  { input, onOutput, signal }: EachOptions,
+): Promise<Outcome> {
+  const started = performance.now();
+  const running = host.start(command);
+  const passing = (['out', 'err'] as const).map((stream) =>
+    passed(stream === 'out' ? running.stdout : running.stderr, (bytes) => onOutput(host, stream, bytes)),
+  );
+  const ms = () => performance.now() - started;
+  try {
+    running.stdin.end(input?.reveal() ?? '');
+    await running.done;
+    await Promise.all(passing);
+    return { host, ms: ms(), code: 0 };
+  } catch (failure) {
+    if (signal.aborted || !(failure instanceof Failure)) throw failure;
+    const code = failure instanceof CommandFailure ? failure.code : null;
+    return { host, ms: ms(), failure, ...(code === null ? {} : { code }) };
+  }
+}
+
+/** Resolves when all of a stream was passed on. One that is closed before its end is judged by the command's exit code. */
+async function passed(stream: Readable, take: (bytes: Buffer) => void): Promise<void> {
+  stream.on('data', take);
+  try {
+    await finished(stream, { writable: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error;
+  }
+}
+
+async function onInstances(
+  hosts: readonly SsmHost[],
+  command: Command,
+  { input, onOutput, signal }: EachOptions,
+): Promise<Outcome[]> {
+  const { runOnInstances } = await import('../ssm.ts');
+  const outcomes = new Map<string, Outcome>();
+  await runOnInstances(hosts, command, { input, signal }, (host, result, ms) => {
+    if (result instanceof Failure) return outcomes.set(host.target, { host, ms, failure: result });
+    const { code, out, err } = result;
+    onOutput(host, 'out', out);
+    onOutput(host, 'err', err);
+    const failure = failureOf(command, { code, stderr: err.toString('utf8'), on: host.name });
+    return outcomes.set(host.target, { host, ms, code, ...(failure ? { failure } : {}) });
+  });
+  const unknown = ({ name }: SsmHost) =>
+    new Failure(`${name}: SSM returned nothing about the command`, {
+      next: 'look at it: aws ssm list-command-invocations',
+    });
+  return hosts.map((host) => outcomes.get(host.target) ?? { host, ms: 0, failure: unknown(host) });
+}
+
+type OnHosts = Pick<Context, 'hosts' | 'json' | 'report' | 'signal'>;
+
+/** Shows every container of the app, on every host. @throws Problems that name the hosts on which `list` failed */
+export async function showStatus({ hosts, report, json }: OnHosts, list: Command): Promise<void> {
+  const listing = hosts.map(async (host) =>
+    parseListing(await host.run(list)).map(({ Service, State, Health, Status, Image }) => ({
+      ...{ host: host.name, service: Service, state: State, health: Health || '-' },
+      ...{ status: Status, image: Image },
+    })),
+  );
+  const settled = await Promise.allSettled(listing);
+  const all = settled.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []));
+  const rows = all.map(({ host, service, state, status }) => [host, service, state, status]);
+  report.data(json ? JSON.stringify(all) : table([['host', 'service', 'state', 'status'], ...rows]));
+  await checkAll(listing.map((one) => () => one));
+}
+
+/** What restarts and is not healthy by then is not going to be. */
+const HEALTHY_WITHIN_MS = 120_000;
+const POLL_MS = 500;
+
+/**
+ * Restarts services host by host, each seen healthy before the next, so that a fleet goes on answering.
+ * @param list the command that lists their containers, as JSON
+ * @throws Failure for the host on which one does not become healthy
+ */
+export async function restartOneByOne(
+  { hosts, report, signal }: OnHosts,
+  restart: Command,
+  list: Command,
+  services: readonly string[],
+): Promise<void> {
+  for (const host of hosts)
+    await report.step(`restart ${services.join(', ') || 'all services'} on ${host.name}`, async () => {
+      await host.run(restart);
+      await untilHealthy(host, list, signal);
+    });
+}
+
+async function untilHealthy(host: Host, list: Command, signal: AbortSignal): Promise<void> {
+  const deadline = Date.now() + HEALTHY_WITHIN_MS;
+  for (;;) {
+    const containers = parseListing(await host.run(list));
+    // One that ended well had nothing more to do: an initialisation.
+    const waiting = containers.filter(
+      ({ State, Health, ExitCode }) =>
+        (State !== 'running' || (Health && Health !== 'healthy')) && !(State === 'exited' && ExitCode === 0),
+    );
+    if (waiting.length === 0) return;
+    if (Date.now() > deadline) {
+      const states = waiting.map(({ Service, State, Health }) => `${Service} is ${Health || State}`);
+      throw new Failure(`${host.name}: ${states.join(', ')}`, {
+        next: `look at it: remote logs ${waiting[0]?.Service}`,
+      });
     }
-    held.set(key, { host, stream, rest });
-  };
-  const end = () => {
-    for (const { host, stream, rest } of held.values()) if (rest.length > 0) tell(host, stream, rest);
-  };
-  return { hear, end };
+    await sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
 }
-
-/** Writes a line where its host did, masked if it is text; what is none stays as it is, byte for byte. */
-function writeLine(prefix: (host: Host) => string): HearLine {
-  return (host, stream, line) => {
-    const to = stream === 'out' ? process.stdout : process.stderr;
-    to.write(prefix(host));
-    to.write(isUtf8(line) ? mask(line.toString()) : line);
-  };
-}
-
-/** As strong as a key of 128 bits, and typed without trouble. */
-const BYTES = 18;
 
 interface Password {
   secret: Secret;
@@ -69,29 +260,33 @@ interface Password {
   generated: boolean;
 }
 
+/** As strong as a key of 128 bits, and typed without trouble. */
+const PASSWORD_BYTES = 18;
+
 /**
- * The password of a new user: asked for without an echo, generated where the answer is empty, or read from standard
- * input where it is said to be there. It is never an argument: those are seen in process lists and histories.
- * @throws Failure with exit 2 when there is nobody to ask
+ * The password of a new user: asked for without an echo, generated where the answer is empty, or the first line of
+ * standard input. It is never an argument: those are seen in process lists and histories.
+ * @throws Failure with exit 2 without a user, or when there is nobody to ask
  */
-async function passwordFor(user: string, fromInput: boolean, signal: AbortSignal): Promise<Password> {
-  if (fromInput) {
-    const line = await firstLine(signal);
-    if (line === '')
-      throw new Failure('standard input holds no password', {
-        exit: EXIT.usage,
-        next: 'write one line to it',
-      });
-    return { secret: new Secret(line), generated: false };
-  }
-  if (!process.stdin.isTTY)
-    throw new Failure(`there is no terminal to ask for the password of ${user} on`, {
-      exit: EXIT.usage,
-      next: 'say --password-stdin, and write it to standard input',
-    });
-  const typed = await askSilently(`password of ${user} (empty: one is generated): `, signal);
+export async function newPassword(
+  user: string | undefined,
+  fromInput: boolean,
+  signal: AbortSignal,
+): Promise<Password> {
+  const refusal = (message: string, next: string) => new Failure(message, { exit: EXIT.usage, next });
+  if (user === undefined)
+    throw refusal('create-user needs an e-mail address', 'remote create-user me@example.org');
+  if (!fromInput && !process.stdin.isTTY)
+    throw refusal(
+      `cannot ask for the password of ${user}: no terminal`,
+      'pass --password-stdin, and write it to standard input',
+    );
+  const typed = fromInput
+    ? await firstLine(signal)
+    : await askSilently(`password of ${user} (empty: one is generated): `, signal);
   if (typed !== '') return { secret: new Secret(typed), generated: false };
-  return { secret: new Secret(randomBytes(BYTES).toString('base64url')), generated: true };
+  if (fromInput) throw refusal('standard input holds no password', 'write one line to it');
+  return { secret: new Secret(randomBytes(PASSWORD_BYTES).toString('base64url')), generated: true };
 }
 
 /** Whoever writes it may keep its end open: nothing behind the line is waited for. */
@@ -122,285 +317,4 @@ async function askSilently(question: string, signal: AbortSignal): Promise<strin
     process.stderr.write('\n');
     terminal.removeAllListeners('close').close();
   }
-}
-
-/** What restarts and is not healthy by then is not going to be. */
-const PATIENCE_MS = 120_000;
-const POLL_MS = 500;
-
-/** Restarts services host by host, each seen healthy before the next, so that a fleet goes on answering. */
-async function restart(context: RemoteContext, command: Command, services: readonly string[]): Promise<void> {
-  const { hosts, report, settings, signal } = context;
-  for (const host of hosts) {
-    const title = `restart ${services.join(', ') || 'all services'} on ${host.name}`;
-    await report.step(title, async () => {
-      await host.run(command);
-      const list = compose(host, settings.APP_DIR, settings).command(
-        'ps',
-        '--all',
-        '--format',
-        'json',
-        ...services,
-      );
-      await untilWell(host, list, signal);
-    });
-  }
-}
-
-async function untilWell(host: Host, list: Command, signal: AbortSignal): Promise<void> {
-  const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const containers = parseListing(await host.run(list));
-    // One that ended well had nothing more to do: an initialisation.
-    const waiting = containers.filter(
-      ({ State, Health, ExitCode }) =>
-        (State !== 'running' || (Health && Health !== 'healthy')) && !(State === 'exited' && ExitCode === 0),
-    );
-    if (waiting.length === 0) return;
-    if (Date.now() > deadline) {
-      const states = waiting.map(({ Service, State, Health }) => `${Service} is ${Health || State}`);
-      throw new Failure(`${host.name}: ${states.join(', ')}`, {
-        next: `look at it: remote logs ${waiting[0]?.Service}`,
-      });
-    }
-    await sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
-  }
-}
-
-/** What `remote` reads. */
-export const remoteSettings = {
-  ...targetSettings,
-  ...composeSettings,
-  ...appCommandSettings,
-  ...opsbookSettings,
-  REMOTE: settingFamily('REMOTE_', {
-    about:
-      "a command line of the app's own that `remote <name>` runs in its container; operands are appended",
-    example: 'python -m app.invites create',
-  }),
-};
-
-/** Tells of every container of the app, on every host. */
-async function status({ hosts, report, json }: RemoteContext, command: Command): Promise<void> {
-  const listing = hosts.map(async (host) =>
-    parseListing(await host.run(command)).map((container) => ({ host: host.name, ...container })),
-  );
-  const settled = await Promise.allSettled(listing);
-  const rows = settled.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []));
-  const told = rows.map(({ host, Service, State, Health, Status, Image }) => ({
-    ...{ host, service: Service, state: State, health: Health || '-', status: Status, image: Image },
-  }));
-  if (json) report.data(JSON.stringify(told));
-  else
-    report.data(
-      table([
-        ['host', 'service', 'state', 'status'],
-        ...told.map((r) => [r.host, r.service, r.state, r.status]),
-      ]),
-    );
-  await checkAll(listing.map((one) => () => one));
-}
-
-/** What an operator asked of the app. */
-export interface Request {
-  verb: string;
-  words: readonly string[];
-  service: string;
-  tail?: number | undefined;
-  since?: string | undefined;
-  follow?: boolean | undefined;
-}
-
-interface Named {
-  /** Where the host's own opsbook and the app are. */
-  places: Places;
-  /** The app's own commands, by the name that they are called by. */
-  own: Readonly<Record<string, string>>;
-  migrate?: string | undefined;
-}
-
-/** As many lines of a log as a person looks at, where nobody says how many. */
-const TAIL = 100;
-
-/**
- * The command that a request comes to. Words stay words: each is an argument of its own, whatever is in it.
- * @throws Failure with exit 2 for a verb that there is none of, or one with too few words
- */
-export function commandOf(request: Request, compose: Compose, named: Named): Command {
-  const { verb, words, service } = request;
-  const inApp = (...argv: string[]) => compose.command('exec', '-T', service, ...argv);
-  switch (verb) {
-    case 'logs':
-      return logs(request, compose);
-    case 'restart':
-      return compose.command('restart', ...words);
-    case 'status':
-      return compose.command('ps', '--all', '--format', 'json');
-    case 'exec':
-      return inApp(...line(verb, words));
-    case 'shell': {
-      const [first, ...rest] = line(verb, words);
-      return { ...cmd`${first} ${rest}`, root: true };
-    }
-    case 'opsbook': {
-      const [script = '', ...rest] = words;
-      if (/^[a-z]+\/[a-z0-9-]+$/.test(script)) return hostOpsbook(named.places, script, rest);
-      throw new Failure(`opsbook needs a script, as area/name${script && `: not "${script}"`}`, {
-        exit: EXIT.usage,
-        next: 'say which: remote opsbook backup/list',
-      });
-    }
-    case 'migrate':
-      if (named.migrate === undefined) throw unset('MIGRATE_COMMAND', 'alembic upgrade head');
-      return inApp(...appended(named.migrate, words));
-  }
-  const own = named.own[verb];
-  if (own === undefined)
-    throw unset(`REMOTE_${verb.toUpperCase().replaceAll('-', '_')}`, 'python -m app.command');
-  return inApp(...appended(own, words));
-}
-
-function logs({ words, tail, since, follow }: Request, compose: Compose): Command {
-  const lines = tail ?? (since === undefined ? TAIL : 'all');
-  return compose.command(
-    ...['--ansi', 'never', 'logs', '--no-color', '--timestamps', '--tail', String(lines)],
-    ...(since === undefined ? [] : ['--since', since]),
-    ...(follow ? ['--follow'] : []),
-    ...words,
-  );
-}
-
-/** A single word with blanks in it is a line for a shell; several words are a command as they stand. */
-function line(verb: string, words: readonly string[]): [string, ...string[]] {
-  const [first, ...rest] = words;
-  if (first === undefined)
-    throw new Failure(`${verb} needs a command`, {
-      exit: EXIT.usage,
-      next: `say which: remote ${verb} ls -l`,
-    });
-  return rest.length === 0 && /\s/.test(first) ? ['sh', '-c', first] : [first, ...rest];
-}
-
-/** A line of the settings with operands behind it; they are the line's "$@", and never read by a shell. */
-const appended = (text: string, words: readonly string[]) => ['sh', '-c', `${text} "$@"`, 'sh', ...words];
-
-const unset = (name: string, example: string) =>
-  new Failure(`${name} is not set`, {
-    exit: EXIT.usage,
-    next: `set it, for example ${name}="${example}", or use exec`,
-  });
-
-export type RemoteContext = Pick<Context, 'hosts' | 'operands' | 'report' | 'signal' | 'dryRun' | 'json'> & {
-  settings: Values<typeof remoteSettings> & { APP_DIR: string };
-  flags: {
-    service?: string | undefined;
-    tail?: number | undefined;
-    since?: string | undefined;
-    follow?: boolean | undefined;
-    grep?: RegExp | undefined;
-    passwordStdin?: boolean | undefined;
-  };
-};
-
-/** What looks at hosts, and what is done on each of them; all else concerns the app, and is done once. */
-const LOOKS = ['logs', 'status'];
-const ON_EACH = [...LOOKS, 'restart', 'exec', 'shell'];
-
-/** Does what the operands say. @throws Failure that names each host on which it failed */
-export async function remote(context: RemoteContext): Promise<void> {
-  const { settings, flags, operands, hosts, report } = context;
-  const [verb = '', ...words] = operands;
-  const own = { own: settings.REMOTE, migrate: settings.MIGRATE_COMMAND, places: settings };
-  const commandFor = (host: Host) =>
-    commandOf(
-      { verb, words, ...flags, service: flags.service ?? settings.APP_SERVICE },
-      compose(host, settings.APP_DIR, settings),
-      own,
-    );
-  const [first] = hosts;
-  if (!first) return;
-  const command = commandFor(first);
-  const chosen = ON_EACH.includes(verb) ? hosts : [first];
-  if (context.dryRun && !LOOKS.includes(verb)) {
-    for (const { name } of chosen) report.info(`would run on ${name}: ${show(command)}`);
-    return;
-  }
-  if (chosen.length < hosts.length)
-    report.info(`on ${first.name}, the first of ${hosts.length} hosts: the app is one`);
-  if (verb === 'status') return status(context, command);
-  if (verb === 'restart') return restart(context, command, words);
-  const password = verb === 'create-user' ? await newPassword(context, words) : undefined;
-  await run(context, command, chosen, password?.secret.reveal());
-  // Shown to the person who asked for it, once, and never where nobody sits.
-  if (password?.generated) process.stderr.write(`password of ${words[0]}: ${password.secret.reveal()}\n`);
-}
-
-async function newPassword({ flags, signal }: RemoteContext, [user]: string[]) {
-  if (user === undefined)
-    throw new Failure('create-user needs an e-mail address', {
-      exit: EXIT.usage,
-      next: 'remote create-user me@example.org',
-    });
-  return passwordFor(user, flags.passwordStdin === true, signal);
-}
-
-async function run(
-  context: RemoteContext,
-  command: Command,
-  hosts: readonly Host[],
-  input?: string,
-): Promise<void> {
-  const { json, report, signal, flags } = context;
-  const several = hosts.length > 1;
-  const written = new Map(hosts.map(({ target }) => [target, { out: '', err: '' }]));
-  const collect = (host: Host, stream: 'out' | 'err', line: Buffer) => {
-    const of = written.get(host.target);
-    if (of) of[stream] += line.toString();
-  };
-  const prefix = ({ name }: Host) => (several ? `${name} | ` : '');
-  const { hear, end } = lines(
-    { grep: flags.grep, ofLogs: context.operands[0] === 'logs' },
-    json ? collect : writeLine(prefix),
-  );
-  // A single host shows what it writes at once; of many, SSM delivers all by one command, when they are done.
-  const options: FanOut = { signal, live: flags.follow === true || !several, hear };
-  if (input !== undefined) options.input = new Secret(`${input}\n`);
-  const outcomes = await onEach(hosts, command, options);
-  end();
-  if (json) report.data(JSON.stringify(outcomes.map((outcome) => answer(outcome, written))));
-  if (several) report.summary(summary(outcomes));
-  refuseFailed(outcomes, context.operands);
-}
-
-function answer(
-  { host: { name, target }, code, ms, failure }: Outcome,
-  written: ReadonlyMap<string, { out: string; err: string }>,
-) {
-  const { out, err } = written.get(target) ?? {};
-  return { host: name, target, ok: !failure, code, ms: Math.round(ms), stdout: out, stderr: err };
-}
-
-/** One row a host. */
-function summary(outcomes: readonly Outcome[]): string {
-  return table(
-    [
-      ['host', 'result', 'time'],
-      ...outcomes.map(({ host, failure, code, ms }) => [
-        host.name,
-        failure ? (code === undefined ? 'failed' : `exit ${code}`) : 'ok',
-        duration(ms),
-      ]),
-    ],
-    [2],
-  );
-}
-
-/** @throws what failed, each host's by itself; what opsbook itself failed with on a host, with its exit code */
-function refuseFailed(outcomes: readonly Outcome[], [verb, script]: readonly string[]): void {
-  const failures = outcomes.flatMap(({ failure, host }) => {
-    if (!failure || verb !== 'opsbook') return failure ? [failure] : [];
-    return [opsbookFailure(failure, `${script} on ${host.name}: `, 'read what it said above') as Failure];
-  });
-  if (failures.length === 1) throw failures[0];
-  if (failures.length > 1) throw new Problems(failures);
 }

@@ -1,8 +1,8 @@
 import { composeSettings } from '../compose.ts';
-import { list, optionalSetting } from '../settings.ts';
+import { list, optionalSetting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 
-/** A place of AWS in which secrets are kept. */
+/** Where in AWS secrets are kept. */
 export interface Address {
   readonly kind: 'secretsmanager' | 'ssm';
   /** The secret's name or ARN, or the path of the parameters with its last slash. */
@@ -19,10 +19,10 @@ export function parseAddress(uri: string): Address {
   if (secret) return { kind: 'secretsmanager', name: secret, uri };
   const [, path] = PATH.exec(uri) ?? [];
   if (path) return { kind: 'ssm', name: `${path}/`, uri };
-  throw new Error(`"${uri}" is none of secretsmanager:NAME and ssm:/PATH/`);
+  throw new Error(`"${uri}" is neither secretsmanager:NAME nor ssm:/PATH/`);
 }
 
-/** What every script that handles secrets reads. */
+/** The settings of every script that handles secrets. */
 export const secretsSettings = {
   ...targetSettings,
   ...composeSettings,
@@ -32,8 +32,14 @@ export const secretsSettings = {
     type: list(parseAddress),
   }),
   SECRETS_TEMPLATE: optionalSetting('SECRETS_TEMPLATE', {
-    about: 'how that file is made, relative to APP_DIR: docs/secrets.md; .env.template, if there is one',
+    about:
+      'the template of the env file, relative to APP_DIR (default: .env.template, if there is one): docs/secrets.md',
     example: 'deploy/env.template',
     type: (z) => z.string(),
   }),
+};
+
+export type SecretsSettings = Values<typeof secretsSettings> & {
+  APP_DIR: string;
+  AWS_REGION?: string | undefined;
 };

@@ -1,20 +1,178 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Parameter } from '@aws-sdk/client-ssm';
 import { awsFailure, secretsManagerClient, ssmClient } from '../aws.ts';
 import type { Context } from '../definition.ts';
-import { Failure } from '../failure.ts';
+import { ENV_NAME } from '../env-file.ts';
+import { EXIT, Failure, throwAll } from '../failure.ts';
 import { count } from '../format.ts';
-import type { Report } from '../output.ts';
 import { membersOf, Secret } from '../secret.ts';
-import type { Values } from './env-template.ts';
-import type { Address } from './secret-settings.ts';
-import { type Secrets, throwAll } from './secrets.ts';
+import type { Address, SecretsSettings } from './secret-settings.ts';
 
-/** What a parameter holds at the most, in bytes, and how much of that is not charged for. */
+/** Secrets by their names. */
+export type Values = ReadonlyMap<string, Secret>;
+
+/** What is in a store. */
+interface Stored {
+  readonly values: Values;
+  /** Names whose value no env file can take, and what it is. */
+  readonly unfit: ReadonlyMap<string, string>;
+}
+
+interface Change {
+  readonly set: Values;
+  readonly remove: readonly string[];
+}
+
+/** A store of secrets. */
+export interface SecretStore {
+  readonly uri: string;
+  /** @throws Failure when it may not be read: that is never the same as nothing */
+  read(): Promise<Stored>;
+  /** Why the store would not take a change; asked before anything is changed. */
+  refusals(change: Change): Promise<Failure[]>;
+  /**
+   * Changes these and keeps all others, whoever changes them at the same time.
+   * @throws Failure when somebody else has changed one of these since it was read
+   */
+  write(change: Change): Promise<void>;
+}
+
+/** The stores of SECRETS_FROM, none where it is not set. Nothing is read yet. */
+export function openStores({
+  SECRETS_FROM = [],
+  AWS_REGION,
+}: Pick<SecretsSettings, 'SECRETS_FROM' | 'AWS_REGION'>): Promise<SecretStore[]> {
+  const open = { ssm: parameterStore, secretsmanager: secretsManager };
+  return Promise.all(SECRETS_FROM.map((address) => open[address.kind](address, AWS_REGION)));
+}
+
+/** The same for a script that needs one. @throws Failure with exit 2 when SECRETS_FROM is not set */
+export async function needStores(settings: SecretsSettings): Promise<SecretStore[]> {
+  const stores = await openStores(settings);
+  if (stores.length > 0) return stores;
+  throw new Failure('SECRETS_FROM is not set (where secrets are kept)', {
+    exit: EXIT.usage,
+    next: 'set it, for example SECRETS_FROM=secretsmanager:bloaty/production',
+  });
+}
+
+/** The stores as messages name them; empty where there is none. */
+export const urisOf = (stores: readonly SecretStore[]): string => stores.map(({ uri }) => uri).join(' and ');
+
+/** What the stores of an app hold together. */
+export interface Secrets extends Stored {
+  readonly stores: readonly SecretStore[];
+  /** Which store has a name. */
+  readonly home: ReadonlyMap<string, SecretStore>;
+}
+
+/**
+ * Reads all stores.
+ * @throws Problems that name what two of them hold with different values: neither is guessed to be right
+ */
+export async function readSecrets(stores: readonly SecretStore[]): Promise<Secrets> {
+  const found = await Promise.all(stores.map(async (store) => ({ store, ...(await store.read()) })));
+  const values = new Map<string, Secret>();
+  const unfit = new Map<string, string>();
+  const home = new Map<string, SecretStore>();
+  const conflicts: Failure[] = [];
+  for (const { store, ...stored } of found) {
+    for (const [name, value] of stored.values) {
+      const other = values.get(name);
+      if (other && other.reveal() !== value.reveal()) conflicts.push(conflict(name, home.get(name), store));
+      values.set(name, value);
+    }
+    for (const [name, why] of [...badNames(stored.values), ...stored.unfit])
+      unfit.set(name, `${store.uri}: ${name} ${why}`);
+    for (const name of namesOf(stored)) if (!home.has(name)) home.set(name, store);
+  }
+  throwAll(conflicts);
+  return { values, unfit, home, stores };
+}
+
+const badNames = (values: Values) =>
+  [...values.keys()]
+    .filter((name) => !ENV_NAME.test(name))
+    .map((name) => [name, 'is not a name of an environment variable'] as const);
+
+/** All names that are stored, those too whose value no env file can take. */
+export const namesOf = ({ values, unfit }: Stored): string[] => [...values.keys(), ...unfit.keys()];
+
+const conflict = (name: string, one: SecretStore | undefined, other: SecretStore) =>
+  new Failure(`${name} has two values: one in ${one?.uri}, another in ${other.uri}`, {
+    next: 'remove it from one of them',
+  });
+
+/** The same; of an app that has no store, what its env file says of the secrets that are asked for. */
+export async function readSecretsOrFile(
+  stores: readonly SecretStore[],
+  entries: ReadonlyMap<string, string>,
+  asked: ReadonlySet<string>,
+): Promise<Secrets> {
+  if (stores.length > 0) return readSecrets(stores);
+  const given = [...entries].filter(([name, text]) => asked.has(name) && text !== '');
+  const values = new Map(given.map(([name, text]) => [name, new Secret(text)]));
+  return { values, unfit: new Map(), home: new Map(), stores };
+}
+
+/** What is to be changed in one store. */
+interface Put {
+  readonly store: SecretStore;
+  readonly change: Change;
+}
+
+/**
+ * A change, sorted by the stores that have the names; a new name goes to the first store.
+ * @throws Problems with all that the stores would not take, before anything is changed
+ */
+export async function planPuts(
+  { stores, home }: Secrets,
+  set: Values,
+  remove: readonly string[] = [],
+): Promise<Put[]> {
+  const puts = stores.flatMap((store) => {
+    const isHere = (name: string) => (home.get(name) ?? stores[0]) === store;
+    const change = { set: new Map([...set].filter(([name]) => isHere(name))), remove: remove.filter(isHere) };
+    return change.set.size + change.remove.length > 0 ? [{ store, change }] : [];
+  });
+  throwAll((await Promise.all(puts.map(({ store, change }) => store.refusals(change)))).flat());
+  return puts;
+}
+
+/** Changes the stores, a step each. */
+export async function putAll(puts: readonly Put[], change: Context['change']): Promise<void> {
+  for (const { store, change: what } of puts) {
+    const names = [
+      ...[...what.set.keys()].map((name) => `store ${name}`),
+      ...what.remove.map((name) => `remove ${name}`),
+    ];
+    await change(`write ${store.uri}`, names, () => store.write(what));
+  }
+}
+
+/** One call of AWS. @throws Failure of one line that names the permission */
+async function call<T>(permission: string, on: string, send: () => Promise<T>): Promise<T> {
+  try {
+    return await send();
+  } catch (error) {
+    throw awsFailure(error, permission, on);
+  }
+}
+
+export const changedMeanwhile = (uri: string, names: readonly string[]): Failure =>
+  new Failure(`${uri}: somebody else has changed ${names.join(', ')} meanwhile`, {
+    next: 'agree with them, then run it again',
+  });
+
+const tooLong = (uri: string, what: string, size: number, limit: number): Failure =>
+  new Failure(`${uri}: ${what} is too long: ${count(size, 'byte')}; the limit is ${limit}`, {
+    next: 'shorten it, or keep it in another store',
+  });
+
+/** The most that a parameter holds, in bytes, and how much of that is not charged for. */
 const PARAMETER_MAX = 8192;
 const STANDARD_MAX = 4096;
-/** DeleteParameters takes as many names at once. */
+/** DeleteParameters takes this many names at once. */
 const AT_ONCE = 10;
 
 /** The parameters right below a path of AWS Systems Manager Parameter Store; what lies deeper is another path's. */
@@ -24,22 +182,17 @@ async function parameterStore(
 ): Promise<SecretStore> {
   const client = await ssmClient(region);
   const sdk = await import('@aws-sdk/client-ssm');
-
-  const parameters = async () => {
-    const found: Parameter[] = [];
-    let NextToken: string | undefined;
-    do {
-      // A page may be empty and yet not the last: only a missing token ends it.
-      const command = new sdk.GetParametersByPathCommand({ Path: path, WithDecryption: true, NextToken });
-      const page = await call('ssm:GetParametersByPath', uri, () => client.send(command));
-      found.push(...(page.Parameters ?? []));
-      NextToken = page.NextToken;
-    } while (NextToken);
-    return found;
-  };
-
-  /** Names that were there when it was read: a parameter has no version that it could be compared with as it is put. */
+  /** Names that were there when it was read: a parameter has no version with which a put could be conditional. */
   let seen = new Set<string>();
+
+  const parameters = () =>
+    call('ssm:GetParametersByPath', uri, async () => {
+      const found = new Map<string, string>();
+      const pages = sdk.paginateGetParametersByPath({ client }, { Path: path, WithDecryption: true });
+      for await (const { Parameters = [] } of pages)
+        for (const { Name = '', Value = '' } of Parameters) found.set(Name.slice(path.length), Value);
+      return found;
+    });
 
   /** @throws Failure when a name that was not there is there now, with another value */
   const put = async (name: string, Value: string) => {
@@ -47,59 +200,59 @@ async function parameterStore(
     const parameter = { Name: path + name, Value, Type: 'SecureString', Overwrite: seen.has(name) } as const;
     const command = new sdk.PutParameterCommand({ ...parameter, ...advanced });
     const stored = await call('ssm:PutParameter', `${uri} ${name}`, () =>
-      client.send(command).catch((error: unknown) => {
-        if (error instanceof sdk.ParameterAlreadyExists) return undefined;
-        throw error;
-      }),
+      client.send(command).catch(undefinedFor(sdk.ParameterAlreadyExists)),
     );
     // One that is ours already was put by a try whose answer was lost.
-    const ours = stored ?? (await parameters()).find(({ Name }) => Name === path + name)?.Value === Value;
-    if (!ours) throw changedMeanwhile(uri, [name]);
+    if (!stored && (await parameters()).get(name) !== Value) throw changedMeanwhile(uri, [name]);
   };
 
   return {
     uri,
     async read() {
       const found = await parameters();
-      seen = new Set(found.map(({ Name = '' }) => Name.slice(path.length)));
-      if (found.length === 0) return undefined;
-      const values = found.map(({ Name = '', Value = '' }) => [Name.slice(path.length), Value] as const);
-      const texts = values.filter(([, value]) => value !== '');
-      const empty = values.filter(([, value]) => value === '');
-      return {
-        values: new Map(texts.map(([name, value]) => [name, new Secret(value)])),
-        unfit: new Map(empty.map(([name]) => [name, 'is empty'])),
-      };
+      seen = new Set(found.keys());
+      const values = new Map<string, Secret>();
+      const unfit = new Map<string, string>();
+      for (const [name, text] of found)
+        if (text === '') unfit.set(name, 'is empty');
+        else values.set(name, new Secret(text));
+      return { values, unfit };
     },
     async refusals({ set }) {
-      return [...set].flatMap(([name, value]) => refusal(uri, name, value.reveal()));
+      return [...set].flatMap(([name, value]) => parameterRefusal(uri, name, value.reveal()) ?? []);
     },
     async write({ set, remove }) {
       for (const [name, value] of set) await put(name, value.reveal());
       for (let i = 0; i < remove.length; i += AT_ONCE) {
         const Names = remove.slice(i, i + AT_ONCE).map((name) => path + name);
-        await call('ssm:DeleteParameters', uri, () =>
-          client.send(new sdk.DeleteParametersCommand({ Names })),
-        );
+        const command = new sdk.DeleteParametersCommand({ Names });
+        await call('ssm:DeleteParameters', uri, () => client.send(command));
       }
     },
   };
 }
 
-function refusal(uri: string, name: string, text: string): Failure[] {
+function parameterRefusal(uri: string, name: string, text: string): Failure | undefined {
   const size = Buffer.byteLength(text);
-  if (size > PARAMETER_MAX) return [tooLong(uri, name, size, PARAMETER_MAX)];
-  if (!/\{\{[\s\S]*\}\}/.test(text)) return [];
-  const next = 'keep it in Secrets Manager';
-  return [new Failure(`${uri}: ${name} has "{{…}}" in it, which Parameter Store does not take`, { next })];
+  if (size > PARAMETER_MAX) return tooLong(uri, name, size, PARAMETER_MAX);
+  if (!/\{\{[\s\S]*\}\}/.test(text)) return undefined;
+  return new Failure(`${uri}: ${name} has "{{…}}" in it, which Parameter Store does not take`, {
+    next: 'keep it in Secrets Manager',
+  });
 }
 
-/** What a secret of AWS Secrets Manager holds at the most, in bytes. */
+/** For what the SDK throws where something is, or is not there, and nothing is wrong with that. */
+const undefinedFor = (kind: new (...args: never[]) => Error) => (error: unknown) => {
+  if (error instanceof kind) return undefined;
+  throw error;
+};
+
+/** The most that a secret of AWS Secrets Manager holds, in bytes. */
 const SECRET_MAX = 65_536;
 
 /** The label of a version that is not current yet. AWSPENDING is that of a rotation of AWS's own. */
 const PENDING = 'OPSBOOK_PENDING';
-/** So often others may have been faster; each try is a version, of which a secret has a hundred a day. */
+/** Others may be faster this many times; each try is a version, of which a secret has a hundred a day. */
 const TRIES = 12;
 const PAUSE_MS = 250;
 
@@ -110,74 +263,30 @@ interface Current {
 }
 
 /**
- * A secret of AWS Secrets Manager: one JSON object, a key for each name. Who changes one name writes all of them, so that
- * a change becomes current only in the place of the version that it was made of: that is what
- * UpdateSecretVersionStage refuses where it is another one by then.
+ * A secret of AWS Secrets Manager: one JSON object, a key for each name. Who changes one name writes all of them, so
+ * the text is made again whenever somebody else was faster.
  */
-async function secretsManager({ name, uri }: Address, region: string | undefined): Promise<SecretStore> {
-  const client = await secretsManagerClient(region);
-  const sdk = await import('@aws-sdk/client-secrets-manager');
+async function secretsManager(address: Address, region: string | undefined): Promise<SecretStore> {
+  const { uri } = address;
+  const { current, create, replace } = await versionsOf(address, region);
   let seen: Current | undefined;
-
-  const current = async (): Promise<Current | undefined> => {
-    const secret = await call('secretsmanager:GetSecretValue', uri, async () => {
-      const command = new sdk.GetSecretValueCommand({ SecretId: name, VersionStage: 'AWSCURRENT' });
-      return client.send(command).catch((error: unknown) => {
-        if (error instanceof sdk.ResourceNotFoundException) return undefined;
-        throw error;
-      });
-    });
-    if (!secret) return undefined;
-    return { version: secret.VersionId ?? '', members: objectOf(uri, secret.SecretString) };
-  };
-
-  /** @returns false where somebody else has made it meanwhile */
-  const create = (SecretString: string) =>
-    call('secretsmanager:CreateSecret', uri, async () => {
-      try {
-        await client.send(new sdk.CreateSecretCommand({ Name: name, SecretString }));
-        return true;
-      } catch (error) {
-        if (error instanceof sdk.ResourceExistsException) return false;
-        throw error;
-      }
-    });
-
-  /** @param from the version that is current, none in a secret that has no value @returns false where it is another one */
-  const replace = async (from: string | undefined, SecretString: string) => {
-    const put = new sdk.PutSecretValueCommand({ SecretId: name, SecretString, VersionStages: [PENDING] });
-    const { VersionId: made } = await call('secretsmanager:PutSecretValue', uri, () => client.send(put));
-    const move = (VersionStage: string, RemoveFromVersionId?: string, MoveToVersionId?: string) =>
-      call('secretsmanager:UpdateSecretVersionStage', uri, async () => {
-        const stage = { SecretId: name, VersionStage, RemoveFromVersionId, MoveToVersionId };
-        try {
-          await client.send(new sdk.UpdateSecretVersionStageCommand(stage));
-          return true;
-        } catch (error) {
-          if (error instanceof sdk.InvalidParameterException) return false;
-          throw error;
-        }
-      });
-    if (!(await move('AWSCURRENT', from, made))) return false;
-    await move(PENDING, made);
-    return true;
-  };
-
   return {
     uri,
     async read() {
       seen = await current();
-      return seen && sorted(seen.members);
+      return sorted(seen?.members ?? new Map());
     },
     async refusals(change) {
       const size = Buffer.byteLength(changed(await current(), change));
       return size > SECRET_MAX ? [tooLong(uri, 'all of it together', size, SECRET_MAX)] : [];
     },
     async write(change) {
+      const names = [...change.set.keys(), ...change.remove];
       for (let tries = 0; tries < TRIES; tries += 1) {
         const before = await current();
         if (isDone(before, change)) return;
-        refuseChanged(uri, change, seen?.members, before?.members);
+        const others = names.filter((name) => seen?.members.get(name) !== before?.members.get(name));
+        if (others.length > 0) throw changedMeanwhile(uri, others);
         const text = changed(before, change);
         if (!before && (await create(text))) return;
         if (await replace(before?.version, text)) return;
@@ -186,6 +295,53 @@ async function secretsManager({ name, uri }: Address, region: string | undefined
       throw new Failure(`${uri}: others changed it ${TRIES} times while it was to be written`, {
         next: 'nothing was changed: run it again when they have ended',
       });
+    },
+  };
+}
+
+/**
+ * The versions of a secret. A new one becomes current only in the place of the version that it was made of:
+ * UpdateSecretVersionStage refuses it where another version is current by then.
+ */
+async function versionsOf({ name, uri }: Address, region: string | undefined) {
+  const client = await secretsManagerClient(region);
+  const sdk = await import('@aws-sdk/client-secrets-manager');
+
+  /** @returns undefined where the label is at another version than `RemoveFromVersionId` */
+  const move = (VersionStage: string, RemoveFromVersionId?: string, MoveToVersionId?: string) => {
+    const stage = { SecretId: name, VersionStage, RemoveFromVersionId, MoveToVersionId };
+    const command = new sdk.UpdateSecretVersionStageCommand(stage);
+    return call('secretsmanager:UpdateSecretVersionStage', uri, () =>
+      client.send(command).catch(undefinedFor(sdk.InvalidParameterException)),
+    );
+  };
+
+  return {
+    /** @returns undefined where there is no secret yet, or one without a value */
+    async current(): Promise<Current | undefined> {
+      const command = new sdk.GetSecretValueCommand({ SecretId: name, VersionStage: 'AWSCURRENT' });
+      const secret = await call('secretsmanager:GetSecretValue', uri, () =>
+        client.send(command).catch(undefinedFor(sdk.ResourceNotFoundException)),
+      );
+      return secret && { version: secret.VersionId ?? '', members: objectOf(uri, secret.SecretString) };
+    },
+    /** @returns undefined where somebody else has made it meanwhile */
+    create(SecretString: string) {
+      const command = new sdk.CreateSecretCommand({ Name: name, SecretString });
+      return call('secretsmanager:CreateSecret', uri, () =>
+        client.send(command).catch(undefinedFor(sdk.ResourceExistsException)),
+      );
+    },
+    /**
+     * @param from the version that is current, none in a secret that has no value
+     * @returns false where another version is current by now
+     */
+    async replace(from: string | undefined, SecretString: string): Promise<boolean> {
+      const put = new sdk.PutSecretValueCommand({ SecretId: name, SecretString, VersionStages: [PENDING] });
+      const { VersionId: made } = await call('secretsmanager:PutSecretValue', uri, () => client.send(put));
+      if (!(await move('AWSCURRENT', from, made))) return false;
+      await move(PENDING, made);
+      return true;
     },
   };
 }
@@ -214,7 +370,7 @@ function objectOf(uri: string, text: string | undefined): Map<string, string> {
   try {
     members = membersOf(new Secret(text));
   } catch {
-    throw failure('is no JSON');
+    throw failure('is not JSON');
   }
   if (members) return members;
   throw failure(`is ${kindOf(text)}`);
@@ -239,128 +395,4 @@ function kindOf(json: string): string {
   if (text.startsWith('{')) return 'an object';
   if (text.startsWith('"')) return 'a string';
   return /^[tf]/.test(text) ? 'a boolean' : 'a number';
-}
-
-/** What is in a store. */
-export interface Stored {
-  readonly values: Values;
-  /** Names whose value no env file can take, and what it is. */
-  readonly unfit: ReadonlyMap<string, string>;
-}
-
-interface Change {
-  readonly set: Values;
-  readonly remove: readonly string[];
-}
-
-/** A place in which secrets are kept. */
-export interface SecretStore {
-  readonly uri: string;
-  /**
-   * Undefined where nothing is there yet.
-   * @throws Failure when it may not be read: that is never the same as nothing
-   */
-  read(): Promise<Stored | undefined>;
-  /** Why the store would not take a change; asked before anything is changed. */
-  refusals(change: Change): Promise<Failure[]>;
-  /**
-   * Changes these and keeps all others, whoever changes them at the same time.
-   * @throws Failure when one of these is another one than when it was read
-   */
-  write(change: Change): Promise<void>;
-}
-
-/** The stores of SECRETS_FROM; their clients are loaded here. */
-export async function openStores(
-  addresses: readonly Address[],
-  region: string | undefined,
-): Promise<SecretStore[]> {
-  return Promise.all(
-    addresses.map(async (address) => {
-      if (address.kind === 'ssm') return parameterStore(address, region);
-      return secretsManager(address, region);
-    }),
-  );
-}
-
-/** One call of AWS; what it throws is told as one line that names the permission. */
-async function call<T>(permission: string, on: string, send: () => Promise<T>): Promise<T> {
-  try {
-    return await send();
-  } catch (error) {
-    throw awsFailure(error, permission, on);
-  }
-}
-
-/** @throws Failure naming what is to be changed and was changed by somebody else since it was read */
-function refuseChanged(
-  uri: string,
-  { set, remove }: Change,
-  read: ReadonlyMap<string, string> | undefined,
-  now: ReadonlyMap<string, string> | undefined,
-): void {
-  const others = [...set.keys(), ...remove].filter((name) => read?.get(name) !== now?.get(name));
-  if (others.length > 0) throw changedMeanwhile(uri, others);
-}
-
-export const changedMeanwhile = (uri: string, names: readonly string[]): Failure =>
-  new Failure(`${uri}: somebody else has changed ${names.join(', ')} meanwhile`, {
-    next: 'agree with them, then run it again',
-  });
-
-/** `too long` as stores say it. */
-const tooLong = (uri: string, what: string, size: number, limit: number): Failure =>
-  new Failure(`${uri}: ${what} is too long: ${count(size, 'byte')}, of which it takes ${limit}`, {
-    next: 'shorten it, or keep it in another store',
-  });
-
-/** What is to be changed in one store. */
-export interface Put {
-  readonly store: SecretStore;
-  readonly change: Change;
-}
-
-/** Sorts a change by the stores that have the names; a new name goes to the first store. */
-export function putsFor(secrets: Secrets, set: Values, remove: readonly string[] = []): Put[] {
-  const [first] = secrets.stores;
-  const home = (name: string) => secrets.home.get(name) ?? first;
-  return secrets.stores.flatMap((store) => {
-    const change = {
-      set: new Map([...set].filter(([name]) => home(name) === store)),
-      remove: remove.filter((name) => home(name) === store),
-    };
-    return change.set.size + change.remove.length > 0 ? [{ store, change }] : [];
-  });
-}
-
-/** @throws Problems with all that the stores would not take, before anything is changed */
-export async function refuseUnstorable(puts: readonly Put[]): Promise<void> {
-  throwAll((await Promise.all(puts.map(({ store, change }) => store.refusals(change)))).flat());
-}
-
-/** Changes the stores, a step each. */
-export async function putAll(puts: readonly Put[], change: Context['change']): Promise<void> {
-  for (const { store, change: what } of puts) {
-    const names = [...what.set.keys()].map((name) => `store ${name}`);
-    const all = [...names, ...what.remove.map((name) => `remove ${name}`)];
-    await change(`write ${store.uri}`, all, () => store.write(what));
-  }
-}
-
-/** Says what is in the store alone, and of what the file has that is no secret. */
-export function tellLeft(report: Report, { onlyStored, noSecrets }: Record<string, readonly string[]>): void {
-  if (onlyStored?.length)
-    report.info(`only stored, and kept (--prune removes them): ${onlyStored.join(', ')}`);
-  if (noSecrets?.length)
-    report.info(`not pushed, since the template does not ask the store for them: ${noSecrets.join(', ')}`);
-}
-
-/** @throws Problems naming what would be stored empty, which fetch-secrets would refuse */
-export function refuseEmptyValues(values: ReadonlyMap<string, string>, path: string): void {
-  const empty = [...values].filter(([, value]) => value === '').map(([name]) => name);
-  throwAll(
-    empty.map(
-      (name) => new Failure(`${path}: ${name} is empty`, { next: 'give it a value, or remove the line' }),
-    ),
-  );
 }

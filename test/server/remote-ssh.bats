@@ -177,7 +177,7 @@ break')"
 @test "create-user without a terminal and without --password-stdin refuses" {
   export REMOTE_CREATE_USER=cat
   run -2 remote create-user me@example.org </dev/null
-  assert_output --partial 'say --password-stdin'
+  assert_output --partial 'pass --password-stdin'
 }
 
 @test "create-user on a terminal asks without an echo; an empty answer generates one and shows it once" {

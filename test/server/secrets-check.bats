@@ -48,7 +48,7 @@ fetch() { run --separate-stderr opsbook server/fetch-secrets "$@"; }
   project restart --timeout 0 >/dev/null 2>&1
   fetch --check
   assert_failure 3
-  assert_line --regexp '^web +URL +the container has another one than the file$'
+  assert_line --regexp '^web +URL +the container has a different value$'
   assert_line --regexp '^worker +A '
   assert_line --regexp '^worker +C '
   refute_line --regexp '^(cache|other) '
@@ -87,7 +87,7 @@ fetch() { run --separate-stderr opsbook server/fetch-secrets "$@"; }
   chmod 640 "$APP_DIR/.env"
   fetch --check
   assert_failure 3
-  assert_line --partial '(mode)  others than its owner may read it'
+  assert_line --partial '(mode)  users other than its owner may read it'
 }
 
 @test "a folder that is no compose app is only checked against the store" {
@@ -130,7 +130,7 @@ fetch() { run --separate-stderr opsbook server/fetch-secrets "$@"; }
   ENV+=(SECRETS_FROM=vault:x)
   fetch
   assert_failure 2
-  assert_regex "$stderr" '"vault:x" is none of secretsmanager:NAME and ssm:/PATH/'
+  assert_regex "$stderr" '"vault:x" is neither secretsmanager:NAME nor ssm:/PATH/'
   ENV+=(SECRETS_FROM=ssm:/x/ SECRETS_TEMPLATE=deploy/env.template)
   fetch
   assert_failure 2

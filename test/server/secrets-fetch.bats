@@ -115,7 +115,7 @@ refused() {
 
 @test "row 13: a secret that is no JSON object of texts is refused" {
   secret 'just a password'
-  refused 1 "secretsmanager:$SECRET: is no JSON"
+  refused 1 "secretsmanager:$SECRET: is not JSON"
   local text what
   for text in '"text"|a string' '["a"]|a list' '17|a number' 'null|null'; do
     what=${text#*|}
@@ -128,7 +128,7 @@ refused() {
 
 @test "row 13: a key that is no name of a variable is named, unless the template does without it" {
   secret '{"good": "a", "db-password": "b", "1ST": "c"}'
-  refused 1 "secretsmanager:$SECRET: db-password is no name of an environment variable" "secretsmanager:$SECRET: 1ST is no name"
+  refused 1 "secretsmanager:$SECRET: db-password is not a name of an environment variable" "secretsmanager:$SECRET: 1ST is not a name"
   template <<<'GOOD=${good}'
   fetch
   assert_success

@@ -51,7 +51,7 @@ write_at_once() {
     import { openStores } from '$REPO/lib/server/secret-stores.ts';
     const address = parseAddress(process.env.SECRETS_FROM);
     await Promise.all(process.argv.slice(1).map(async (name) => {
-      const [store] = await openStores([address], process.env.AWS_REGION);
+      const [store] = await openStores({ SECRETS_FROM: [address], AWS_REGION: process.env.AWS_REGION });
       await store.read();
       await store.write({ set: new Map([[name, new Secret(name + '-hush')]]), remove: [] });
     }));" "$@"
@@ -88,7 +88,7 @@ write_too_late() {
     import { Secret } from '$REPO/lib/secret.ts';
     import { parseAddress } from '$REPO/lib/server/secret-settings.ts';
     import { openStores } from '$REPO/lib/server/secret-stores.ts';
-    const open = async () => (await openStores([parseAddress(process.env.SECRETS_FROM)], process.env.AWS_REGION))[0];
+    const open = async () => (await openStores({ SECRETS_FROM: [parseAddress(process.env.SECRETS_FROM)], AWS_REGION: process.env.AWS_REGION }))[0];
     const set = (text) => ({ set: new Map([['A', new Secret(text)]]), remove: [] });
     const [mine, theirs] = [await open(), await open()];
     await Promise.all([mine.read(), theirs.read()]);
@@ -181,7 +181,7 @@ write_too_late() {
   printf 'A=b\nBIG=%s\n' "$(head -c 65520 /dev/zero | tr '\0' x)" >"$APP_DIR/.env"
   push --yes
   assert_failure 1
-  assert_regex "$stderr" "secretsmanager:$SECRET: all of it together is too long: 65,538 bytes, of which it takes 65536"
+  assert_regex "$stderr" "secretsmanager:$SECRET: all of it together is too long: 65,538 bytes; the limit is 65536"
   assert_equal "$(stored A)" a
 }
 
@@ -208,7 +208,7 @@ write_too_late() {
   printf 'A=a\nBIG=%s\nBRACES="a {{x}} b"\n' "$(head -c 8193 /dev/zero | tr '\0' x)" >"$APP_DIR/.env"
   push --yes
   assert_failure 1
-  assert_regex "$stderr" "ssm:$PARAMETERS/: BIG is too long: 8,193 bytes, of which it takes 8192"
+  assert_regex "$stderr" "ssm:$PARAMETERS/: BIG is too long: 8,193 bytes; the limit is 8192"
   assert_regex "$stderr" "ssm:$PARAMETERS/: BRACES has \"\{\{…\}\}\" in it"
   run -0 aws_cli ssm describe-parameters --query "Parameters[?starts_with(Name, '$PARAMETERS/')].Name" --output text
   assert_output ''

@@ -104,7 +104,7 @@ remember() { FILE_BEFORE=$(md5sum <"$APP_DIR/.env"); }
 
 @test "the server keeps a SCRAM verifier that PostgreSQL itself would have made" {
   run -0 "$NODE" --input-type=module -e "
-    import { scramVerifier } from '$REPO/lib/server/rotate.ts';
+    import { scramVerifier } from '$REPO/lib/server/rotate-secret.ts';
     import { Secret } from '$REPO/lib/secret.ts';
     console.log(scramVerifier(new Secret('pencil-1')).reveal())"
   docker exec "$PROJECT-db-1" psql -U bloaty -d app -qc "CREATE ROLE ours LOGIN PASSWORD '$output'"
@@ -143,7 +143,7 @@ remember() { FILE_BEFORE=$(md5sum <"$APP_DIR/.env"); }
   assert_as_before
 }
 
-@test "another generated secret needs no database; the services that use it are made anew" {
+@test "another generated secret needs no database; the services that use it are recreated" {
   local old
   old=$(in_file SESSION_KEY)
   rotate SESSION_KEY --yes
@@ -217,11 +217,11 @@ SH
   remember
   rotate API_KEY --yes
   assert_failure 2
-  assert_regex "$stderr" 'API_KEY is no secret that is generated.*Next: get a new one where it comes from'
+  assert_regex "$stderr" 'API_KEY is neither a generated secret nor the password of a database.*Next: get a new one where it comes from'
   aws_cli secretsmanager put-secret-value --secret-id "$SECRET" --secret-string '{"POSTGRES_PASSWORD": "of-others"}' >/dev/null
   rotate POSTGRES_PASSWORD --yes
   assert_failure 1
-  assert_regex "$stderr" "POSTGRES_PASSWORD in $APP_DIR/.env is another one than in the store"
+  assert_regex "$stderr" "POSTGRES_PASSWORD differs between $APP_DIR/.env and the store"
   assert_equal "$(md5sum <"$APP_DIR/.env")" "$FILE_BEFORE"
 }
 

@@ -1,5 +1,6 @@
 import { ssmClient } from '../../../lib/aws.ts';
-import { onEach, openHosts } from '../../../lib/hosts.ts';
+import { openHosts } from '../../../lib/hosts.ts';
+import { onEach } from '../../../lib/server/remote.ts';
 import { cmd, type Host } from '../../../lib/shell.ts';
 import { parseTarget } from '../../../lib/target.ts';
 import { region } from '../../sandbox/cloud/aws.ts';
@@ -104,7 +105,10 @@ async function hostsOf(targets: readonly string[]): Promise<Host[]> {
 }
 
 async function run(hosts: readonly Host[]): Promise<void> {
-  const outcomes = await onEach(hosts, command, { hear: () => {}, signal: new AbortController().signal });
+  const outcomes = await onEach(hosts, command, {
+    onOutput: () => {},
+    signal: new AbortController().signal,
+  });
   const failed = outcomes.find(({ failure }) => failure);
   if (failed?.failure) throw failed.failure;
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { SecretsSettings } from '../../../../lib/server/secrets.ts';
-import { runningServices } from '../../../../lib/server/stale.ts';
-import { type Command, type Host, wordsOf } from '../../../../lib/shell.ts';
+import type { SecretsSettings } from '../../../lib/server/secret-settings.ts';
+import { runningContainers } from '../../../lib/server/stale.ts';
+import { type Command, type Host, shellOf, wordsOf } from '../../../lib/shell.ts';
 
 test('R3: a container that has another pin of the version than the env file by now is not stale', async () => {
   const environment = { COMPOSE_FILE: 'a.yml:.opsbook/deployed.yml', PASSWORD: 'new' };
@@ -15,8 +15,8 @@ test('R3: a container that has another pin of the version than the env file by n
     if (argv.includes('config')) return JSON.stringify({ services: { web: { environment } } });
     return argv.includes('inspect') ? JSON.stringify([container]) : 'id\n';
   };
-  const host = { name: 'fake', target: 'local', run } as unknown as Host;
+  const host = { name: 'fake', target: 'local', $: shellOf(run), run } as unknown as Host;
   const settings = { APP_DIR: '/opt/shop' } as SecretsSettings;
-  const stale = async () => (await runningServices(host, settings)).map((one) => one.stale);
+  const stale = async () => (await runningContainers(host, settings)).map((one) => one.stale);
   assert.deepEqual(await stale(), [['PASSWORD']]);
 });

@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Secret } from '../../../../lib/secret.ts';
-import { askedFor, fill, generators, parseTemplate, reveal } from '../../../../lib/server/env-template.ts';
-import { parseAddress } from '../../../../lib/server/secret-settings.ts';
+import { Secret } from '../../../lib/secret.ts';
+import {
+  askedFor,
+  fill,
+  generators,
+  makeFile,
+  parseTemplate,
+  reveal,
+} from '../../../lib/server/env-template.ts';
+import type { Secrets } from '../../../lib/server/secret-stores.ts';
 
 const filled = (text: string, values: Record<string, string>) => {
   const secrets = new Map(Object.entries(values).map(([name, value]) => [name, new Secret(value)]));
@@ -52,15 +59,6 @@ test('a generated secret is asked of the store as any other', () => {
   assert.deepEqual([...askedFor(template).needed], ['KEY']);
 });
 
-test('stores are named as in AWS', () => {
-  const arn = 'arn:aws:secretsmanager:eu-north-1:123456789012:secret:bloaty/production-AbCdEf';
-  assert.equal(parseAddress('secretsmanager:bloaty/production').name, 'bloaty/production');
-  assert.equal(parseAddress(`secretsmanager:${arn}`).name, arn);
-  assert.equal(parseAddress('ssm:/spotter-app').name, '/spotter-app/');
-  for (const wrong of ['bloaty', 'ssm:spotter', 'secretsmanager:', 's3://x', 'ssm:/a//b/'])
-    assert.throws(() => parseAddress(wrong), /is none of secretsmanager:NAME and ssm:/, wrong);
-});
-
 test('H10: a default with another name in it is refused, where half of it would be the value', () => {
   for (const text of ['A=${B:-${C}}', 'A=x${B:-a${C}b}', 'A=${B:-${C:-d}}'])
     assert.throws(() => parseTemplate(text, 'T'), {
@@ -68,4 +66,27 @@ test('H10: a default with another name in it is refused, where half of it would 
       exit: 2,
     });
   assert.deepEqual(filled('A=${B:-$x{y}', {}), { A: '$x{y' });
+});
+
+const stored = {
+  ...{ stores: [], home: new Map(), unfit: new Map() },
+  values: new Map([['PASSWORD', new Secret('swordfish')]]),
+} as unknown as Secrets;
+const file = {
+  ...{ path: '/opt/app/.env', text: '', open: false },
+  entries: new Map([
+    ['COMPOSE_FILE', 'docker-compose.yml:.opsbook/deployed.yml'],
+    ['OLD', 'unknown'],
+  ]),
+};
+
+test('what only the old file has is kept, and with --prune removed', () => {
+  assert.deepEqual(makeFile(file, undefined, stored).kept, ['COMPOSE_FILE', 'OLD']);
+  assert.doesNotMatch(makeFile(file, undefined, stored, true).text, /^OLD=/m);
+});
+
+test('the line by which Compose finds the version that was deployed outlives --prune', () => {
+  const { kept, text } = makeFile(file, undefined, stored, true);
+  assert.deepEqual(kept, ['COMPOSE_FILE']);
+  assert.match(text, /^COMPOSE_FILE=.*deployed\.yml/m);
 });

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Secret } from '../../../../lib/secret.ts';
-import { scramVerifier } from '../../../../lib/server/rotate.ts';
-import { rolesWith } from '../../../../lib/server/rotate-plan.ts';
+import { Secret } from '../../../lib/secret.ts';
+import { rolesWith, scramVerifier } from '../../../lib/server/rotate-secret.ts';
 
 const services = (environments: Record<string, Record<string, string>>) =>
   new Map(Object.entries(environments).map(([name, values]) => [name, new Map(Object.entries(values))]));
@@ -36,7 +35,7 @@ test('what is no password of a database has no role', () => {
 test('a server that is none of the services is refused by name', () => {
   const web = services({ web: { DATABASE_URL: 'postgres://app:secret-1@prod.rds.amazonaws.com/shop' } });
   assert.throws(() => rolesWith(['secret-1'], web, servers), {
-    message: 'DATABASE_URL of web leads to prod.rds.amazonaws.com, which is no service of the app',
+    message: 'DATABASE_URL of web leads to prod.rds.amazonaws.com, which is not a service of the app',
     exit: 2,
   });
 });
@@ -44,6 +43,6 @@ test('a server that is none of the services is refused by name', () => {
 test('a password that a server was made with, while there is no server to alter it in, is refused', () => {
   const all = services({ db: { POSTGRES_PASSWORD: 'secret-1' } });
   assert.throws(() => rolesWith(['secret-1'], all, new Set()), {
-    message: /^db is told the password of a PostgreSQL server, and none has a container$/,
+    message: /^db has the password of a PostgreSQL server, but no server has a container$/,
   });
 });

@@ -6,7 +6,7 @@ import { bytes, duration } from '../format.ts';
 import { ask, illness, isVersion, versionsIn } from '../health.ts';
 import { CommandFailure, cmd, type Host, localHost } from '../shell.ts';
 import { WebAddress } from '../web.ts';
-import { lifetimeRow, served } from './served.ts';
+import { describeLifetime, isLate, type Problem, served } from './certificate.ts';
 import { ok, problem, type Row, unknown, unset } from './verify-settings.ts';
 
 /** HEALTH_URL answers 200, and does not say that it is ill. */
@@ -220,17 +220,14 @@ function dnsJudgement(
 /** The certificate that a browser gets: chain, names, and what is left of its lifetime. */
 export async function tlsRow(name: string, now: Date, signal: AbortSignal): Promise<Row> {
   const expected = 'trusted, for this name, a quarter of its lifetime left';
+  const bad = ({ found, todo }: Problem) => problem('tls', `${name}: ${found}`, expected, todo);
   const { certificate, problem: wrong } = await served(name, signal);
-  if (wrong || !certificate)
-    return problem('tls', `${name}: ${wrong?.found}`, expected, wrong?.todo ?? 'run check-certificate');
-  const { ok: well, found } = lifetimeRow('tls', certificate, now);
-  if (well) return ok('tls', `${name}: ${found}`, expected);
-  return problem(
-    'tls',
-    `${name}: ${found}`,
-    expected,
-    'run check-certificate: it says why it is not renewed',
-  );
+  if (!certificate) return bad(wrong);
+  if (wrong) return bad(wrong);
+  const found = describeLifetime(certificate, now);
+  if (isLate(certificate, now))
+    return bad({ found, todo: 'run check-certificate: it says why it is not renewed' });
+  return ok('tls', `${name}: ${found}`, expected);
 }
 
 /** http must lead to https of the same name. */

@@ -1,10 +1,8 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { Failure } from '../failure.ts';
-import { bytes } from '../format.ts';
+import { bytes, count } from '../format.ts';
 import { mask } from '../secret.ts';
-import type { Verification } from './verify.ts';
-import type { Backup } from './verify-outside.ts';
-import { isBad, type Row, type State } from './verify-settings.ts';
+import { type Backup, isBad, type Row, type State, type Verification } from './verify-report.ts';
 
 /** Text that is markup already. */
 class Markup {
@@ -303,14 +301,14 @@ ${hosts.map((host, i) =>
 function verdict(rows: readonly Row[]): { state: State; title: string; text: string } {
   const bad = rows.filter(isBad).length;
   const warnings = rows.filter(({ state }) => state === 'warning').length;
-  const [are, s] = bad === 1 ? ['wants', ''] : ['want', 's'];
   if (bad > 0) {
     const state = rows.some((row) => row.state === 'problem') ? 'problem' : 'unknown';
-    return { state, title: `${bad} thing${s} ${are} attention`, text: 'What to do is said with each.' };
+    const title = `${count(bad, 'thing')} need${bad === 1 ? 's' : ''} attention`;
+    return { state, title, text: 'Each says what to do.' };
   }
   if (warnings > 0)
     return { state: 'warning', title: 'All works', text: 'Some things should be looked at soon.' };
-  return { state: 'ok', title: 'All is well', text: 'Nothing is to be done.' };
+  return { state: 'ok', title: 'All is well', text: 'Nothing to do.' };
 }
 
 function banner(rows: readonly Row[]): Markup {

@@ -50,7 +50,7 @@ export async function checkCertbot(host: Host, needsReconfigure: boolean): Promi
   const reconfigures = Number(major) > 2 || (Number(major) === 2 && Number(minor) >= 3);
   if (!needsReconfigure || reconfigures) return;
   throw new Failure(`${version.trim()} cannot change how a certificate is renewed: that came with 2.3`, {
-    next: 'install a newer certbot, or get the certificate anew: the same certonly with --force-renewal',
+    next: 'install a newer certbot, or get the certificate again: the same certonly with --force-renewal',
   });
 }
 
@@ -81,7 +81,7 @@ export function reasonOf(output: string): string {
   if (unexpected) return unexpected.trim();
   const noise = /^(Saving debug log|Ask for help|Some challenges|- - -|\s*$)/;
   const lines = output.split('\n').filter((line) => !noise.test(line));
-  return lines.at(-1)?.trim() ?? 'it says no more';
+  return lines.at(-1)?.trim() ?? 'it gives no reason';
 }
 
 function explained(output: string, cause: CommandFailure): Failure {

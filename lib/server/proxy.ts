@@ -156,7 +156,10 @@ function refuseOther(delivery: Delivery, now: Served, service: string): void {
   const next = `let ${service} listen on port 443 with ${fullchain(lineage)}, and run issue-certificate again`;
   if (!now.certificate) throw new NoTls(`${name}: ${now.problem.found}`, { next });
   const until = now.certificate.until.toISOString().slice(0, 10);
-  throw new Failure(`${name} is served with another certificate than its file's, valid until ${until}`, {
-    next,
-  });
+  throw new Failure(
+    `${name} is not served with the certificate in its file, but with one valid until ${until}`,
+    {
+      next,
+    },
+  );
 }

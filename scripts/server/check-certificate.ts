@@ -132,10 +132,10 @@ async function servedRow(
   const { describeRemaining } = await import('../../lib/server/certificate.ts');
   if (!certificate) return row(`served by ${name}`, '', problem);
   const left = describeRemaining(certificate, new Date());
-  const found = `another certificate than the file's, ${left}`;
+  const found = `not the certificate in the file, ${left}`;
   const isOther = file && file.fingerprint !== certificate.fingerprint;
   const other = { found, todo: 'run renew-certificates: it reloads the proxy' };
-  return row(`served by ${name}`, `the certificate of the file, ${left}`, isOther ? other : problem);
+  return row(`served by ${name}`, `the certificate in the file, ${left}`, isOther ? other : problem);
 }
 
 /** Caddy gets and renews its certificates itself; what can go wrong is that it loses them, or is not reached. */

@@ -122,8 +122,8 @@ async function probeChallenges(context: IssueContext): Promise<void> {
   const { Failure, throwAll } = await import('../../lib/failure.ts');
   const { probe } = await import('../../lib/server/challenge.ts');
   if (dryRun)
-    return report.info(`would: see that ${settings.DOMAIN.join(', ')} serve ${settings.ACME_WEBROOT}`);
-  const challenges = await report.step('see that challenges are served', () => probe(context));
+    return report.info(`would: check that ${settings.DOMAIN.join(', ')} serve ${settings.ACME_WEBROOT}`);
+  const challenges = await report.step('check that challenges are served', () => probe(context));
   throwAll(
     challenges.flatMap(({ name, problem }) =>
       problem ? [new Failure(`${name}: ${problem.found}`, { next: problem.todo })] : [],

@@ -16,6 +16,7 @@ await script(import.meta, {
     const { describeRemaining } = await import('../../lib/server/certificate.ts');
     const { deliver, deliveriesOf, findProxy, reload } = await import('../../lib/server/proxy.ts');
     const service = settings.PROXY_SERVICE;
+    const now = new Date();
 
     const app = compose(host, settings.APP_DIR, settings);
     const proxy = await findProxy(host, app, service);
@@ -42,7 +43,7 @@ await script(import.meta, {
     const isRenewed = ({ name, certificate }: Lineage) =>
       certificate?.fingerprint !== before.get(name)?.certificate?.fingerprint;
     for (const { name, certificate } of after.filter(isRenewed))
-      report.info(`~ certificate ${name}: ${certificate ? describeRemaining(certificate, new Date()) : ''}`);
+      report.info(`~ certificate ${name}: ${certificate ? describeRemaining(certificate, now) : ''}`);
 
     // What was renewed is delivered even when another renewal failed; the reload is a step of its own, since certbot
     // forgives a hook that fails. A lineage is checked by one of its names: all of them are in the one file.

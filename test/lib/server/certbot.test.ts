@@ -53,7 +53,7 @@ test("certbot's reason is found in what it prints", () => {
       'Saving debug log to x\nThe requested webroot plugin does not exist\nAsk for help at y\n',
       'The requested webroot plugin does not exist',
     ],
-    ['', 'it says no more'],
+    ['', 'it gives no reason'],
   ] as const)
     assert.equal(reasonOf(output), reason);
 });

@@ -11,7 +11,7 @@ import {
 } from './certificate.ts';
 import type { AcmeSettings, CertificateSettings } from './certificate-settings.ts';
 
-/** Where certbot goes when it is told of no other authority. */
+/** The authority that certbot asks by default. */
 export const LETS_ENCRYPT = 'https://acme-v02.api.letsencrypt.org/directory';
 
 /** What a certificate of an app is called: its first name. */
@@ -54,13 +54,13 @@ export async function checkCertbot(host: Host, needsReconfigure: boolean): Promi
   });
 }
 
-/** Runs certbot and returns what it said. @throws Failure with its reason in one line */
+/** Runs certbot and returns what it printed. @throws Failure with its reason in one line */
 export async function runCertbot(host: Host, command: Command): Promise<string> {
   const running = host.start(command);
   running.stdin.end();
   // What it prints is needed above all when it fails: there it gives the authority's reasons.
-  const [said, ended] = await Promise.allSettled([text(running.stdout), running.done]);
-  const output = said.status === 'fulfilled' ? said.value : '';
+  const [printed, ended] = await Promise.allSettled([text(running.stdout), running.done]);
+  const output = printed.status === 'fulfilled' ? printed.value : '';
   if (ended.status === 'fulfilled') return output;
   const error: unknown = ended.reason;
   if (!(error instanceof CommandFailure)) throw error;
@@ -158,7 +158,7 @@ function parseFile(path: string, content: string): Certificate {
     return parseChain(content);
   } catch (error) {
     throw new Failure(`${path} ${(error as Error).message}`, {
-      next: `look at it: openssl x509 -in ${path}`,
+      next: `read it: openssl x509 -in ${path}`,
       cause: error,
     });
   }
@@ -206,7 +206,7 @@ function foreign(name: string): Failure {
 export interface Schedule {
   /** Where renew-certificates is entered. */
   ours: string[];
-  /** Timers and cron files that run certbot without a reload and a look at what is served. */
+  /** Timers and cron files that run certbot alone, which reloads nothing and does not check what is served. */
   others: string[];
 }
 

@@ -27,7 +27,7 @@ interface Inspected {
 export interface WebProxy {
   kind: 'nginx' | 'caddy';
   /** Docker runs it, or tries to again and again. */
-  wanted: boolean;
+  started: boolean;
   /** It runs, and not only until it finds again that it cannot. */
   steady: boolean;
   /** It was restarted a moment ago: whether it is steady shows soon. */
@@ -67,7 +67,7 @@ export function proxyOf(
   const env = new Map((Config.Env ?? []).map((line) => line.split('=', 2) as [string, string]));
   return {
     kind: program.endsWith('caddy') ? 'caddy' : 'nginx',
-    wanted: State.Running || State.Restarting,
+    started: State.Running || State.Restarting,
     steady,
     fresh: steady && RestartCount > 0 && now - Date.parse(State.StartedAt) < STEADY_MS,
     mounts: Mounts,

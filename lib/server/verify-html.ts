@@ -57,7 +57,7 @@ ${backups && backups.length > 0 ? section('backups', 'Backups', backupChart(back
 ${list('outside', 'From outside', of())}
 ${hosts.map((host, i) => list(`host-${i + 1}`, `On ${host}`, of(host)))}
 </main>
-<footer><p>Made by opsbook's verify. It only looked; nothing was changed.</p></footer>
+<footer><p>Made by opsbook's verify. It only reads, and changed nothing.</p></footer>
 </body>
 </html>`}\n`;
 }
@@ -245,7 +245,7 @@ const markup = (strings: TemplateStringsArray, ...parts: Part[]): Markup =>
 /** Each state's name, and a shape of its own: who sees no colours sees these. */
 const STATES: Readonly<Record<State, { name: string; plural: string }>> = {
   problem: { name: 'Problem', plural: 'problems' },
-  unknown: { name: 'Not seen', plural: 'not seen' },
+  unknown: { name: 'Unknown', plural: 'unknown' },
   warning: { name: 'Warning', plural: 'warnings' },
   ok: { name: 'OK', plural: 'ok' },
   unset: { name: 'Not set', plural: 'not set' },
@@ -265,7 +265,7 @@ const icon = (state: State): Markup =>
 
 /**
  * The page's own style. The colours are Okabe and Ito's, which the colour-blind tell apart, darkened or lightened to a
- * contrast of 4.5 with what they stand on; no state is told by its colour alone.
+ * contrast of 4.5 with what they stand on; no state is shown by its colour alone.
  */
 const STYLE = `
 :root {

@@ -12,8 +12,8 @@ interface FileSystem {
   free: number;
 }
 
-/** What is always full, is nobody's disk, or is another one's seen again. */
-const PASSED_OVER = /^(squashfs|iso9660|devtmpfs|efivarfs|fuse\.snapfuse)$/;
+/** File systems that are always full or no disk at all, and places where others are mounted again. */
+const IGNORED = /^(squashfs|iso9660|devtmpfs|efivarfs|fuse\.snapfuse)$/;
 const NOT_A_DISK = /^\/(dev|proc|sys|run|snap|boot\/efi)(\/|$)|\/(overlay2|containers|netns|overlayfs)\//;
 
 /** The file systems in the output of `df -PT`, each once. */
@@ -22,7 +22,7 @@ export function parseFileSystems(text: string): FileSystem[] {
   for (const line of text.split('\n')) {
     const [, type = '', used = '', free = '', mount = ''] =
       /^.+?\s+(\S+)\s+\d+\s+(\d+)\s+(\d+)\s+\d+%\s+(\/.*)$/.exec(line) ?? [];
-    if (mount === '' || PASSED_OVER.test(type) || NOT_A_DISK.test(mount)) continue;
+    if (mount === '' || IGNORED.test(type) || NOT_A_DISK.test(mount)) continue;
     if (Number(used) + Number(free) > 0) found.set(mount, { mount, used: Number(used), free: Number(free) });
   }
   return [...found.values()];
@@ -96,7 +96,7 @@ export function judgeSwap(text: string): Finding[] {
   return [finding(part < SWAPPING ? 'ok' : 'problem', found, `less than ${percent(SWAPPING)} used`, todo)];
 }
 
-/** A port on which somebody beside the host itself can knock. */
+/** A port that others than the host itself can reach. */
 interface Open {
   port: number;
   who: string;
@@ -129,38 +129,35 @@ function parsePublished(text: string): Open[] {
   });
 }
 
-const PROFILES: Readonly<Record<string, number[]>> = {
-  ...{ OpenSSH: [22], 'Nginx Full': [80, 443], 'Nginx HTTP': [80], 'Nginx HTTPS': [443] },
-};
+/** The names that ufw has for ports. */
+const PROFILES = new Map(
+  Object.entries({
+    ...{ OpenSSH: '22', 'Nginx Full': '80,443', 'Nginx HTTP': '80', 'Nginx HTTPS': '443' },
+    Anywhere: '0:65535',
+  }),
+);
 
 /** Whether ufw lets everybody in at a port; undefined where there is no ufw, or it is off. */
 export function parseUfw(text: string): ((port: number) => boolean) | undefined {
   if (!/^Status: active$/m.test(text)) return undefined;
-  const ranges: Array<[number, number]> = [];
-  for (const line of text.split('\n')) {
+  const ranges = text.split('\n').flatMap((line) => {
     const [, to = ''] = /^(.+?)(?: \(v6\))?\s+(?:ALLOW|LIMIT)(?: IN)?\s+Anywhere/.exec(line) ?? [];
-    for (const port of (Object.hasOwn(PROFILES, to) && PROFILES[to]) || []) ranges.push([port, port]);
-    const [, ports = '', protocol = 'tcp'] = /^([\d,:]+)(?:\/(\w+))?$/.exec(to) ?? [];
-    if (protocol !== 'tcp') continue;
-    for (const item of ports.split(',').filter(Boolean)) {
-      const [from = 0, last = from] = item.split(':').map(Number);
-      ranges.push([from, last]);
-    }
-    if (to === 'Anywhere') ranges.push([0, 65_535]);
-  }
-  return (port) => ranges.some(([from, to]) => from <= port && port <= to);
+    const [, ports] = /^([\d,:]+)(?:\/tcp)?$/.exec(PROFILES.get(to) ?? to) ?? [];
+    return ports?.split(',').map((item) => item.split(':').map(Number)) ?? [];
+  });
+  return (port) => ranges.some(([from = 0, last = from]) => from <= port && port <= last);
 }
 
-/** Whether the chain by which one can keep Docker's ports shut lets in at a port, of `iptables -S DOCKER-USER`. */
+/** Whether the chain that can close Docker's ports lets everybody in at a port, of `iptables -S DOCKER-USER`. */
 function parseDockerUser(text: string): (port: number) => boolean {
-  const rules = text.split('\n');
-  const shut = rules.some((rule) => /^-A DOCKER-USER(?: -i \S+)? -j (DROP|REJECT)/.test(rule));
-  const port = (n: number) => new RegExp(`--(?:ctorigdstport|dport) ${n}(?!\\d).* -j (?:RETURN|ACCEPT)`);
-  return (n) => !shut || rules.some((rule) => port(n).test(rule));
+  const closes = /^-A DOCKER-USER(?: -i \S+)? -j (DROP|REJECT)/m.test(text);
+  const opens = (port: number) =>
+    new RegExp(`--(?:ctorigdstport|dport) ${port}(?!\\d).* -j (?:RETURN|ACCEPT)`).test(text);
+  return (port) => !closes || opens(port);
 }
 
 /** Whether nothing can be reached from outside that is not meant to be. A cloud's own firewall is not seen here. */
-export function judgePorts(text: string, expected: readonly number[]): Finding[] {
+export function judgePorts(text: string, allowed: readonly number[]): Finding[] {
   const [listening = '', docker = '', ufw = '', dockerUser = ''] = text.split(/^-- [\w-]+\n/m);
   const [byUfw, byDocker] = [parseUfw(ufw), parseDockerUser(dockerUser)];
   const published = parsePublished(docker);
@@ -172,24 +169,24 @@ export function judgePorts(text: string, expected: readonly number[]): Finding[]
   for (const one of [...others, ...published.filter(({ port }) => byDocker(port))])
     if (!open.has(one.port)) open.set(one.port, one);
   const ports = [...open.keys()].sort((a, b) => a - b);
-  const wanted = `open: ${expected.join(', ')}`;
-  const stray = ports.filter((port) => !expected.includes(port));
-  if (stray.length > 0) return stray.map((port) => strayPort(open.get(port)!, byUfw !== undefined, wanted));
+  const expected = `open: ${allowed.join(', ')}`;
+  const stray = ports.filter((port) => !allowed.includes(port));
+  if (stray.length > 0) return stray.map((port) => strayPort(open.get(port)!, byUfw !== undefined, expected));
   const firewall = byUfw ? 'ufw is on' : 'no firewall on the host';
-  return [ok(`open: ${ports.join(', ') || 'none'}; ${firewall}`, wanted)];
+  return [ok(`open: ${ports.join(', ') || 'none'}; ${firewall}`, expected)];
 }
 
-function strayPort({ port, who, published }: Open, hasUfw: boolean, wanted: string): Finding {
+function strayPort({ port, who, published }: Open, hasUfw: boolean, expected: string): Finding {
   const meant = 'if it is meant to be open, add it to OPEN_PORTS';
   if (!published)
     return problem(
       `${who} listens on ${port}${hasUfw ? ', and ufw lets everybody in' : ''}`,
-      wanted,
+      expected,
       `let it listen on 127.0.0.1, or close ${port}; ${meant}`,
     );
   return problem(
     `Docker publishes ${port} of ${who}${hasUfw ? ', which ufw does not close' : ''}`,
-    wanted,
+    expected,
     `publish it on 127.0.0.1 ("127.0.0.1:${port}:…"), or not at all; ${meant}`,
   );
 }
@@ -227,7 +224,7 @@ export function judgeContainers(text: string): Finding[] {
   const { services, containers } = parseContainers(text);
   const problems = services.flatMap((service) => {
     const its = containers.filter((one) => one.service === service);
-    if (its.length > 0) return its.flatMap((one) => illness(one) ?? []);
+    if (its.length > 0) return its.flatMap((one) => faultOf(one) ?? []);
     return [problem(`${service} has no container`, EXPECTED, 'start it: docker compose up -d')];
   });
   if (problems.length > 0) return problems;
@@ -236,7 +233,8 @@ export function judgeContainers(text: string): Finding[] {
   return [ok(`${containers.length - done.length} running, all healthy${ended}`, EXPECTED)];
 }
 
-function illness({ service, state, health, exit, oom, policy }: Container): Finding | undefined {
+/** What is wrong with a container, if something is. */
+function faultOf({ service, state, health, exit, oom, policy }: Container): Finding | undefined {
   const bad = (found: string, todo: string) => problem(`${service} ${found}`, EXPECTED, todo);
   const logs = `see why: remote logs ${service}`;
   if (state === 'running') {

@@ -11,22 +11,22 @@ import { describeLifetime, isLate, type Problem, served } from './certificate.ts
 import { type Backup, type Finding, ok, problem, unknown, unset } from './verify-report.ts';
 
 /** What a name resolves to here, against the addresses that it should have. */
-export async function checkDns(name: string, expected: readonly string[] | undefined): Promise<Finding> {
-  const wanted = expected?.join(', ') ?? 'an address (EXPECTED_ADDRESS is not set)';
+export async function checkDns(name: string, required: readonly string[] | undefined): Promise<Finding> {
+  const expected = required?.join(', ') ?? 'an address (EXPECTED_ADDRESS is not set)';
   let addresses: string[];
   try {
     addresses = [...new Set((await lookup(name, { all: true })).map(({ address }) => address))];
   } catch (error) {
     const found = `${name} does not resolve (${(error as NodeJS.ErrnoException).code})`;
-    return problem(found, wanted, `make a record for ${name} in DNS`);
+    return problem(found, expected, `make a record for ${name} in DNS`);
   }
   const found = `${name} is ${addresses.join(', ')}`;
-  const missing = expected?.filter((one) => !addresses.includes(one)) ?? [];
-  const hasStray = expected !== undefined && addresses.some((one) => !expected.includes(one));
-  if (!hasStray && missing.length === 0) return ok(found, wanted);
+  const missing = required?.filter((one) => !addresses.includes(one)) ?? [];
+  const hasStray = required !== undefined && addresses.some((one) => !required.includes(one));
+  if (!hasStray && missing.length === 0) return ok(found, expected);
   return problem(
     hasStray ? found : `${name} is not ${missing.join(', ')}`,
-    wanted,
+    expected,
     `correct the record of ${name}, or EXPECTED_ADDRESS; a change takes as long as its TTL`,
   );
 }
@@ -76,7 +76,7 @@ interface Verified {
   commit?: string | undefined;
 }
 
-/** The newest deployment that was seen to work, of the records on the host. */
+/** The newest verified deployment, of the records on the hosts. */
 export function lastVerified(deployments: string): Verified | undefined {
   const records = deployments.split('\n').flatMap((line) => {
     try {

@@ -2,7 +2,7 @@ import { EXIT, Failure } from '../failure.ts';
 import { count } from '../format.ts';
 
 /**
- * `warning`: to be looked at, though all works; `unknown`: could not be checked, `found` says why; `unset`: the
+ * `warning`: works, but needs attention soon; `unknown`: could not be checked, `found` says why; `unset`: the
  * settings do not say what to check.
  */
 export type State = 'ok' | 'warning' | 'problem' | 'unknown' | 'unset';
@@ -62,7 +62,7 @@ export const unknown = (why: string, todo: string): Finding =>
 /** For a check whose settings are not set: `DOMAIN is`. */
 export const unset = (names: string): Finding => finding('unset', `${names} not set`, '', '');
 
-/** Whether a row fails the run: what could not be checked was not seen to be well. */
+/** Whether a row fails the run: what could not be checked does not count as well. */
 export const isBad = ({ state }: Finding): boolean => state === 'problem' || state === 'unknown';
 
 /** @throws Failure with exit 3 when a row is bad */

@@ -98,7 +98,7 @@ async function standIn(
   const { serveWebroot, webserver } = await import('../../lib/server/challenge.ts');
   const { ACME_WEBROOT: webroot, PROXY_SERVICE: service } = settings;
   // One that is restarted again and again takes the port for a moment each time.
-  const stop = proxy?.wanted ? [app.command('stop', service)] : [];
+  const stop = proxy?.started ? [app.command('stop', service)] : [];
   return change(`serve ${webroot} until ${service} runs`, [...stop, webserver(webroot)], async () => {
     let stopped = stop.length > 0;
     const restart = async () => {

@@ -3,7 +3,7 @@ import type { Lineage } from '../../lib/server/certbot.ts';
 import { certificateSettings } from '../../lib/server/certificate-settings.ts';
 
 await script(import.meta, {
-  does: 'Renew the certificates that are due, reload the proxy, and see that it serves them',
+  does: 'Renew the certificates that are due, reload the proxy, and check that it serves them',
   step: 'Renew certificates, twice a day',
   example: 'npx tsx scripts/server/renew-certificates.ts --env-file /opt/bloaty/.env',
   settings: certificateSettings,
@@ -34,7 +34,7 @@ await script(import.meta, {
       return;
     }
 
-    // Not a step: cron is to hear nothing where nothing was due.
+    // Not a step: cron prints nothing where nothing was due.
     const failure = await certbot.runCertbot(host, certbot.renew).then(
       () => undefined,
       (error: unknown) => (error instanceof Failure ? error : Promise.reject(error)),

@@ -11,7 +11,7 @@ test('a proxy that Docker restarts again and again does not count as running', (
   });
   assert.equal(proxyOf(inspected({}), now).steady, true);
   assert.equal(proxyOf(inspected({ Restarting: true }), now).steady, false);
-  assert.equal(proxyOf(inspected({ Running: false }), now).wanted, false);
+  assert.equal(proxyOf(inspected({ Running: false }), now).started, false);
   const again = { StartedAt: '2026-02-01T00:00:29Z' };
   assert.equal(proxyOf(inspected(again, { RestartCount: 3 }), now).fresh, true);
   assert.equal(proxyOf(inspected(again), now).fresh, false);

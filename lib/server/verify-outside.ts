@@ -142,22 +142,15 @@ async function ownScript(
   const command = cmd`${process.execPath} ${process.execArgv} ${join(SCRIPTS, `${name}.ts`)} ${args} ${files}`;
   const running = localHost({ signal }).start({ ...command, env: QUIET });
   running.stdin.end();
-  const output = Promise.all([text(running.stdout), text(running.stderr)]);
-  let code = 0;
-  try {
-    await running.done;
-  } catch (error) {
-    if (!(error instanceof CommandFailure) || error.code === null) throw error;
-    code = error.code;
-  }
-  const [stdout, stderr] = await output;
-  const [error = '', next = ''] = code === 0 ? [] : lastError(stderr).split('. Next: ');
-  return { code, stdout, error, next };
-}
-
-function lastError(stderr: string): string {
-  const errors = stderr.split('\n').filter((line) => / error: /.test(line));
-  return (errors.at(-1) ?? stderr.trimEnd().split('\n').at(-1) ?? '').replace(/^.*? error: /, '');
+  const [printed, ended] = await Promise.allSettled([text(running.stdout), running.done]);
+  const stdout = printed.status === 'fulfilled' ? printed.value : '';
+  if (ended.status === 'fulfilled') return { code: 0, stdout, error: '', next: '' };
+  const failure: unknown = ended.reason;
+  if (!(failure instanceof CommandFailure) || failure.code === null) throw failure;
+  const lines = failure.stderr.trimEnd().split('\n');
+  const last = lines.findLast((line) => / error: /.test(line)) ?? lines.at(-1) ?? '';
+  const [error = '', next = ''] = last.replace(/^.*? error: /, '').split('. Next: ');
+  return { code: failure.code, stdout, error, next };
 }
 
 interface History {

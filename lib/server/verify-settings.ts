@@ -68,8 +68,8 @@ export const verifySettings = {
 export type VerifySettings = Values<typeof verifySettings>;
 
 /** Whether a check is one of those that CHECKS selects. */
-export function selects(checks: VerifySettings['CHECKS'] = [], check: string): boolean {
-  const isNamed = checks.some((one) => one.check === check && !one.without);
-  const isExcluded = checks.some((one) => one.check === check && one.without);
-  return !isExcluded && (isNamed || checks.every(({ without }) => without));
+export function selects(checks: VerifySettings['CHECKS'], check: string): boolean {
+  const own = checks?.filter((one) => one.check === check) ?? [];
+  if (own.length > 0) return own.every(({ without }) => !without);
+  return checks?.every(({ without }) => without) ?? true;
 }

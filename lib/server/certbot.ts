@@ -1,61 +1,66 @@
-import { X509Certificate } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { EXIT, Failure } from '../failure.ts';
 import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import {
+  type Certificate,
+  describeRemaining,
+  isLate,
+  type Problem,
+  parseChain,
+  sameNames,
+} from './certificate.ts';
 import type { AcmeSettings, CertificateSettings } from './certificate-settings.ts';
 
-/** The first version with `certbot reconfigure`. */
-const RECONFIGURES = [2, 3] as const;
-
-/** Where certbot goes when it is told of no other authority. */
+/** The authority that certbot asks by default. */
 export const LETS_ENCRYPT = 'https://acme-v02.api.letsencrypt.org/directory';
 
-type Wanted = CertificateSettings & AcmeSettings;
+/** What a certificate of an app is called: its first name. */
+export const certificateName = ({ DOMAIN: [name = ''] }: Pick<CertificateSettings, 'DOMAIN'>): string => name;
 
-const certbot = (...args: string[]): Command => ({ ...cmd`certbot ${args} --non-interactive`, root: true });
-const webroot = ({ ACME_WEBROOT }: CertificateSettings) => ['--webroot', '--webroot-path', ACME_WEBROOT];
-const nameOf = ({ DOMAIN: [name = ''] }: CertificateSettings) => ['--cert-name', name];
+const certbot = (words: Command): Command => ({ ...cmd`certbot ${words} --non-interactive`, root: true });
+const byWebroot = ({ ACME_WEBROOT }: CertificateSettings) => cmd`--webroot --webroot-path ${ACME_WEBROOT}`;
 
 /** Gets a certificate, and saves webroot as the way of its renewal. */
-export const certonly = (settings: Wanted, force: boolean): Command =>
-  certbot(
-    ...['certonly', ...webroot(settings), ...nameOf(settings)],
-    ...settings.DOMAIN.flatMap((name) => ['--domain', name]),
-    ...['--agree-tos', '--no-eff-email', '--email', settings.ACME_EMAIL, '--renew-with-new-domains'],
-    ...(settings.ACME_SERVER ? ['--server', settings.ACME_SERVER] : []),
-    force ? '--force-renewal' : '--keep-until-expiring',
+export function certonly(settings: CertificateSettings & AcmeSettings, force: boolean): Command {
+  const { DOMAIN, ACME_EMAIL, ACME_SERVER } = settings;
+  const names = cmd`--cert-name ${certificateName(settings)} ${DOMAIN.flatMap((name) => ['--domain', name])}`;
+  const account = cmd`--agree-tos --no-eff-email --email ${ACME_EMAIL}`;
+  const server = ACME_SERVER ? ['--server', ACME_SERVER] : [];
+  const when = force ? '--force-renewal' : '--keep-until-expiring';
+  return certbot(
+    cmd`certonly ${byWebroot(settings)} ${names} ${account} --renew-with-new-domains ${server} ${when}`,
   );
+}
 
 /** Changes the way of renewal; certbot rehearses it before it saves it. */
 export const reconfigure = (settings: CertificateSettings): Command =>
-  certbot('reconfigure', ...nameOf(settings), ...webroot(settings));
+  certbot(cmd`reconfigure --cert-name ${certificateName(settings)} ${byWebroot(settings)}`);
 
 /**
  * Renews what is due, each certificate in the way that is saved with it: flags would override that for all of them,
  * and `certbot renew --dry-run` would then test something else than what cron runs. It runs from cron at a minute of
  * its own, and need not wait at random.
  */
-export const renew: Command = certbot('renew', '--no-random-sleep-on-renew');
+export const renew: Command = certbot(cmd`renew --no-random-sleep-on-renew`);
 
 /** @throws Failure when there is no certbot, or when it is too old for what is to be done with it */
 export async function checkCertbot(host: Host, needsReconfigure: boolean): Promise<void> {
   const version = await runCertbot(host, { ...cmd`certbot --version`, root: true });
-  const [, major = '0', minor = '0'] = /(\d+)\.(\d+)/.exec(version) ?? [];
-  const [first, second] = RECONFIGURES;
-  if (!needsReconfigure || Number(major) > first) return;
-  if (Number(major) === first && Number(minor) >= second) return;
+  const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? [];
+  const reconfigures = Number(major) > 2 || (Number(major) === 2 && Number(minor) >= 3);
+  if (!needsReconfigure || reconfigures) return;
   throw new Failure(`${version.trim()} cannot change how a certificate is renewed: that came with 2.3`, {
-    next: 'install a newer certbot, or get the certificate anew: the same certonly with --force-renewal',
+    next: 'install a newer certbot, or get the certificate again: the same certonly with --force-renewal',
   });
 }
 
-/** Runs certbot and returns what it said. @throws Failure with its reason in one line */
+/** Runs certbot and returns what it printed. @throws Failure with its reason in one line */
 export async function runCertbot(host: Host, command: Command): Promise<string> {
   const running = host.start(command);
   running.stdin.end();
   // What it prints is needed above all when it fails: there it gives the authority's reasons.
-  const [said, ended] = await Promise.allSettled([text(running.stdout), running.done]);
-  const output = said.status === 'fulfilled' ? said.value : '';
+  const [printed, ended] = await Promise.allSettled([text(running.stdout), running.done]);
+  const output = printed.status === 'fulfilled' ? printed.value : '';
   if (ended.status === 'fulfilled') return output;
   const error: unknown = ended.reason;
   if (!(error instanceof CommandFailure)) throw error;
@@ -76,85 +81,20 @@ export function reasonOf(output: string): string {
   if (unexpected) return unexpected.trim();
   const noise = /^(Saving debug log|Ask for help|Some challenges|- - -|\s*$)/;
   const lines = output.split('\n').filter((line) => !noise.test(line));
-  return lines.at(-1)?.trim() ?? 'it says no more';
+  return lines.at(-1)?.trim() ?? 'it gives no reason';
 }
-
-const LOG = '/var/log/letsencrypt/letsencrypt.log';
 
 function explained(output: string, cause: CommandFailure): Failure {
   const reason = reasonOf(output);
-  if (/another instance of certbot/i.test(output))
-    return new Failure('another certbot runs on this host', {
-      exit: EXIT.locked,
-      next: 'try again shortly',
-      cause,
-    });
-  if (/too many|rateLimited|rate limit/i.test(reason))
-    return new Failure(`certbot: ${reason}`, {
-      next: 'wait as long as it says; until then try with ACME_SERVER set to a staging server',
-      cause,
-    });
-  return new Failure(`certbot: ${reason}`, {
-    next: `run check-certificate; certbot's own log is ${LOG}`,
-    cause,
-  });
+  if (/another instance of certbot/i.test(output)) {
+    const options = { exit: EXIT.locked, next: 'try again shortly', cause };
+    return new Failure('another certbot runs on this host', options);
+  }
+  const next = /too many|rateLimited|rate limit/i.test(reason)
+    ? 'wait as long as it says; until then try with ACME_SERVER set to a staging server'
+    : "run check-certificate; certbot's own log is /var/log/letsencrypt/letsencrypt.log";
+  return new Failure(`certbot: ${reason}`, { next, cause });
 }
-
-/** What is said of a certificate, be it in a file or served. */
-export interface Certificate {
-  /** The names that it is for, sorted. */
-  names: string[];
-  issuer: string;
-  from: Date;
-  until: Date;
-  /** SHA-256 of the whole, as `AB:CD:…`. */
-  fingerprint: string;
-  /** How many certificates came with it, itself included. */
-  length: number;
-}
-
-/** Less than this part of a certificate's lifetime left, and its renewal is late: certbot renews at a third. */
-const LATE = 0.25;
-
-/**
- * The certificates of a PEM file, of which the first is meant.
- * @throws Error when there is none in it
- */
-export function parseChain(pem: string): Certificate {
-  const [leaf, ...rest] = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  if (!leaf) throw new Error('holds no certificate');
-  return describe(new X509Certificate(leaf), 1 + rest.length);
-}
-
-export function describe(certificate: X509Certificate, length: number): Certificate {
-  const names = (certificate.subjectAltName ?? '').split(', ').filter((name) => name.startsWith('DNS:'));
-  return {
-    names: names.map((name) => name.slice('DNS:'.length)).sort(),
-    issuer: /^(?:CN|O)=(.+)$/m.exec(certificate.issuer)?.[1] ?? certificate.issuer,
-    from: certificate.validFromDate,
-    until: certificate.validToDate,
-    fingerprint: certificate.fingerprint256,
-    length,
-  };
-}
-
-/** The part of its lifetime that a certificate has left: 0.25 of 90 days and of 45 days are different days. */
-function remaining({ from, until }: Pick<Certificate, 'from' | 'until'>, now: Date): number {
-  return (until.getTime() - now.getTime()) / (until.getTime() - from.getTime());
-}
-
-/** Whether it should have been renewed by now. */
-export const isLate = (certificate: Certificate, now: Date): boolean => remaining(certificate, now) < LATE;
-
-/** `61 days left`, `expired 3 days ago`. */
-export function describeRemaining({ until }: Pick<Certificate, 'until'>, now: Date): string {
-  const hours = Math.floor((until.getTime() - now.getTime()) / 3_600_000);
-  const amount = (n: number) => (n < 48 ? `${n} hours` : `${Math.floor(n / 24)} days`);
-  return hours >= 0 ? `${amount(hours)} left` : `expired ${amount(-hours)} ago`;
-}
-
-export const sameNames = (a: readonly string[], b: readonly string[]): boolean =>
-  [...new Set(a)].sort().join() === [...new Set(b)].sort().join();
 
 /** Where certbot keeps what it has; its own default. */
 export const LETSENCRYPT = '/etc/letsencrypt';
@@ -192,13 +132,13 @@ export function parseRenewal(text: string): Renewal {
 }
 
 /** Prints every file that the patterns match, each behind a line with its path; what is not there is no error. */
-const DUMP =
+const PRINT_FILES =
   'for pattern; do for file in $pattern; do if [ -e "$file" ]; then echo "==> $file"; cat "$file" || exit; fi; done; done';
-const dump = (...patterns: string[]): Command => ({ ...cmd`sh -c ${DUMP} dump ${patterns}`, root: true });
 
 /** All lineages of a host by name; read in one go, since over ssh and SSM each command costs. */
 export async function readLineages(host: Host): Promise<Map<string, Lineage>> {
-  const text = await host.run(dump(renewalFile('*'), fullchain('*')));
+  const files = [renewalFile('*'), fullchain('*')];
+  const text = await host.run({ ...cmd`sh -c ${PRINT_FILES} print ${files}`, root: true });
   const lineages = new Map<string, Lineage>();
   for (const section of text.split(/^==> /m).slice(1)) {
     const path = section.slice(0, section.indexOf('\n'));
@@ -218,39 +158,37 @@ function parseFile(path: string, content: string): Certificate {
     return parseChain(content);
   } catch (error) {
     throw new Failure(`${path} ${(error as Error).message}`, {
-      next: `look at it: openssl x509 -in ${path}`,
+      next: `read it: openssl x509 -in ${path}`,
       cause: error,
     });
   }
 }
 
-/** What is to be done for a certificate to be there, and to be renewed by webroot. */
+/** What is to be done for a certificate to be there, and to be renewed by webroot; and why, or what is left of it. */
 export type Plan =
-  | { kind: 'keep' }
-  | { kind: 'reconfigure'; because: string }
+  | { kind: 'keep' | 'reconfigure'; because: string }
   | { kind: 'issue'; because: string; force: boolean };
 
-type PlanWanted = Pick<CertificateSettings, 'DOMAIN' | 'ACME_WEBROOT'> & Pick<AcmeSettings, 'ACME_SERVER'>;
+type Request = Pick<CertificateSettings & AcmeSettings, 'DOMAIN' | 'ACME_WEBROOT' | 'ACME_SERVER'>;
 
 /** @throws Failure when there is a certificate in its place that certbot knows nothing of, and would trip over */
-export function planIssue(lineage: Lineage | undefined, wanted: PlanWanted, now: Date): Plan {
+export function planIssue(lineage: Lineage | undefined, request: Request, now: Date): Plan {
   const { certificate, renewal } = lineage ?? {};
-  if (lineage && !renewal) throw foreign(lineage.name);
-  if (!certificate || !renewal) return { kind: 'issue', because: 'there is none', force: false };
   const issue = (because: string, force = false): Plan => ({ kind: 'issue', because, force });
-  if (!sameNames(certificate.names, wanted.DOMAIN)) return issue(`it is for ${certificate.names.join(', ')}`);
-  if (renewal.server !== (wanted.ACME_SERVER ?? LETS_ENCRYPT))
+  if (lineage && !renewal) throw foreign(lineage.name);
+  if (!certificate || !renewal) return issue('there is none');
+  if (!sameNames(certificate.names, request.DOMAIN))
+    return issue(`it is for ${certificate.names.join(', ')}`);
+  if (renewal.server !== (request.ACME_SERVER ?? LETS_ENCRYPT))
     return issue(`it is from ${renewal.server}`, true);
-  if (isLate(certificate, now)) return issue(describeRemaining(certificate, now));
-  const wrong = wrongRenewal(renewal, wanted.ACME_WEBROOT);
-  return wrong ? { kind: 'reconfigure', because: wrong } : { kind: 'keep' };
+  const left = describeRemaining(certificate, now);
+  if (isLate(certificate, now)) return issue(left);
+  const wrong = wrongRenewal(renewal, request.ACME_WEBROOT);
+  return wrong ? { kind: 'reconfigure', because: wrong } : { kind: 'keep', because: left };
 }
 
 /** What is wrong with the way of renewal, if anything. */
-export function wrongRenewal(
-  { authenticator, webroots }: NonNullable<Lineage['renewal']>,
-  webroot: string,
-): string | undefined {
+export function wrongRenewal({ authenticator, webroots }: Renewal, webroot: string): string | undefined {
   if (authenticator !== 'webroot') return `it is renewed by ${authenticator || 'no authenticator'}`;
   const others = webroots.filter((path) => path !== webroot);
   if (webroots.length > 0 && others.length === 0) return undefined;
@@ -268,47 +206,40 @@ function foreign(name: string): Failure {
 export interface Schedule {
   /** Where renew-certificates is entered. */
   ours: string[];
-  /** Timers and cron files that run certbot without a reload and a look at what is served. */
+  /** Timers and cron files that run certbot alone, which reloads nothing and does not check what is served. */
   others: string[];
 }
 
 /** Prints whether systemd runs the host, its active timers, and the lines of cron and units that may be of interest. */
-const LOOK = `if [ -d /run/systemd/system ]; then echo systemd; fi
+const PRINT_SCHEDULE = `if [ -d /run/systemd/system ]; then echo systemd; fi
 systemctl list-units --type=timer --state=active --plain --no-legend 2>/dev/null
 grep -rHsE 'certbot|renew-certificates' /etc/crontab /etc/cron.d /var/spool/cron /etc/systemd/system
 true`;
-const look: Command = { ...cmd`sh -c ${LOOK}`, root: true };
 
 /** Reads the crontabs and timers of a host. */
 export async function readSchedule(host: Host): Promise<Schedule> {
-  return parseSchedule(await host.run(look));
+  return parseSchedule(await host.run({ ...cmd`sh -c ${PRINT_SCHEDULE}`, root: true }));
 }
 
 export function parseSchedule(text: string): Schedule {
   const lines = text.split('\n').filter(Boolean);
-  const systemd = lines.includes('systemd');
   const timers = lines.flatMap((line) => /^(\S*certbot\S*\.timer)\s/.exec(line)?.[1] ?? []);
-  const entries = lines.flatMap((line) => {
+  const [ours, others] = [new Set<string>(), new Set<string>(timers)];
+  for (const line of lines) {
     const [, file = '', entry = ''] = /^(\/[^:]+):(?!\s*#)(.*)$/.exec(line) ?? [];
     // Debian's own entry does nothing where its timer does.
-    return file && !(systemd && entry.includes('! -d /run/systemd/system')) ? [{ file, entry }] : [];
-  });
-  const files = (found: typeof entries) => [...new Set(found.map(({ file }) => file))];
-  const own = ({ entry }: { entry: string }) => entry.includes('renew-certificates');
-  const foreign = ({ file, entry }: { file: string; entry: string }) =>
-    /certbot.*\brenew\b/.test(entry) && !file.startsWith('/etc/systemd/');
-  return {
-    ours: files(entries.filter(own)),
-    others: [...timers, ...files(entries.filter((line) => !own(line) && foreign(line)))],
-  };
+    if (lines.includes('systemd') && entry.includes('! -d /run/systemd/system')) continue;
+    if (entry.includes('renew-certificates')) ours.add(file);
+    else if (/certbot.*\brenew\b/.test(entry) && !file.startsWith('/etc/systemd/')) others.add(file);
+  }
+  return { ours: [...ours], others: [...others] };
 }
 
 /** What to do about each that renews beside renew-certificates: it would leave the old certificate served. */
-export function describeOthers({ others }: Schedule): Array<{ found: string; todo: string }> {
-  return others.map((other) => ({
+export const describeOthers = ({ others }: Schedule): Problem[] =>
+  others.map((other) => ({
     found: `${other} renews as well, and reloads nothing`,
     todo: other.endsWith('.timer')
       ? `systemctl disable --now ${other}`
       : `take certbot's line out of ${other}`,
   }));
-}

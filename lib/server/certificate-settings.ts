@@ -7,7 +7,9 @@ const NAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-
 function parseDomain(raw: string): string {
   const name = raw.toLowerCase();
   if (name.startsWith('*.'))
-    throw new Error('a wildcard needs the DNS of the domain; by HTTP only names can be had, such as www.');
+    throw new Error(
+      'a wildcard needs the DNS challenge; HTTP challenges cover single names only, such as www.',
+    );
   if (!NAME.test(name)) throw new Error(`"${raw}" is not the name of a host`);
   return name;
 }
@@ -17,8 +19,7 @@ export const certificateSettings = {
   ...targetSettings,
   ...composeSettings,
   DOMAIN: setting('DOMAIN', {
-    about:
-      "the app's name in DNS, and further ones separated by commas; the certificate is called by the first",
+    about: "the app's name in DNS, and further ones separated by commas; the first one names the certificate",
     example: 'bloaty-app.com,www.bloaty-app.com',
     type: (z) => list(parseDomain)(z).refine((names) => names.length > 0, 'names no domain'),
   }),
@@ -39,7 +40,7 @@ export const certificateSettings = {
 /** What a first certificate takes beside that. */
 export const acmeSettings = {
   ACME_EMAIL: setting('ACME_EMAIL', {
-    about: 'the address of the account with the certificate authority',
+    about: 'the e-mail address of the account with the certificate authority',
     example: 'ops@bloaty-app.com',
     type: (z) => z.email('is not an e-mail address'),
   }),

@@ -1,52 +1,43 @@
 import { randomBytes } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
+import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
 import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import type { Problem } from './certificate.ts';
+import type { CertificateSettings } from './certificate-settings.ts';
 
 /** Where a certificate authority looks for the answer to its challenge (RFC 8555, 8.3). */
 const PATH = '/.well-known/acme-challenge';
 const TIMEOUT_MS = 10_000;
 
 /** What was found where a certificate authority will look; without a problem it will find its answer. */
-export interface Challenge {
+interface Challenge {
   name: string;
   addresses: string[];
-  problem?: { found: string; todo: string };
+  problem?: Problem;
 }
 
 const PLACE = 'umask 022; mkdir -p "$1" && cat > "$1/$2" || { rm -f "$1/$2"; exit 1; }';
-
-/** The commands that put a file where certbot will put its own, and take it away. */
-function probeFile(webroot: string, token: string): { place: Command; remove: Command } {
-  const directory = `${webroot}${PATH}`;
-  return {
-    place: { ...cmd`sh -c ${PLACE} place ${directory} ${token}`, root: true },
-    remove: { ...cmd`rm -f ${`${directory}/${token}`}`, root: true },
-  };
-}
 
 /**
  * Asks for a file below the webroot at every address of every name, as the authority will: what is wrong is found
  * without it, which counts failed attempts. Redirects are not followed.
  */
-export async function probe(
-  names: readonly string[],
-  { host, webroot, signal }: { host: Host; webroot: string; signal: AbortSignal },
-): Promise<Challenge[]> {
+export async function probe({
+  settings: { DOMAIN, ACME_WEBROOT: webroot },
+  host,
+  signal,
+}: Pick<Context, 'host' | 'signal'> & { settings: CertificateSettings }): Promise<Challenge[]> {
   const token = `opsbook-${randomBytes(8).toString('hex')}`;
-  const { place, remove } = probeFile(webroot, token);
-  await host.run(place, token);
+  const directory = `${webroot}${PATH}`;
+  await host.run({ ...cmd`sh -c ${PLACE} place ${directory} ${token}`, root: true }, token);
   try {
-    return await Promise.all(names.map((name) => probeName(name, token, webroot, signal)));
+    return await Promise.all(DOMAIN.map((name) => probeName(name, token, webroot, signal)));
   } finally {
-    await host.uninterrupted.run(remove);
+    await host.uninterrupted.run({ ...cmd`rm -f ${`${directory}/${token}`}`, root: true });
   }
-}
-
-/** @throws Failure that says what an authority would find instead of the answer to its challenge */
-export function refuseUnserved({ name, problem }: Challenge): void {
-  if (problem) throw new Failure(`${name}: ${problem.found}`, { next: problem.todo });
 }
 
 async function probeName(
@@ -60,11 +51,8 @@ async function probeName(
     addresses = (await lookup(name, { all: true })).map(({ address }) => address);
   } catch (error) {
     const found = `does not resolve (${(error as NodeJS.ErrnoException).code})`;
-    return {
-      name,
-      addresses: [],
-      problem: { found, todo: `make a record for ${name} in DNS, and wait for it` },
-    };
+    const todo = `make a record for ${name} in DNS, and wait for it`;
+    return { name, addresses: [], problem: { found, todo } };
   }
   const answers = await Promise.all(addresses.map((address) => ask(address, name, token, webroot, signal)));
   // From a machine without IPv6 nothing can be said of such an address.
@@ -74,12 +62,12 @@ async function probeName(
   return { name, addresses, ...(problem ? { problem } : {}) };
 }
 
-const unreachable = (addresses: readonly string[]) => ({
+const unreachable = (addresses: readonly string[]): Problem => ({
   found: `${addresses.join(', ')} cannot be reached from here`,
   todo: 'correct the record in DNS, or run this where the address can be reached',
 });
 
-type Answer = 'served' | 'unreachable' | { found: string; todo: string };
+type Answer = 'served' | 'unreachable' | Problem;
 
 async function ask(
   address: string,
@@ -88,42 +76,37 @@ async function ask(
   webroot: string,
   signal: AbortSignal,
 ): Promise<Answer> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
-    const { response, body } = await fetchFrom(address, name, `${PATH}/${token}`, signal);
-    return judge(response, body === token, { name, address, webroot });
+    const { response, body } = await fetchFrom(address, name, `${PATH}/${token}`, limit);
+    if (response.statusCode === 200 && body === token) return 'served';
+    return misled(response, name, address, webroot);
   } catch (error) {
     signal.throwIfAborted();
-    return judgeError(error as NodeJS.ErrnoException, address);
+    return unanswered((limit.aborted ? limit.reason : error) as NodeJS.ErrnoException, address);
   }
 }
 
 /** A request to one address: `fetch` would choose among them, and name the host after its URL. */
-function fetchFrom(
-  address: string,
-  name: string,
-  path: string,
-  signal: AbortSignal,
-): Promise<{ response: IncomingMessage; body: string }> {
-  return new Promise((resolve, reject) => {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
-    const request = get({ host: address, path, headers: { host: name }, agent: false, signal: limit });
-    request.on('error', reject);
-    request.on('response', (response) => {
-      let body = '';
-      response.setEncoding('utf8').on('data', (text: string) => {
-        if (body.length < 1000) body += text;
-      });
-      response.on('end', () => resolve({ response, body })).on('error', reject);
-    });
-  });
+async function fetchFrom(address: string, name: string, path: string, signal: AbortSignal) {
+  const request = get({ host: address, path, headers: { host: name }, agent: false, signal });
+  // One that comes after the response is that of the response as well.
+  request.on('error', () => {});
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  let body = '';
+  for await (const chunk of response.setEncoding('utf8')) {
+    body += chunk;
+    if (body.length > 1000) break;
+  }
+  return { response, body };
 }
 
-function judge(
+function misled(
   { statusCode = 0, headers }: IncomingMessage,
-  same: boolean,
-  { name, address, webroot }: { name: string; address: string; webroot: string },
-): Answer {
-  if (same && statusCode === 200) return 'served';
+  name: string,
+  address: string,
+  webroot: string,
+): Problem {
   if (statusCode >= 300 && statusCode < 400)
     return {
       found: `http://${name}${PATH}/ is redirected to ${headers.location} (${statusCode}, ${address})`,
@@ -135,19 +118,15 @@ function judge(
   };
 }
 
-function judgeError({ code, name, message }: NodeJS.ErrnoException, address: string): Answer {
+function unanswered({ code, name, message }: NodeJS.ErrnoException, address: string): Answer {
   if (/^(ENETUNREACH|EHOSTUNREACH|EADDRNOTAVAIL)$/.test(code ?? '')) return 'unreachable';
-  if (code === 'ECONNREFUSED')
-    return {
-      found: `nothing listens on port 80 of ${address}`,
-      todo: 'start the proxy, and let it listen on port 80',
-    };
-  if (code === 'ETIMEDOUT' || name === 'AbortError' || name === 'TimeoutError')
-    return {
-      found: `port 80 of ${address} does not answer`,
-      todo: 'open port 80 in the firewall and security group',
-    };
-  return { found: `port 80 of ${address}: ${message}`, todo: "look into the proxy's log" };
+  const todo = 'start the proxy, and let it listen on port 80';
+  if (code === 'ECONNREFUSED') return { found: `nothing listens on port 80 of ${address}`, todo };
+  if (code === 'ETIMEDOUT' || name === 'TimeoutError') {
+    const open = 'open port 80 in the firewall and security group';
+    return { found: `port 80 of ${address} does not answer`, todo: open };
+  }
+  return { found: `port 80 of ${address}: ${message}`, todo: "check the proxy's log" };
 }
 
 /**
@@ -163,6 +142,7 @@ done
 rm "$log"
 echo $!`;
 
+/** The command by which {@link serveWebroot} starts its web server. */
 export const webserver = (webroot: string): Command => ({
   ...cmd`sh -c ${SERVE} serve ${webroot}`,
   root: true,

@@ -1,44 +1,107 @@
-import { open, rename, rm } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { Failure } from '../failure.ts';
-import { bytes } from '../format.ts';
+import { bytes, count } from '../format.ts';
 import { mask } from '../secret.ts';
-import type { Verification } from './verify.ts';
-import type { Backup } from './verify-outside.ts';
-import { isBad, type Row, type State } from './verify-settings.ts';
+import { type Backup, isBad, type Row, type State, type Verification } from './verify-report.ts';
 
-/** Text that is markup already. */
-class Markup {
-  readonly text: string;
-
-  constructor(text: string) {
-    this.text = text;
-  }
-
-  toString(): string {
-    return this.text;
+/**
+ * Writes the report for its owner alone, whole or not at all: what a browser has open is never half of one.
+ * @throws Failure when it cannot be written there
+ */
+export async function writePage(file: string, found: Verification): Promise<void> {
+  const fresh = `${file}.${process.pid}.new`;
+  try {
+    // Masked before it is escaped: escaping changes a secret that has a & in it.
+    const html = page(JSON.parse(mask(JSON.stringify(found))) as Verification);
+    await writeFile(fresh, html, { flag: 'wx', mode: 0o600, flush: true });
+    await rename(fresh, file);
+  } catch (error) {
+    await rm(fresh, { force: true }).catch(() => {});
+    const code = (error as NodeJS.ErrnoException).code;
+    throw new Failure(`--html ${file}: not written (${code})`, {
+      next: 'name a file in a folder that you may write to',
+      cause: error,
+    });
   }
 }
 
-type Part = string | number | Markup | readonly Part[];
+/** Nothing is loaded, nothing runs: a page that quotes logs must not be able to do more than be read. */
+const POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-const ENTITIES: Readonly<Record<string, string>> = {
-  ...{ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' },
-};
-
-/** What XML has no way to write, whichever way it is escaped. */
-const UNWRITABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]/g;
-
-function render(part: Part): string {
-  if (part instanceof Markup) return part.text;
-  if (Array.isArray(part)) return part.map(render).join('');
-  return String(part)
-    .replaceAll(UNWRITABLE, '\ufffd')
-    .replaceAll(/[&<>"']/g, (c) => ENTITIES[c] ?? '');
+/** The report as one page of HTML that is XML as well, without anything from elsewhere. */
+export function page(found: Verification): string {
+  const { app, at, hosts, rows, backups } = found;
+  const when = `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`;
+  const { state, title, text } = verdict(rows);
+  const bad = [...rows.filter(isBad), ...rows.filter((row) => row.state === 'warning')];
+  const of = (host?: string) => rows.filter((row) => row.host === host);
+  return `<!DOCTYPE html>\n${markup`<html lang="en">
+<head>
+<meta charset="utf-8" />
+<meta name="viewport" content="width=device-width, initial-scale=1" />
+<meta http-equiv="Content-Security-Policy" content="${POLICY}" />
+<meta name="robots" content="noindex" />
+<title>${title}: ${app}, ${when}</title>
+<style>${new Markup(STYLE)}</style>
+</head>
+<body>
+<header>
+<h1>${app}</h1>
+<p class="soft">Checked on <time datetime="${at}">${when}</time>, from outside and on ${hosts.join(', ')}</p>
+<div class="verdict ${state}" role="status">${icon(state)}<div><strong>${title}</strong><span>${text}</span></div></div>
+${tiles(rows)}
+</header>
+<main>
+${list('todo', 'What to do', bad, true)}
+${backups && backups.length > 0 ? section('backups', 'Backups', backupChart(backups)) : ''}
+${list('outside', 'From outside', of())}
+${hosts.map((host, i) => list(`host-${i + 1}`, `On ${host}`, of(host)))}
+</main>
+<footer><p>Made by opsbook's verify. It only reads, and changed nothing.</p></footer>
+</body>
+</html>`}\n`;
 }
 
-/** A template of markup: whatever is put into it is escaped, unless it is markup itself. */
-const markup = (strings: TemplateStringsArray, ...parts: Part[]): Markup =>
-  new Markup(strings.map((text, i) => text + (i < parts.length ? render(parts[i] ?? '') : '')).join(''));
+function verdict(rows: readonly Row[]): { state: State; title: string; text: string } {
+  const bad = rows.filter(isBad).length;
+  const warnings = rows.filter(({ state }) => state === 'warning').length;
+  if (bad > 0) {
+    const state = rows.some((row) => row.state === 'problem') ? 'problem' : 'unknown';
+    const title = `${count(bad, 'thing')} need${bad === 1 ? 's' : ''} attention`;
+    return { state, title, text: 'Each says what to do.' };
+  }
+  if (warnings > 0)
+    return { state: 'warning', title: 'All works', text: 'Some things should be looked at soon.' };
+  return { state: 'ok', title: 'All is well', text: 'Nothing to do.' };
+}
+
+function tiles(rows: readonly Row[]): Markup {
+  const items = (Object.keys(STATES) as State[]).map((state) => {
+    const n = rows.filter((row) => row.state === state).length;
+    const { name, plural } = STATES[state];
+    return markup`<li class="${state}">${icon(state)}<div><b>${n}</b><span class="soft">${n === 1 ? name.toLowerCase() : plural}</span></div></li>
+`;
+  });
+  return markup`<ul class="tiles" aria-label="Summary">${items}</ul>`;
+}
+
+const section = (id: string, title: string, body: Markup): Markup =>
+  markup`<section aria-labelledby="${id}"><h2 id="${id}">${title}</h2>${body}</section>
+`;
+
+const list = (id: string, title: string, rows: readonly Row[], whole = false): Markup | string =>
+  rows.length > 0
+    ? section(id, title, markup`<ul class="rows card">${rows.map((row) => item(row, whole))}</ul>`)
+    : '';
+
+/** A row; with what was expected and what to do where it is shown whole. */
+function item({ check, host, state, found, expected, todo, lines = [] }: Row, whole: boolean): Markup {
+  const where = host ? markup`<dt>where</dt><dd>${host}</dd>` : '';
+  const details = markup`<dl>${where}<dt>expected</dt><dd>${expected}</dd>${todo ? markup`<dt>to do</dt><dd class="todo">${todo}</dd>` : ''}</dl>`;
+  const shown = lines.length > 0 ? markup`<pre>${lines.join('\n')}</pre>` : '';
+  return markup`<li class="row ${state}"><span class="state">${icon(state)}${STATES[state].name}</span><span class="check">${check}</span><div class="found">${found}${whole ? [details, shown] : ''}</div></li>
+`;
+}
 
 const WIDTH = 720;
 const HEIGHT = 240;
@@ -53,12 +116,12 @@ const NAMES = { complete: 'complete', partial: 'partial', unfinished: 'never fin
 function backupChart(backups: readonly Backup[]): Markup {
   const shown = backups.slice(-SHOWN);
   const incomplete = shown.filter(({ state }) => state !== 'complete').length;
-  const told = `${shown.length} backups, ${incomplete} of them incomplete; the last is of ${shown.at(-1)?.started ?? 'never'}`;
+  const text = `${shown.length} backups, ${incomplete} of them incomplete; the last is of ${shown.at(-1)?.started ?? 'never'}`;
   return markup`<div class="card chart">
 <div class="scroll" tabindex="0" role="region" aria-label="History of the backups">
 <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-labelledby="chart-title chart-text">
 <title id="chart-title">Size of each backup by time</title>
-<desc id="chart-text">${told}</desc>
+<desc id="chart-text">${text}</desc>
 <defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path class="hatch" d="M0 0v6" /></pattern></defs>
 ${plot(shown)}
 </svg>
@@ -112,16 +175,15 @@ function dates(times: readonly number[], x: (time: number) => number): Markup[] 
   const [first = 0, last = 0] = [times[0], times.at(-1)];
   const chosen = times.length === 0 ? [] : [first, (first + last) / 2, last];
   const days = chosen.filter((time, i) => chosen.findIndex((other) => day(other) === day(time)) === i);
-  const anchor = (i: number) =>
-    days.length === 1 ? 'middle' : i === 0 ? 'start' : i === days.length - 1 ? 'end' : 'middle';
-  const edge = (time: number, i: number) => {
-    if (days.length === 1) return x(time);
-    return i === 0 ? PLOT.left : i === days.length - 1 ? PLOT.right : x(time);
+  const place = (time: number, i: number): [number, string] => {
+    if (days.length > 1 && i === 0) return [PLOT.left, 'start'];
+    if (days.length > 1 && i === days.length - 1) return [PLOT.right, 'end'];
+    return [x(time), 'middle'];
   };
-  return days.map(
-    (time, i) =>
-      markup`<text x="${at(edge(time, i))}" y="${PLOT.bottom + 22}" text-anchor="${anchor(i)}">${day(time)}</text>`,
-  );
+  return days.map((time, i) => {
+    const [left, anchor] = place(time, i);
+    return markup`<text x="${at(left)}" y="${PLOT.bottom + 22}" text-anchor="${anchor}">${day(time)}</text>`;
+  });
 }
 
 const day = (time: number) => new Date(time).toISOString().slice(0, 10);
@@ -146,10 +208,44 @@ const asTable = (shown: readonly Backup[]): Markup => markup`<details><summary>T
 `,
 )}</tbody></table></details>`;
 
+/** Text that is markup already. */
+class Markup {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+
+  toString(): string {
+    return this.text;
+  }
+}
+
+type Part = string | number | Markup | readonly Part[];
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  ...{ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' },
+};
+
+/** What XML has no way to write, whichever way it is escaped. */
+const UNWRITABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]/g;
+
+function render(part: Part): string {
+  if (part instanceof Markup) return part.text;
+  if (Array.isArray(part)) return part.map(render).join('');
+  return String(part)
+    .replaceAll(UNWRITABLE, '\ufffd')
+    .replaceAll(/[&<>"']/g, (c) => ENTITIES[c] ?? '');
+}
+
+/** A template of markup: whatever is put into it is escaped, unless it is markup itself. */
+const markup = (strings: TemplateStringsArray, ...parts: Part[]): Markup =>
+  new Markup(strings.map((text, i) => text + (i < parts.length ? render(parts[i] ?? '') : '')).join(''));
+
 /** Each state's name, and a shape of its own: who sees no colours sees these. */
 const STATES: Readonly<Record<State, { name: string; plural: string }>> = {
   problem: { name: 'Problem', plural: 'problems' },
-  unknown: { name: 'Not seen', plural: 'not seen' },
+  unknown: { name: 'Unknown', plural: 'unknown' },
   warning: { name: 'Warning', plural: 'warnings' },
   ok: { name: 'OK', plural: 'ok' },
   unset: { name: 'Not set', plural: 'not set' },
@@ -169,7 +265,7 @@ const icon = (state: State): Markup =>
 
 /**
  * The page's own style. The colours are Okabe and Ito's, which the colour-blind tell apart, darkened or lightened to a
- * contrast of 4.5 with what they stand on; no state is told by its colour alone.
+ * contrast of 4.5 with what they stand on; no state is shown by its colour alone.
  */
 const STYLE = `
 :root {
@@ -258,121 +354,3 @@ footer { margin-top: 2.5rem; font-size: .875rem; color: var(--soft); }
   .scroll svg { min-width: 0; }
 }
 `;
-
-/** Nothing is loaded, nothing runs: a page that quotes logs must not be able to do more than be read. */
-const POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-
-/** The report as one page of HTML that is XML as well, without anything from elsewhere. */
-export function page(found: Verification): string {
-  const { app, at, hosts, rows, backups } = found;
-  const when = `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`;
-  const outside = rows.filter(({ host }) => host === undefined);
-  return `<!DOCTYPE html>\n${markup`<html lang="en">
-<head>
-<meta charset="utf-8" />
-<meta name="viewport" content="width=device-width, initial-scale=1" />
-<meta http-equiv="Content-Security-Policy" content="${POLICY}" />
-<meta name="robots" content="noindex" />
-<title>${verdict(rows).title}: ${app}, ${when}</title>
-<style>${new Markup(STYLE)}</style>
-</head>
-<body>
-<header>
-<h1>${app}</h1>
-<p class="soft">Checked on <time datetime="${at}">${when}</time>, from outside and on ${hosts.join(', ')}</p>
-${banner(rows)}
-${tiles(rows)}
-</header>
-<main>
-${wanted(rows)}
-${backups && backups.length > 0 ? markup`<section aria-labelledby="backups"><h2 id="backups">Backups</h2>${backupChart(backups)}</section>` : ''}
-${group('outside', 'From outside', outside)}
-${hosts.map((host, i) =>
-  group(
-    `host-${i + 1}`,
-    `On ${host}`,
-    rows.filter((row) => row.host === host),
-  ),
-)}
-</main>
-<footer><p>Made by opsbook's verify. It only looked; nothing was changed.</p></footer>
-</body>
-</html>`}\n`;
-}
-
-function verdict(rows: readonly Row[]): { state: State; title: string; text: string } {
-  const bad = rows.filter(isBad).length;
-  const warnings = rows.filter(({ state }) => state === 'warning').length;
-  const [are, s] = bad === 1 ? ['wants', ''] : ['want', 's'];
-  if (bad > 0) {
-    const state = rows.some((row) => row.state === 'problem') ? 'problem' : 'unknown';
-    return { state, title: `${bad} thing${s} ${are} attention`, text: 'What to do is said with each.' };
-  }
-  if (warnings > 0)
-    return { state: 'warning', title: 'All works', text: 'Some things should be looked at soon.' };
-  return { state: 'ok', title: 'All is well', text: 'Nothing is to be done.' };
-}
-
-function banner(rows: readonly Row[]): Markup {
-  const { state, title, text } = verdict(rows);
-  return markup`<div class="verdict ${state}" role="status">${icon(state)}<div><strong>${title}</strong><span>${text}</span></div></div>`;
-}
-
-function tiles(rows: readonly Row[]): Markup {
-  const items = (Object.keys(STATES) as State[]).map((state) => {
-    const n = rows.filter((row) => row.state === state).length;
-    const { name, plural } = STATES[state];
-    return markup`<li class="${state}">${icon(state)}<div><b>${n}</b><span class="soft">${n === 1 ? name.toLowerCase() : plural}</span></div></li>
-`;
-  });
-  return markup`<ul class="tiles" aria-label="Summary">${items}</ul>`;
-}
-
-/** What is to be done comes first, whichever host it is on. */
-function wanted(rows: readonly Row[]): Markup | string {
-  const bad = [...rows.filter(isBad), ...rows.filter(({ state }) => state === 'warning')];
-  if (bad.length === 0) return '';
-  return markup`<section aria-labelledby="todo"><h2 id="todo">What to do</h2><ul class="rows card">${bad.map((row) => item(row, true))}</ul></section>`;
-}
-
-function group(id: string, title: string, rows: readonly Row[]): Markup | string {
-  if (rows.length === 0) return '';
-  return markup`<section aria-labelledby="${id}"><h2 id="${id}">${title}</h2><ul class="rows card">${rows.map((row) => item(row, false))}</ul></section>
-`;
-}
-
-function item({ check, host, state, found, expected, todo, lines = [] }: Row, whole: boolean): Markup {
-  const { name } = STATES[state];
-  const fine = state === 'ok' || state === 'unset';
-  const where = whole && host ? markup`<dt>where</dt><dd>${host}</dd>` : '';
-  const details = markup`<dl>${where}<dt>expected</dt><dd>${expected}</dd>${todo ? markup`<dt>to do</dt><dd class="todo">${todo}</dd>` : ''}</dl>`;
-  const shown = lines.length > 0 ? markup`<pre>${lines.join('\n')}</pre>` : '';
-  return markup`<li class="row ${state}"><span class="state">${icon(state)}${name}</span><span class="check">${check}</span><div class="found">${found}${fine || !whole ? '' : details}${whole ? shown : ''}</div></li>
-`;
-}
-
-/**
- * Writes the report for its owner alone, whole or not at all: what a browser has open is never half of one.
- * @throws Failure when it cannot be written there
- */
-export async function writePage(file: string, found: Verification): Promise<void> {
-  const fresh = `${file}.${process.pid}.new`;
-  try {
-    const handle = await open(fresh, 'wx', 0o600);
-    try {
-      // Masked before it is escaped: escaping changes a secret that has a & in it.
-      await handle.writeFile(page(JSON.parse(mask(JSON.stringify(found))) as Verification));
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(fresh, file);
-  } catch (error) {
-    await rm(fresh, { force: true }).catch(() => {});
-    const code = (error as NodeJS.ErrnoException).code;
-    throw new Failure(`--html ${file}: not written (${code})`, {
-      next: 'name a file in a folder that you may write to',
-      cause: error,
-    });
-  }
-}

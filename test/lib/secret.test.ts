@@ -176,3 +176,17 @@ test('V1: a secret that begins as a path does is masked; the path of a file is t
   for (const value of hidden) assert.equal(mask(`is ${value}.`), 'is [redacted].', value);
   for (const value of shown) assert.equal(mask(`is ${value}.`), `is ${value}.`);
 });
+
+test('what looks like a secret in a log is not shown', () => {
+  const key = ['AKIA', 'ABCDEFGHIJKLMNOP'].join('');
+  for (const [line, shown] of [
+    ['to postgres://app:s3cr/et@db:5432/x', 'to postgres://app:[redacted]@db:5432/x'],
+    ['to postgres://app:s3cret@db:5432/x', 'to postgres://app:[redacted]@db:5432/x'],
+    ['{"password": "a b", "n": 1}', '{"password": [redacted], "n": 1}'],
+    ['API_KEY=abc123 next', 'API_KEY=[redacted] next'],
+    ['Authorization: Bearer abcdefgh12345', 'Authorization: Bearer [redacted]'],
+    [`key ${key}`, 'key [redacted]'],
+    ['nothing to hide', 'nothing to hide'],
+  ] as const)
+    assert.equal(redact(line), shown);
+});

@@ -4,7 +4,7 @@ import { inspect } from 'node:util';
 import { ask, healthUrlSettings, illness } from '../../lib/health.ts';
 import { notify } from '../../lib/heartbeat.ts';
 import { Secret } from '../../lib/secret.ts';
-import { healthRow } from '../../lib/server/verify-outside.ts';
+import { checkHealth } from '../../lib/server/verify-outside.ts';
 import { resolveSettings } from '../../lib/settings.ts';
 import { WebAddress } from '../../lib/web.ts';
 import { httpServer } from './kit.ts';
@@ -24,7 +24,7 @@ test('H13: an address with a password is sent with it, and shown without', async
   for (const text of [`${HEALTH_URL}`, JSON.stringify({ HEALTH_URL }), inspect({ HEALTH_URL })])
     assert.doesNotMatch(text, /hush|ops:/);
   assert.equal(String(HEALTH_URL), `${url}/health?x=1`);
-  const row = await healthRow(HEALTH_URL, signal);
+  const row = await checkHealth(HEALTH_URL, signal);
   assert.equal(row.state, 'ok');
   assert.equal(row.found, `${url}/health?x=1 answers 200`);
   assert.deepEqual(seen, [`Basic ${Buffer.from('ops:p@ss/wörd-hush').toString('base64')}`]);

@@ -50,7 +50,7 @@ assert_problems() {
   assert_line 'true schedule: /etc/cron.d/renew'
   assert_line 'true proxy: nginx runs'
   assert_line --regexp '^true challenge of bloaty-app.test: served at [0-9.]+$'
-  assert_line --regexp '^true served by bloaty-app.test: the certificate of the file, '
+  assert_line --regexp '^true served by bloaty-app.test: the certificate in the file, '
   assert_equal "${#lines[@]}" 7
 }
 

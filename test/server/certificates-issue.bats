@@ -104,7 +104,7 @@ teardown() {
   start_nginx
   wait_for reload_nginx
   run -0 --separate-stderr opsbook issue-certificate --dry-run
-  [[ $stderr == *'would: see that bloaty-app.test serve /var/www/certbot'*'would: reload nginx'*'nginx -s reload' ]]
+  [[ $stderr == *'would: check that bloaty-app.test serve /var/www/certbot'*'would: reload nginx'*'nginx -s reload' ]]
   run -0 on_site find /var/www/certbot /etc/letsencrypt -type f
   assert_output ''
 }

@@ -81,7 +81,7 @@ add_standalone() {
   refute is_served
   on_site sed -i 's/^renew_before_expiry.*/# renew_before_expiry = 30 days/' "$RENEWAL"
   run -3 --separate-stderr opsbook check-certificate
-  assert_line --regexp "✗  served by $DOMAIN .*another certificate than the file's, .*run renew-certificates: it reloads"
+  assert_line --regexp "✗  served by $DOMAIN .*not the certificate in the file, .*run renew-certificates: it reloads"
   run -0 --separate-stderr opsbook renew-certificates
   [[ $stderr == *'reload nginx: serves the certificate'* ]]
   assert_equal "$(in_file)" "$(on_the_wire)"
@@ -113,7 +113,7 @@ add_standalone() {
   nginx_conf "$CHALLENGES" "server { listen 443 ssl; ssl_certificate /etc/letsencrypt/other.pem; ssl_certificate_key /etc/letsencrypt/other.key; }"
   reload_nginx
   run -1 --separate-stderr opsbook renew-certificates
-  assert_error "$DOMAIN is served with another certificate than its file's.*Next: let nginx listen on port 443 with $LIVE/fullchain\.pem"
+  assert_error "$DOMAIN is not served with the certificate in its file, but with one valid until .*Next: let nginx listen on port 443 with $LIVE/fullchain\.pem"
 }
 
 @test "a certbot that runs already is told by exit 75" {

@@ -24,7 +24,7 @@ sick() { rows "$1" <"$BATS_FILE_TMPDIR/sick.json"; }
   assert_line --regexp '^✓ health +http.* answers 200$'
   assert_line --regexp '^✓ version +1\.0\.0'
   assert_line 'on ec2-user@127.0.0.1'
-  assert_line --regexp '^✓ containers +5 run, none is ill$'
+  assert_line --regexp '^✓ containers +5 running, all healthy$'
   assert_line --regexp '^✓ ports +open: 22, 80, 8099; no firewall on the host$'
   run ! grep -E '^.{81}' <<<"$output"
 }

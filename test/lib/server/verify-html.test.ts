@@ -2,22 +2,14 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Secret } from '../../../../lib/secret.ts';
-import { describeVerification, type Verification } from '../../../../lib/server/verify.ts';
-import { page, writePage } from '../../../../lib/server/verify-html.ts';
-import {
-  problem,
-  type Row,
-  selects,
-  unknown,
-  verifySettings,
-} from '../../../../lib/server/verify-settings.ts';
-import { resolveSettings } from '../../../../lib/settings.ts';
-import { tempDir } from '../../kit.ts';
+import { Secret } from '../../../lib/secret.ts';
+import { page, writePage } from '../../../lib/server/verify-html.ts';
+import { problem, type Row, type Verification } from '../../../lib/server/verify-report.ts';
+import { tempDir } from '../kit.ts';
 
 const HOSTILE = `<script>alert("1")</script> & 'x' \x07 ]]>`;
 const hostile: Row = {
-  ...problem('logs', HOSTILE, HOSTILE, HOSTILE),
+  ...{ check: 'logs', ...problem(HOSTILE, HOSTILE, HOSTILE) },
   ...{ host: HOSTILE, lines: [HOSTILE] },
 };
 const day = (n: number) => new Date(Date.UTC(2026, 10, n)).toISOString();
@@ -80,32 +72,11 @@ test('the page is for its owner alone, without secrets, and whole', async (t) =>
   const file = join(tempDir(t), 'report.html');
   writeFileSync(file, 'old', { mode: 0o644 });
   const secret = new Secret('s3cret&<value>');
-  await writePage(file, { ...found, rows: [problem('logs', `said ${secret.reveal()}`, '', '')] });
+  await writePage(file, {
+    ...found,
+    rows: [{ check: 'logs', ...problem(`said ${secret.reveal()}`, '', '') }],
+  });
   assert.equal(statSync(file).mode & 0o777, 0o600);
   assert.match(readFileSync(file, 'utf8'), /said \[redacted\]/);
   await assert.rejects(writePage(join(file, 'x.html'), found), /--html .*: not written \(ENOTDIR\)/);
-});
-
-test('the table has 80 columns, and says what to do under each problem', () => {
-  const long = `a ${'long '.repeat(40)}${'x'.repeat(100)}`;
-  const text = describeVerification({
-    ...{ app: 'bloaty', at: day(4), hosts: ['h'] },
-    rows: [{ ...problem('disk', long, long, long), host: 'h', lines: [long] }, unknown('ports', long, long)],
-  });
-  for (const line of text.split('\n')) assert.ok(line.length <= 80, `${line.length}: ${line}`);
-  assert.equal(text.match(/→ a long/g)?.length, 2);
-});
-
-test('CHECKS: some, all but some, and no others than there are', async () => {
-  const { CHECKS } = verifySettings;
-  const of = async (raw?: string) =>
-    (await resolveSettings({ CHECKS }, raw === undefined ? {} : { CHECKS: raw })).CHECKS;
-  const chosen = async (raw?: string) => {
-    const checks = await of(raw);
-    return ['dns', 'disk', 'logs'].filter((check) => selects(checks, check));
-  };
-  assert.deepEqual(await chosen(), ['dns', 'disk', 'logs']);
-  assert.deepEqual(await chosen('disk, logs'), ['disk', 'logs']);
-  assert.deepEqual(await chosen('-disk'), ['dns', 'logs']);
-  await assert.rejects(of('dsk'), /there is no check "dsk"/);
 });

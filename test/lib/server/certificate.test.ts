@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { describeRemaining, isLate, parseChain, sameNames } from '../../../../lib/server/certbot.ts';
-import { describeRows, lifetimeRow, refuseProblems } from '../../../../lib/server/served.ts';
+import {
+  describeLifetime,
+  describeRemaining,
+  isLate,
+  parseChain,
+  sameNames,
+} from '../../../lib/server/certificate.ts';
 
 const day = (n: number) => new Date(Date.UTC(2026, 0, 1) + n * 86_400_000);
 const lasting = (days: number) => ({
@@ -26,7 +31,7 @@ test('what is left is told in days, and in hours when there are few', () => {
   assert.equal(describeRemaining(lasting(90), day(10)), '80 days left');
   assert.equal(describeRemaining(lasting(90), day(89)), '24 hours left');
   assert.equal(describeRemaining(lasting(90), day(93)), 'expired 3 days ago');
-  assert.equal(lifetimeRow('lifetime', lasting(90), day(80)).found, '10 days left of 90 days');
+  assert.equal(describeLifetime(lasting(90), day(80)), '10 days left of 90 days');
 });
 
 test('names are the same in any order', () => {
@@ -56,19 +61,4 @@ test('a file of certificates is its first one, and how many there are', () => {
   );
   assert.equal(until.getTime() - from.getTime(), 9 * 86_400_000);
   assert.throws(() => parseChain('nothing'), /holds no certificate/);
-});
-
-test('the check fails with its first problem and what to do, and tells how many there are', () => {
-  const rows = [
-    { name: 'a', ok: true, found: 'fine', todo: '' },
-    { name: 'b', ok: false, found: 'broken', todo: 'mend it' },
-    { name: 'c', ok: false, found: 'gone', todo: 'find it' },
-  ];
-  assert.throws(() => refuseProblems(rows), {
-    exit: 3,
-    message: 'b: broken (and 1 more problem)',
-    next: 'mend it',
-  });
-  assert.doesNotThrow(() => refuseProblems(rows.slice(0, 1)));
-  assert.match(describeRows(rows), /^✗ {2}b +broken +mend it$/m);
 });

@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dnsRow, healthRow, judge, lastVerified, versionRow } from '../../../../lib/server/verify-outside.ts';
-import { WebAddress } from '../../../../lib/web.ts';
-import { httpServer } from '../../kit.ts';
+import {
+  checkDns,
+  checkHealth,
+  checkVersion,
+  judgeBackups,
+  lastVerified,
+} from '../../../lib/server/verify-outside.ts';
+import { WebAddress } from '../../../lib/web.ts';
+import { httpServer } from '../kit.ts';
 
 const { signal } = new AbortController();
 
 test('dns: a name that has the expected address, another one, one too few, or none', async () => {
-  const state = async (name: string, expected?: string[]) => (await dnsRow(name, expected)).state;
+  const state = async (name: string, expected?: string[]) => (await checkDns(name, expected)).state;
   assert.equal(await state('127.0.0.1', ['127.0.0.1']), 'ok');
   assert.equal(await state('127.0.0.1'), 'ok');
   assert.equal(await state('127.0.0.1', ['203.0.113.7']), 'problem');
@@ -24,14 +30,14 @@ for (const [body, well] of [
 ] as const)
   test(`health: a 200 that says ${body} is ${well ? 'well' : 'ill'}`, async (t) => {
     const { url } = await httpServer(t, (response) => response.end(body));
-    assert.equal((await healthRow(new WebAddress(url), signal)).state, well ? 'ok' : 'problem');
+    assert.equal((await checkHealth(new WebAddress(url), signal)).state, well ? 'ok' : 'problem');
   });
 
 test('health: a redirect is named with where it leads, and not followed (C4)', async (t) => {
   const { url } = await httpServer(t, (response) =>
     response.writeHead(301, { location: 'https://example.org/health' }).end(),
   );
-  const row = await healthRow(new WebAddress(url), signal);
+  const row = await checkHealth(new WebAddress(url), signal);
   assert.match(row.found, /a redirect to https:\/\/example\.org\/health/);
   assert.match(row.todo, /HEALTH_URL/);
 });
@@ -46,10 +52,10 @@ test('version: the last verified deployment is what has to answer, not the last 
   const verified = lastVerified(`cut off}\n${records.join('\n')}\n`);
   assert.equal(verified?.version, '1.1.0');
   const { url } = await httpServer(t, (response) => response.end('{"version":"v1.1.0"}'));
-  assert.equal((await versionRow(new WebAddress(url), verified, signal)).state, 'ok');
-  const other = await versionRow(new WebAddress(url), { version: '1.0.0' }, signal);
+  assert.equal((await checkVersion(new WebAddress(url), verified, signal)).state, 'ok');
+  const other = await checkVersion(new WebAddress(url), { version: '1.0.0' }, signal);
   assert.equal(other.found, 'v1.1.0 answers, not 1.0.0');
-  assert.equal((await versionRow(new WebAddress(url), lastVerified(''), signal)).state, 'ok');
+  assert.equal((await checkVersion(new WebAddress(url), lastVerified(''), signal)).state, 'ok');
 });
 
 const NOW = new Date('2026-11-21T08:00:00Z');
@@ -62,7 +68,7 @@ const fresh = backup('b', '2026-11-21T03:00:00Z');
 
 test('backup: complete, fresh, and about as large as the one before', () => {
   const states = (...backups: Array<typeof old>) =>
-    judge('s3://b/app', backups, DAY, NOW).map(({ state }) => state);
+    judgeBackups('s3://b/app', backups, DAY, NOW).map(({ state }) => state);
   assert.deepEqual(states(old, fresh), ['ok']);
   assert.deepEqual(states(old), ['problem']);
   assert.deepEqual(states(), ['problem']);

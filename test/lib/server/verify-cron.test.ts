@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cronRows, lastDue } from '../../../../lib/server/verify-cron.ts';
+import { judgeCron, lastDue } from '../../../lib/server/verify-cron.ts';
 
 // A Saturday.
 const NOW = new Date('2026-11-21T08:00:00Z');
@@ -64,14 +64,14 @@ const file = ({
   return ['Z+0000', ...lines].join('\n');
 };
 const RAN: [string, string] = ['2026-11-21T03:00:09Z', '2026-11-21T03:00:09Z backup: done (9.1 s)'];
-const judged = (shape: Shape, job = 'backup') => cronRows(file({ job, ...shape }), 'bloaty', [], NOW)[0];
+const judged = (shape: Shape, job = 'backup') => judgeCron(file({ job, ...shape }), 'bloaty', [], NOW)[0];
 
 test('cron: an entry that ran when it was due, and ended well', () => {
   assert.equal(judged({ log: RAN })?.state, 'ok');
 });
 
 for (const [what, shape, found] of [
-  ["a file that is not root's", { owner: 'ec2-user', log: RAN }, /is ec2-user's: cron does not obey it/],
+  ["a file that is not root's", { owner: 'ec2-user', log: RAN }, /is ec2-user's: cron ignores it/],
   ['a file that others may write', { mode: '664', log: RAN }, /others may write/],
   [
     "✗ G1: an entry that never ran, since its log is not its user's",
@@ -84,7 +84,7 @@ for (const [what, shape, found] of [
     { log: [RAN[0], '2026-11-21T03:00:09Z backup: error: the store cannot be reached'] },
     /its last run failed, 4 h 59 min ago/,
   ],
-  ['a file whose last line has no end', { log: RAN, more: 'N' }, /has no end: cron does not obey it/],
+  ['a file whose last line has no newline', { log: RAN, more: 'N' }, /has no newline: cron ignores it/],
   ['a % that ends the command (D9.1)', { log: RAN, command: 'date +%F' }, /a % in .* ends its command/],
   ['a crash', { log: [RAN[0], 'Node.js v24.1.0'] }, /its last run failed/],
   ['a command that is not there', { log: [RAN[0], '/bin/sh: 1: tsx: not found'] }, /its last run failed/],
@@ -109,12 +109,12 @@ test('cron: that verify found a problem last time is not a problem of its own fo
 });
 
 test('cron: an entry that the settings schedule and the host has not (G1 65)', () => {
-  const rows = cronRows('Z+0000', 'my.app', ['backup'], NOW);
+  const rows = judgeCron('Z+0000', 'my.app', ['backup'], NOW);
   assert.match(rows[0]?.found ?? '', /\/etc\/cron\.d\/my-app-backup is not there/);
 });
 
 test('cron: an entry of another app, whose name begins alike, is none of ours', () => {
-  assert.deepEqual(cronRows(file({ job: 'two-backup' }), 'bloaty', [], NOW), []);
+  assert.deepEqual(judgeCron(file({ job: 'two-backup' }), 'bloaty', [], NOW), []);
 });
 
 test('H13: a certbot entry that had nothing to renew, and so wrote nothing, is no problem', () => {
@@ -135,5 +135,5 @@ test('H13: a certbot entry that had nothing to renew, and so wrote nothing, is n
 });
 
 test('cron: that nobody runs the entries is found before one is late', () => {
-  assert.equal(cronRows(`D\n${file({ log: RAN })}`, 'bloaty', [], NOW)[0]?.found, 'cron does not run');
+  assert.equal(judgeCron(`D\n${file({ log: RAN })}`, 'bloaty', [], NOW)[0]?.found, 'cron does not run');
 });

@@ -27,6 +27,8 @@ export async function script<S extends Settings, F extends Flags = Record<never,
 ): Promise<void> {
   const name = definition.name ?? basename(meta.filename, '.ts');
   if (hear) return hear(name, definition as unknown as Definition<Settings, Flags>);
+  // Imported, by a test of its functions. (Node before 24.2 does not know it.)
+  if (meta.main === false) return;
   const [major = 0] = process.versions.node.split('.').map(Number);
   if (major < 24) {
     process.stderr.write(

@@ -4,7 +4,7 @@ import { composeSettings } from '../compose.ts';
 import { flag, option } from '../definition.ts';
 import { healthUrlSettings } from '../health.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
-import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
+import { list, optionalSetting, parsed, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 import { WebAddress } from '../web.ts';
 
@@ -64,7 +64,7 @@ export function ecrOf({ registry = '' }: ImageReference): { account: string; reg
 }
 
 /** The image of an app, for those who build it and those who deploy it. */
-const imageSettings = {
+export const imageSettings = {
   IMAGE: setting('IMAGE', {
     about: "the app's image without its tag; several are separated by commas",
     example: '123456789012.dkr.ecr.us-east-1.amazonaws.com/spotter-app',
@@ -78,23 +78,6 @@ function parseName(raw: string): ImageReference {
     throw new Error('has a tag or a digest: those are of each build');
   return image;
 }
-
-/** How images are built. */
-export const buildSettings = {
-  ...imageSettings,
-  BUILD_CONTEXT: setting('BUILD_CONTEXT', {
-    about: 'the directory that each of IMAGE is built in, in the same order; relative to the current one',
-    example: 'backend,web',
-    default: '.',
-    type: list((raw) => raw),
-  }),
-  IMAGE_PLATFORM: optionalSetting('IMAGE_PLATFORM', {
-    about: 'the platform that the target runs; else that of the Docker engine that builds',
-    example: 'linux/arm64',
-    type: (z) =>
-      z.string().regex(/^linux\/(amd64|arm64|arm\/v7)$/, 'is none of linux/amd64, linux/arm64, linux/arm/v7'),
-  }),
-};
 
 const seconds = (from: number) => (z: typeof Z) =>
   z.coerce
@@ -213,27 +196,6 @@ function parseBucket(raw: string): BucketFolder {
   const prefix = folder.replace(/\/+$/, '');
   return { bucket, prefix: prefix === '' ? '' : `${prefix}/` };
 }
-
-/** The settings by which GitHub is reached; the names, and in its workflows the values, are GitHub's own. */
-export const githubSettings = {
-  GITHUB_TOKEN: optionalSetting('GITHUB_TOKEN', {
-    about: 'a token that may write the contents of the repository; for release --github alone',
-    example: 'ghp_0123456789abcdef0123456789abcdef0123',
-    sensitive: true,
-    type: secret,
-  }),
-  GITHUB_REPOSITORY: optionalSetting('GITHUB_REPOSITORY', {
-    about: 'the repository on GitHub; else that of the remote origin',
-    example: 'example/drawing-agent',
-    type: (z) => z.string().regex(/^[\w.-]+\/[\w.-]+$/, 'is not owner/name'),
-  }),
-  GITHUB_API_URL: setting('GITHUB_API_URL', {
-    about: "the address of GitHub's API",
-    example: 'https://github.example.org/api/v3',
-    default: 'https://api.github.com',
-    type: (z) => z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }),
-  }),
-};
 
 /** What is tried before a deployment, on the machine of whoever develops it. */
 export const validateSettings = {

@@ -6,7 +6,6 @@ import { healthUrlSettings } from '../health.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
-import { WebAddress } from '../web.ts';
 
 /** The name of an image: `registry/repository:tag@digest`, of which only the repository has to be there. */
 export interface ImageReference {
@@ -63,6 +62,9 @@ export function ecrOf({ registry = '' }: ImageReference): { account: string; reg
   return account === undefined || region === undefined ? undefined : { account, region };
 }
 
+/** On everything that validate-local makes; its value is the directory of the checkout. */
+export const VALIDATION_LABEL = 'opsbook.validation';
+
 /** The image of an app, for those who build it and those who deploy it. */
 export const imageSettings = {
   IMAGE: setting('IMAGE', {
@@ -86,7 +88,7 @@ const seconds = (from: number) => (z: typeof Z) =>
     .max(3600, 'must be an hour or less');
 
 /** Where a version is seen from outside, and how long it has. */
-const healthSettings = {
+export const healthSettings = {
   ...healthUrlSettings,
   HEALTH_TIMEOUT: setting('HEALTH_TIMEOUT', {
     about: 'how many seconds a new version may take until it is healthy',
@@ -157,21 +159,3 @@ export const newEnvironmentFlag = flag(
 );
 
 export type DeploySettings = Values<typeof deploySettings>;
-
-/** What is tried before a deployment, on the machine of whoever develops it. */
-export const validateSettings = {
-  COMPOSE_FILE: composeSettings.COMPOSE_FILE,
-  SECRETS_FILE: composeSettings.SECRETS_FILE,
-  HEALTH_TIMEOUT: healthSettings.HEALTH_TIMEOUT,
-  VALIDATE_URLS: setting('VALIDATE_URLS', {
-    about: 'addresses that have to answer 200, and, in JSON, nothing unhealthy; separated by commas',
-    example: 'http://localhost:8000/health,http://localhost:8000/docs',
-    type: list(parseUrl),
-  }),
-};
-
-function parseUrl(raw: string): WebAddress {
-  if (!URL.canParse(raw) || !/^https?:\/\//.test(raw))
-    throw new Error('has an item that is not an http(s) URL');
-  return new WebAddress(raw);
-}

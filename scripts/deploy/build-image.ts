@@ -329,8 +329,8 @@ async function pushedBefore(
 
 /** The digest that a registry has under a name; undefined when it has none, or does not tell. */
 async function pushedDigest({ $ }: Host, docker: Command, name: string): Promise<string | undefined> {
-  const { CommandFailure } = await import('../../lib/shell.ts');
-  const insecure = /^(localhost|127\.)/.test(name) ? '--insecure' : [];
+  const { CommandFailure, cmd } = await import('../../lib/shell.ts');
+  const insecure = /^(localhost|127\.)/.test(name) ? cmd`--insecure` : [];
   try {
     const inspected = $`${docker} manifest inspect --verbose ${insecure} ${name}`;
     return (await inspected.json<{ Descriptor?: { digest: string } }>()).Descriptor?.digest;

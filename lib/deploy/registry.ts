@@ -1,7 +1,11 @@
+import type { ECR } from '@aws-sdk/client-ecr';
+import type { RuntimePlatform } from '@aws-sdk/client-ecs';
 import { awsFailure } from '../aws.ts';
+import { Failure } from '../failure.ts';
 import { Secret } from '../secret.ts';
 import { type Command, cmd } from '../shell.ts';
-import { ecrOf, type ImageReference } from './settings.ts';
+import type { Pin } from './deployment.ts';
+import { ecrOf, type ImageReference, imageText } from './settings.ts';
 
 /** A user and a password of ECR, which are good for twelve hours. */
 interface Token {
@@ -23,12 +27,10 @@ export async function ecrToken(
   const of = ecrOf(image);
   const elsewhere = process.env.AWS_ENDPOINT_URL_ECR ?? process.env.AWS_ENDPOINT_URL;
   if (!of && !elsewhere) return undefined;
-  const { ECRClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr');
-  const client = new ECRClient({ region: of?.region ?? region ?? 'us-east-1' });
+  const { ECR } = await import('@aws-sdk/client-ecr');
+  const ecr = new ECR({ region: of?.region ?? region ?? 'us-east-1' });
   try {
-    const { authorizationData: [data] = [] } = await client.send(new GetAuthorizationTokenCommand({}), {
-      abortSignal: signal,
-    });
+    const { authorizationData: [data] = [] } = await ecr.getAuthorizationToken({}, { abortSignal: signal });
     const registry = (data?.proxyEndpoint ?? '').replace(/^https?:\/\//, '');
     if (!of && registry !== image.registry) return undefined;
     const [user = '', password = ''] = Buffer.from(data?.authorizationToken ?? '', 'base64')
@@ -49,3 +51,76 @@ export const loginCommand = (
   user: string,
   env: Readonly<Record<string, string>>,
 ): Command => ({ ...cmd`docker login --username ${user} --password-stdin ${registry}`, env });
+
+interface Manifest {
+  config?: { digest: string };
+  manifests?: Array<{ platform?: { os: string; architecture: string } }>;
+}
+
+const MANIFESTS = [
+  ...['application/vnd.oci.image.index.v1+json', 'application/vnd.oci.image.manifest.v1+json'],
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+];
+
+/** What images call the processors of task definitions. */
+const ARCHITECTURES: Record<string, string> = { X86_64: 'amd64', ARM64: 'arm64' };
+
+/**
+ * Finds an image in ECR, and checks that it is for the platform of a task definition.
+ * @throws Failure when it is not there, may not be read, or is for another platform
+ */
+export async function findImage(
+  { region, signal }: { region: string | undefined; signal: AbortSignal },
+  image: ImageReference,
+  { cpuArchitecture = 'X86_64' }: RuntimePlatform = {},
+): Promise<Pin> {
+  const { registry, repository, tag = 'latest', digest: wanted } = image;
+  const name = imageText(image);
+  const { ECR } = await import('@aws-sdk/client-ecr');
+  const where = ecrOf(image)?.region ?? region;
+  const ecr = new ECR(where === undefined ? {} : { region: where });
+  const imageIds = [wanted === undefined ? { imageTag: tag } : { imageDigest: wanted }];
+  const input = { repositoryName: repository, imageIds, acceptedMediaTypes: MANIFESTS };
+  const answer = await ecr.batchGetImage(input, { abortSignal: signal }).catch((error: Error) => {
+    signal.throwIfAborted();
+    if (error.name !== 'RepositoryNotFoundException') throw awsFailure(error, 'ecr:BatchGetImage', name);
+    throw new Failure(`there is no repository ${repository} in ECR`, { next: 'correct IMAGE' });
+  });
+  const [found] = answer.images ?? [];
+  const digest = found?.imageId?.imageDigest;
+  if (!found || !digest)
+    throw new Failure(`${name} is not in ECR`, { next: 'build and push it: build-image' });
+  const { manifests, config } = JSON.parse(found.imageManifest ?? '{}') as Manifest;
+  const platforms = manifests
+    ? manifests.map(({ platform }) => `${platform?.os}/${platform?.architecture}`)
+    : await platformIn(signal, ecr, repository, config?.digest);
+  const runs = `linux/${ARCHITECTURES[cpuArchitecture] ?? cpuArchitecture}`;
+  if (platforms.length > 0 && !platforms.includes(runs))
+    throw new Failure(`${name} is for ${platforms.join(', ')}, and its task definition runs ${runs}`, {
+      next: `build it with IMAGE_PLATFORM=${runs}`,
+    });
+  return { reference: imageText({ registry, repository, digest }), id: digest };
+}
+
+/** A few kilobytes that do not come by then are not going to. */
+const DOWNLOAD_MS = 30_000;
+
+/** `linux/amd64`: of an image for a single platform its configuration says it. */
+async function platformIn(
+  signal: AbortSignal,
+  ecr: ECR,
+  repositoryName: string,
+  layerDigest: string | undefined,
+): Promise<string[]> {
+  try {
+    const { downloadUrl = '' } = await ecr.getDownloadUrlForLayer({ repositoryName, layerDigest });
+    const limits = AbortSignal.any([signal, AbortSignal.timeout(DOWNLOAD_MS)]);
+    const config = await (await fetch(downloadUrl, { signal: limits })).json();
+    const { os, architecture } = config as { os: string; architecture: string };
+    return [`${os}/${architecture}`];
+  } catch {
+    signal.throwIfAborted();
+    return []; // whoever may not download layers deploys all the same: ECS will say it
+  }
+}

@@ -10,10 +10,10 @@ import { targetSettings } from '../target.ts';
 /** The name of an image: `registry/repository:tag@digest`, of which only the repository has to be there. */
 export interface ImageReference {
   /** Host, and port where there is one; absent for Docker Hub. */
-  readonly registry?: string;
+  readonly registry?: string | undefined;
   readonly repository: string;
-  readonly tag?: string;
-  readonly digest?: string;
+  readonly tag?: string | undefined;
+  readonly digest?: string | undefined;
 }
 
 // The grammar of github.com/distribution/reference.
@@ -126,7 +126,7 @@ export const deploySettings = {
         .string()
         .regex(
           /^arn:[\w-]+:elasticloadbalancing:[\w-]+:\d{12}:targetgroup\/[\w-]+\/[\da-f]+$/,
-          'is no ARN of a target group',
+          'is not the ARN of a target group',
         ),
   }),
   ROLLOUT_SERVICES: optionalSetting('ROLLOUT_SERVICES', {

@@ -15,8 +15,6 @@ export function parseVersion(raw: string): string {
 
 export const tagOf = (version: string): string => `v${version}`;
 
-export const isPrerelease = (version: string): boolean => version.includes('-');
-
 /** Negative when `a` comes before `b` by semver.org's precedence, 0 when they are equal. */
 export function compareVersions(a: string, b: string): number {
   const [left, right] = [identifiers(a), identifiers(b)];

@@ -44,7 +44,7 @@ interface Started {
   /** When it was created, by ECS's clock: events before that are about others. */
   readonly since: Date;
   /** The deployment that was in front before: an answer that still has it there is an old one. */
-  readonly before?: string | undefined;
+  readonly before: string | undefined;
 }
 
 /**
@@ -61,9 +61,11 @@ export async function switchTo(
 ): Promise<void> {
   const service = await describeService(app);
   const [primary] = service.deployments ?? [];
-  const under = shortName(primary?.taskDefinition) === revision && primary?.rolloutState !== 'FAILED';
-  const started = under ? starts(primary, revision) : await begin(app, service, revision);
-  announce(started.id);
+  const isBegun = shortName(primary?.taskDefinition) === revision && primary?.rolloutState !== 'FAILED';
+  const ours = isBegun ? primary : await update(app, updateInput(service, revision));
+  const { id = '', createdAt: since = new Date() } = ours ?? {};
+  const started = { id, revision, since, before: isBegun ? undefined : primary?.id };
+  announce(id);
   const { definition } = await describeRevision(app, revision);
   const timeoutMs =
     times.waitMs ?? (await deploymentTimeout(app, service, definition, times.healthTimeoutMs));
@@ -72,20 +74,11 @@ export async function switchTo(
   await watch(app, revision, complete, times.healthyForMs);
 }
 
-async function begin(app: EcsApp, service: Service, revision: string): Promise<Started> {
-  const answer = await tell('ecs:UpdateService', app.service, () =>
-    app.ecs.updateService(updateInput(service, revision)),
-  );
-  const primary = answer.service?.deployments?.find(({ status }) => status === 'PRIMARY');
-  return starts(primary, revision, service.deployments?.[0]?.id);
+/** Updates the service. @returns the deployment that this began */
+async function update({ ecs, service }: EcsApp, input: UpdateServiceCommandInput) {
+  const answer = await tell('ecs:UpdateService', service, () => ecs.updateService(input));
+  return answer.service?.deployments?.find(({ status }) => status === 'PRIMARY');
 }
-
-const starts = (deployment: Deployment | undefined, revision: string, before?: string): Started => ({
-  id: deployment?.id ?? '',
-  revision,
-  since: deployment?.createdAt ?? new Date(),
-  before,
-});
 
 /** The update: another revision, and ECS gives up and goes back when its tasks do not get healthy. */
 export function updateInput(service: Service, revision: string): UpdateServiceCommandInput {
@@ -252,11 +245,8 @@ export async function deploymentTimeout(
   definition: TaskDefinition,
   healthTimeoutMs: number,
 ): Promise<number> {
-  const drains = await Promise.all(
-    (service.loadBalancers ?? []).map(({ targetGroupArn }) =>
-      targetGroupArn ? drainSeconds(app, targetGroupArn) : 0,
-    ),
-  );
+  const groups = (service.loadBalancers ?? []).flatMap(({ targetGroupArn }) => targetGroupArn ?? []);
+  const drains = await Promise.all(groups.map((arn) => drainSeconds(app, arn)));
   const stops = (definition.containerDefinitions ?? []).map(({ stopTimeout }) => stopTimeout ?? STOP_S);
   const { desired, room } = capacityOf(service);
   const batches = Math.ceil(desired / Math.max(1, room));

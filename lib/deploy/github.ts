@@ -1,12 +1,15 @@
 import type { Context } from '../definition.ts';
 import { EXIT, Failure, messageOf } from '../failure.ts';
 import type { Secret } from '../secret.ts';
-import { isPrerelease, tagOf } from './changelog.ts';
+import { tagOf } from './changelog.ts';
 import { answer, git } from './git.ts';
 
 /** The version of the REST API that this was written for. */
 const API_VERSION = '2022-11-28';
 const TIMEOUT_MS = 30_000;
+
+const AGAIN = 'run it again: what exists stays as it is';
+const RIGHTS = 'give GITHUB_TOKEN the right to write contents (permissions: contents: write)';
 
 /** What GitHub says of a release. */
 interface Release {
@@ -37,12 +40,8 @@ export async function repositoryOf(
       exit: EXIT.usage,
       next: 'set it to a token that may write contents; in a workflow it is github.token, with permissions: contents: write',
     });
-  const name =
-    named ??
-    pageOf((await answer($`${git} config remote.origin.url`)) ?? '')
-      ?.split('/')
-      .slice(3)
-      .join('/');
+  const remote = (await answer($`${git} config remote.origin.url`)) ?? '';
+  const name = named ?? pageOf(remote)?.replace(/^https:\/\/[^/]+\//, '');
   if (!name)
     throw new Failure('the remote origin is not on GitHub', {
       exit: EXIT.usage,
@@ -78,13 +77,8 @@ export async function findRelease(repository: Repository, version: string): Prom
 
 /** What GitHub is asked for; docs.github.com/rest/releases/releases#create-a-release. */
 export function releaseRequest(version: string, notes: string) {
-  return {
-    tag_name: tagOf(version),
-    name: version,
-    body: notes,
-    draft: false,
-    prerelease: isPrerelease(version),
-  };
+  const prerelease = version.includes('-');
+  return { tag_name: tagOf(version), name: version, body: notes, draft: false, prerelease };
 }
 
 /** Makes the release; one that another run made meanwhile is as good. */
@@ -132,7 +126,7 @@ async function ask(
     signal.throwIfAborted();
     const cause = (error as Error).cause ?? error;
     throw new Failure(`${method} ${url}: ${messageOf(cause)}`, {
-      next: 'run it again: what exists stays as it is',
+      next: AGAIN,
       cause,
     });
   }
@@ -145,11 +139,6 @@ function refused({ name }: Repository, { status, body }: Answer): Failure {
   };
   const details = errors.map(({ field, code }) => `${field} ${code}`).join(', ');
   const words = [message, details].filter(Boolean).join(': ');
-  const next =
-    status === 401
-      ? 'correct GITHUB_TOKEN'
-      : status === 403 || status === 404
-        ? 'give GITHUB_TOKEN the right to write contents (permissions: contents: write)'
-        : 'run it again: what exists stays as it is';
+  const next = { 401: 'correct GITHUB_TOKEN', 403: RIGHTS, 404: RIGHTS }[status] ?? AGAIN;
   return new Failure(`GitHub refused a release of ${name}: ${status} ${words}`.trimEnd(), { next });
 }

@@ -29,13 +29,10 @@ const buildSettings = {
 /** Digits of a commit in a tag. */
 const DIGITS = 12;
 
+const AGAIN = 'run it again: what arrived is not sent again';
 /** What registries say to a push, what that means, and what to do about it; the first that fits. */
 const REFUSALS: ReadonlyArray<[said: RegExp, what: string, next: string]> = [
-  [
-    /token has expired|authorization token/i,
-    'the login has expired',
-    'run it again: what arrived is not sent again',
-  ],
+  [/token has expired|authorization token/i, 'the login has expired', AGAIN],
   [
     /immutable|cannot be overwritten/i,
     'the tag is another image already, and may not be moved',
@@ -51,11 +48,7 @@ const REFUSALS: ReadonlyArray<[said: RegExp, what: string, next: string]> = [
     'these credentials may not push',
     'allow ecr:InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload, PutImage; elsewhere: docker login',
   ],
-  [
-    /connection refused|no such host|timeout|EOF|reset/i,
-    'the registry does not answer',
-    'run it again: what arrived is not sent again',
-  ],
+  [/connection refused|no such host|timeout|EOF|reset/i, 'the registry does not answer', AGAIN],
 ];
 
 await script(import.meta, {

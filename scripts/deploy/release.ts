@@ -115,9 +115,7 @@ interface Plan {
 
 /** Checks all that a release needs. @throws Problems that name everything that is in its way */
 async function planRelease(host: Host, version: string, branch: string): Promise<Plan> {
-  const { isEmpty, compareVersions, notes, parseChangelog, released, tagOf } = await import(
-    '../../lib/deploy/changelog.ts'
-  );
+  const { tagOf } = await import('../../lib/deploy/changelog.ts');
   const { answer, changedFiles, git } = await import('../../lib/deploy/git.ts');
   const { pageOf } = await import('../../lib/deploy/github.ts');
   const { $ } = host;
@@ -129,21 +127,7 @@ async function planRelease(host: Host, version: string, branch: string): Promise
   const plan = { tag, branch, remote, was, becomes: '', notes: '' };
   let there = '';
   await checkAll([
-    () => {
-      const changelog = parseChangelog(was);
-      const [newest] = changelog.released;
-      if (isEmpty(changelog, changelog.unreleased))
-        throw new Failure(`${CHANGELOG} says nothing under [Unreleased]`, {
-          next: 'write what is new for its users',
-        });
-      if (newest && compareVersions(version, newest.version) <= 0)
-        throw new Failure(`${version} is not newer than ${newest.version}, the newest in ${CHANGELOG}`, {
-          exit: EXIT.usage,
-          next: 'choose a higher one',
-        });
-      plan.becomes = released(changelog, { version, date: new Date().toISOString().slice(0, 10), page });
-      plan.notes = notes(changelog, changelog.unreleased);
-    },
+    async () => Object.assign(plan, await releasedChangelog(was, version, page)),
     async () => {
       const changed = await changedFiles(host);
       const more = changed.length > 3 ? ` and ${changed.length - 3} more` : '';
@@ -172,6 +156,27 @@ async function planRelease(host: Host, version: string, branch: string): Promise
   const before = (await $`${git} rev-parse HEAD`).trim();
   const ahead = Number(await $`${git} rev-list --count ${`${there}..HEAD`}`);
   return { ...plan, before, ahead };
+}
+
+/** The changelog with the version in it, and its notes. @throws Failure when there is nothing to release, or no newer */
+async function releasedChangelog(was: string, version: string, page: string | undefined) {
+  const { compareVersions, isEmpty, notes, parseChangelog, released } = await import(
+    '../../lib/deploy/changelog.ts'
+  );
+  const changelog = parseChangelog(was);
+  const [newest] = changelog.released;
+  if (isEmpty(changelog, changelog.unreleased))
+    throw new Failure(`${CHANGELOG} says nothing under [Unreleased]`, {
+      next: 'write what is new for its users',
+    });
+  if (newest && compareVersions(version, newest.version) <= 0)
+    throw new Failure(`${version} is not newer than ${newest.version}, the newest in ${CHANGELOG}`, {
+      exit: EXIT.usage,
+      next: 'choose a higher one',
+    });
+  const date = new Date().toISOString().slice(0, 10);
+  const becomes = released(changelog, { version, date, page });
+  return { becomes, notes: notes(changelog, changelog.unreleased) };
 }
 
 /** @throws Failure unless the current directory is the top of a repository */

@@ -21,7 +21,7 @@ export interface EcsApp {
 }
 
 const THROTTLED_PAUSE_MS = 1_000;
-/** A limit that is not lifted by then is not going to be: it is another's to look at. */
+/** A limit that is not lifted by then is not going to be: somebody else has to raise it. */
 const THROTTLED_MS = 900_000;
 
 /**
@@ -47,7 +47,7 @@ export async function ask<T>(
 }
 
 /** A call that changes something: the SDK tries it again where that is safe. @throws Failure */
-export async function tell<T>(call: string, on: string, act: () => Promise<T>): Promise<T> {
+export async function send<T>(call: string, on: string, act: () => Promise<T>): Promise<T> {
   try {
     return await act();
   } catch (error) {
@@ -62,7 +62,7 @@ export async function pause({ signal }: Pick<EcsApp, 'signal'>, ms: number): Pro
 
 /**
  * The service as ECS describes it now.
- * @throws Failure that tells a service that never was from one that is deleted, and from one that is being deleted
+ * @throws Failure that differs for a service that never was, one that is deleted, and one that is being deleted
  */
 export async function describeService({ ecs, ...app }: EcsApp): Promise<Service> {
   const { cluster, service } = app;
@@ -212,7 +212,7 @@ export function pinsOf(definition: TaskDefinition, repositories: readonly string
 
 /** Registers it. @returns its name, `family:8` */
 export async function register({ ecs }: EcsApp, input: RegisterTaskDefinitionCommandInput): Promise<string> {
-  const { taskDefinition } = await tell('ecs:RegisterTaskDefinition', input.family ?? '', () =>
+  const { taskDefinition } = await send('ecs:RegisterTaskDefinition', input.family ?? '', () =>
     ecs.registerTaskDefinition(input),
   );
   return shortName(taskDefinition?.taskDefinitionArn);
@@ -238,7 +238,7 @@ export async function writeRecord(app: EcsApp, record: DeploymentRecord): Promis
   const { definition, tags } = await describeRevision(app, record.revision ?? '');
   const resourceArn = definition.taskDefinitionArn ?? '';
   const missing = tags['opsbook:version'] === undefined ? releaseTags(record, record.who) : [];
-  await tell('ecs:TagResource', shortName(resourceArn), () =>
+  await send('ecs:TagResource', shortName(resourceArn), () =>
     app.ecs.tagResource({ resourceArn, tags: [...missing, recordTag(record)] }),
   );
 }

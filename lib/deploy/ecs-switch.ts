@@ -16,8 +16,8 @@ import {
   describeService,
   type EcsApp,
   pause,
+  send,
   shortName,
-  tell,
 } from './ecs-service.ts';
 import { deadTasks } from './ecs-tasks.ts';
 
@@ -76,7 +76,7 @@ export async function switchTo(
 
 /** Updates the service. @returns the deployment that this began */
 async function update({ ecs, service }: EcsApp, input: UpdateServiceCommandInput) {
-  const answer = await tell('ecs:UpdateService', service, () => ecs.updateService(input));
+  const answer = await send('ecs:UpdateService', service, () => ecs.updateService(input));
   return answer.service?.deployments?.find(({ status }) => status === 'PRIMARY');
 }
 
@@ -102,7 +102,7 @@ export function updateInput(service: Service, revision: string): UpdateServiceCo
  * Waits until this deployment is the service's only one and complete; nothing else is success.
  * "The service is stable" is also true of a service that has been rolled back.
  * @returns when it was complete, by ECS's clock
- * @throws Failure that tells failed, rolled back, superseded, gone and too slow apart
+ * @throws Failure that differs for failed, rolled back, superseded, gone and too slow
  */
 async function follow(
   app: EcsApp,
@@ -143,7 +143,7 @@ async function whenDone(app: EcsApp, service: Service, started: Started): Promis
 
 /**
  * What became of a deployment that is not in front any more: ECS went back by itself, or somebody deployed something
- * else. Where ECS's own record of it may not be read, what is in front now has to tell.
+ * else. Where ECS's own record of it may not be read, what is in front now has to show it.
  * @param trouble the service's last event about trouble, if there is one
  */
 async function whatBecame(

@@ -9,8 +9,8 @@ import {
   describeService,
   type EcsApp,
   pause,
+  send,
   shortName,
-  tell,
 } from './ecs-service.ts';
 
 const POLL_MS = 1_000;
@@ -24,7 +24,7 @@ export async function runOnce(
   app: EcsApp,
   { revision, container, command }: { revision: string; container: string; command: string },
   timeoutMs: number,
-  say: (line: string) => void,
+  print: (line: string) => void,
 ): Promise<void> {
   const service = await describeService(app);
   const { networkConfiguration, capacityProviderStrategy, launchType, platformVersion } = service;
@@ -37,7 +37,7 @@ export async function runOnce(
     startedBy: 'opsbook-migrate',
     overrides: { containerOverrides: [{ name: container, command: ['sh', '-c', command] }] },
   };
-  const { tasks: [started] = [], failures = [] } = await tell('ecs:RunTask', revision, () =>
+  const { tasks: [started] = [], failures = [] } = await send('ecs:RunTask', revision, () =>
     app.ecs.runTask(input),
   );
   if (!started?.taskArn)
@@ -45,7 +45,7 @@ export async function runOnce(
       next: 'nothing was changed: run it again',
     });
   const ended = await untilStopped(app, started.taskArn, timeoutMs);
-  for (const line of await describeEnd(app, ended)) say(line);
+  for (const line of await describeEnd(app, ended)) print(line);
   const exitCode = ended.containers?.find(({ name }) => name === container)?.exitCode;
   if (exitCode === 0) return;
   const how = exitCode === undefined ? `did not run: ${ended.stoppedReason}` : `exited with ${exitCode}`;
@@ -58,7 +58,7 @@ async function untilStopped(app: EcsApp, task: string, timeoutMs: number): Promi
   const begun = Date.now();
   const { cluster, ecs } = app;
   const stop = () =>
-    tell('ecs:StopTask', task, () => ecs.stopTask({ cluster, task, reason: 'ended by opsbook' }));
+    send('ecs:StopTask', task, () => ecs.stopTask({ cluster, task, reason: 'ended by opsbook' }));
   try {
     for (; ; await pause(app, POLL_MS)) {
       const { tasks: [found] = [] } = await ask(app, 'ecs:DescribeTasks', task, (options) =>

@@ -145,7 +145,7 @@ export const deploySettings = {
 /** How long a switch may take on ECS, in milliseconds. */
 export const waitTimeoutFlag = option(
   '--wait-timeout <seconds>',
-  'how long ECS may take for the switch, where it is not to follow from its drain and grace periods',
+  'how long ECS may take for the switch (default: derived from drain and grace periods)',
   (raw) => {
     if (!/^\d{1,5}$/.test(raw)) throw new Error('is not a number of seconds');
     return Number(raw) * 1000;

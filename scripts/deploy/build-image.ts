@@ -198,7 +198,7 @@ interface Identity {
   version?: string;
   /** Built from files that are not committed. */
   dirty: boolean;
-  /** The version, where there is one, and last the commit. Never `latest`: a tag that moves tells nobody what runs. */
+  /** The version, where there is one, and last the commit. Never `latest`: a tag that moves does not say what runs. */
   tags: readonly [string, ...string[]];
 }
 
@@ -280,10 +280,10 @@ export function buildCommand(
 /** @throws Failure when the base image made it one of another platform than the target's */
 export async function refuseOtherPlatform({ $ }: Host, name: string, wanted: string): Promise<void> {
   const platform = (await $`docker image inspect --format ${'{{.Os}}/{{.Architecture}}'} ${name}`).trim();
-  // Images do not tell the variant of arm in their architecture.
+  // Images do not name the variant of arm in their architecture.
   if (platform === wanted.replace(/\/v\d$/, '')) return;
   throw new Failure(`${name} was built for ${platform}, the target runs ${wanted}`, {
-    next: 'look at the FROM lines of the Dockerfile: one names a platform',
+    next: 'check the FROM lines of the Dockerfile: one names a platform',
   });
 }
 
@@ -320,7 +320,7 @@ async function pushedBefore(
   });
 }
 
-/** The digest that a registry has under a name; undefined when it has none, or does not tell. */
+/** The digest that a registry has under a name; undefined when it has none, or does not say. */
 async function pushedDigest({ $ }: Host, docker: Command, name: string): Promise<string | undefined> {
   const { CommandFailure, cmd } = await import('../../lib/shell.ts');
   const insecure = /^(localhost|127\.)/.test(name) ? cmd`--insecure` : [];

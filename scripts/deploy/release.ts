@@ -210,7 +210,7 @@ async function refuseBehindOrTagged(
         throw new Failure(`${remote} has the tag ${tag} already`, { next: 'release a higher version' });
       if ((await answer($`${git} rev-parse --quiet --verify ${tagRef}`)) !== undefined)
         throw new Failure(`the tag ${tag} is here already, and ${remote} does not have it`, {
-          next: `look at it: git show ${tag}; to finish: git push --atomic ${remote} ${branch} ${tag}; to start again: git tag -d ${tag}`,
+          next: `inspect it: git show ${tag}; to finish: git push --atomic ${remote} ${branch} ${tag}; to start again: git tag -d ${tag}`,
         });
     },
     async () => {

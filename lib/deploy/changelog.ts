@@ -118,27 +118,24 @@ const malformed = (line: number, what: string) =>
   });
 
 /** Whether a section says nothing: no line but headings, comments and link definitions. */
-export function isEmpty({ lines, links }: Changelog, { start, end }: Section): boolean {
-  const text = lines
-    .slice(start + 1, end)
-    .filter((_, i) => !links.some((link) => link.line === start + 1 + i))
-    .join('\n')
-    .replaceAll(/<!--[\s\S]*?-->/g, '');
+export function isEmpty(changelog: Changelog, section: Section): boolean {
+  const text = bodyOf(changelog, section).replaceAll(/<!--[\s\S]*?-->/g, '');
   return text.split('\n').every((line) => line.trim() === '' || /^\s*#{3,}\s/.test(line));
 }
 
 /** What a section says, with the definitions of the links in it, so that it can stand alone. */
-export function notes({ lines, links }: Changelog, { start, end }: Section): string {
-  const isLink = (line: number) => links.some((link) => link.line === line);
-  const body = lines
-    .slice(start + 1, end)
-    .filter((_, i) => !isLink(start + 1 + i))
-    .map((line) => line.replace(/\r$/, ''))
-    .join('\n')
-    .trim();
-  const used = links.filter(({ label }) => body.toLowerCase().includes(`[${label.toLowerCase()}]`));
+export function notes(changelog: Changelog, section: Section): string {
+  const body = bodyOf(changelog, section).trim();
+  const used = changelog.links.filter(({ label }) => body.toLowerCase().includes(`[${label.toLowerCase()}]`));
   const definitions = used.map(({ label, url }) => `[${label}]: ${url}`);
   return [body, ...(definitions.length > 0 ? ['', ...definitions] : [])].join('\n');
+}
+
+/** The text of a section without its heading and without link definitions. */
+function bodyOf({ lines, links }: Changelog, { start, end }: Section): string {
+  const definitions = new Set(links.map(({ line }) => line));
+  const body = lines.filter((_, line) => line > start && line < end && !definitions.has(line));
+  return body.map((line) => line.replace(/\r$/, '')).join('\n');
 }
 
 /**
@@ -184,10 +181,7 @@ function linkEdit(changelog: Changelog, version: string, page: string | undefine
 }
 
 /** Where the link of [Unreleased] leads: the repository's page, and its path for comparisons. */
-function linkTarget(
-  { url, line }: Link,
-  { released }: Changelog,
-): { base: string; compare: string } | undefined {
+function linkTarget({ url, line }: Link, { released }: Changelog): { base: string; compare: string } {
   const [, base, compare, from] = /^(https?:\/\/.+?)(\/(?:-\/)?compare\/)(.+)\.\.\.HEAD$/.exec(url) ?? [];
   if (base === undefined || compare === undefined || from === undefined) {
     // Before the first release there is nothing to compare with.

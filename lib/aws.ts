@@ -1,5 +1,5 @@
 import type { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
-import type { ECSClient } from '@aws-sdk/client-ecs';
+import type { ECS } from '@aws-sdk/client-ecs';
 import type { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
@@ -82,9 +82,9 @@ export async function ssmClient(region: string | undefined): Promise<SSMClient> 
 }
 
 /** A client of the Elastic Container Service. */
-export async function ecsClient(region: string | undefined): Promise<ECSClient> {
-  const { ECSClient } = await import('@aws-sdk/client-ecs');
-  return new ECSClient(await patience(region));
+export async function ecsClient(region: string | undefined): Promise<ECS> {
+  const { ECS } = await import('@aws-sdk/client-ecs');
+  return new ECS(await patience(region));
 }
 
 /** A client of load balancers and their target groups. */

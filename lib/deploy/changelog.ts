@@ -15,41 +15,22 @@ export function parseVersion(raw: string): string {
 
 export const tagOf = (version: string): string => `v${version}`;
 
-export const isPrerelease = (version: string): boolean => version.includes('-');
-
 /** Negative when `a` comes before `b` by semver.org's precedence, 0 when they are equal. */
 export function compareVersions(a: string, b: string): number {
-  const [left, right] = [a, b].map(parts) as [Parts, Parts];
-  for (const i of [0, 1, 2]) {
-    const difference = Number(left.core[i]) - Number(right.core[i]);
-    if (difference !== 0) return difference;
-  }
-  // A prerelease comes before its release.
-  if (left.rest.length === 0 || right.rest.length === 0) return right.rest.length - left.rest.length;
-  for (let i = 0; i < Math.max(left.rest.length, right.rest.length); i += 1) {
-    const difference = compareParts(left.rest[i], right.rest[i]);
-    if (difference !== 0) return difference;
-  }
-  return 0;
+  const [left, right] = [identifiers(a), identifiers(b)];
+  const differs = left.findIndex((one, i) => one !== right[i]);
+  const [one = '', other] = [left[differs], right[differs]];
+  if (differs < 0 || other === undefined) return left.length - right.length;
+  const [isNumber, isOther] = [one, other].map((text) => /^\d+$/.test(text));
+  if (isNumber && isOther) return Number(one) - Number(other);
+  if (isNumber !== isOther) return isNumber ? -1 : 1;
+  return one < other ? -1 : 1;
 }
 
-interface Parts {
-  core: string[];
-  rest: string[];
-}
-
-function parts(version: string): Parts {
-  const dash = version.indexOf('-');
-  const [core, rest] = dash < 0 ? [version, ''] : [version.slice(0, dash), version.slice(dash + 1)];
-  return { core: core.split('.'), rest: rest === '' ? [] : rest.split('.') };
-}
-
-function compareParts(a: string | undefined, b: string | undefined): number {
-  if (a === undefined || b === undefined) return a === b ? 0 : a === undefined ? -1 : 1;
-  const [left, right] = [a, b].map((part) => /^\d+$/.test(part)) as [boolean, boolean];
-  if (left && right) return Number(a) - Number(b);
-  if (left !== right) return left ? -1 : 1;
-  return a < b ? -1 : Number(a > b);
+/** Where a prerelease has identifiers, a release has one that comes after them all. */
+function identifiers(version: string): string[] {
+  const [, core = '', prerelease = '~'] = /^([^-]+)(?:-(.+))?$/.exec(version) ?? [];
+  return [core, prerelease].flatMap((part) => part.split('.'));
 }
 
 /**
@@ -137,66 +118,53 @@ const malformed = (line: number, what: string) =>
   });
 
 /** Whether a section says nothing: no line but headings, comments and link definitions. */
-export function isEmpty({ lines, links }: Changelog, { start, end }: Section): boolean {
-  const text = lines
-    .slice(start + 1, end)
-    .filter((_, i) => !links.some((link) => link.line === start + 1 + i))
-    .join('\n')
-    .replaceAll(/<!--[\s\S]*?-->/g, '');
+export function isEmpty(changelog: Changelog, section: Section): boolean {
+  const text = bodyOf(changelog, section).replaceAll(/<!--[\s\S]*?-->/g, '');
   return text.split('\n').every((line) => line.trim() === '' || /^\s*#{3,}\s/.test(line));
 }
 
 /** What a section says, with the definitions of the links in it, so that it can stand alone. */
-export function notes({ lines, links }: Changelog, { start, end }: Section): string {
-  const isLink = (line: number) => links.some((link) => link.line === line);
-  const body = lines
-    .slice(start + 1, end)
-    .filter((_, i) => !isLink(start + 1 + i))
-    .map((line) => line.replace(/\r$/, ''))
-    .join('\n')
-    .trim();
-  const used = links.filter(({ label }) => body.toLowerCase().includes(`[${label.toLowerCase()}]`));
+export function notes(changelog: Changelog, section: Section): string {
+  const body = bodyOf(changelog, section).trim();
+  const used = changelog.links.filter(({ label }) => body.toLowerCase().includes(`[${label.toLowerCase()}]`));
   const definitions = used.map(({ label, url }) => `[${label}]: ${url}`);
   return [body, ...(definitions.length > 0 ? ['', ...definitions] : [])].join('\n');
 }
 
-interface Edit {
-  version: string;
-  /** YYYY-MM-DD */
-  date: string;
-  /** The page of the repository, where its remote tells it: for a file that has no links yet. */
-  page?: string | undefined;
+/** The text of a section without its heading and without link definitions. */
+function bodyOf({ lines, links }: Changelog, { start, end }: Section): string {
+  const definitions = new Set(links.map(({ line }) => line));
+  const body = lines.filter((_, line) => line > start && line < end && !definitions.has(line));
+  return body.map((line) => line.replace(/\r$/, '')).join('\n');
 }
 
-/** The file with what is unreleased released: three lines are new, or four, and no other byte is changed. */
-export function released(changelog: Changelog, { version, date, page }: Edit): string {
+/**
+ * The file with what is unreleased released: three lines are new, or four, and no other byte is changed.
+ * @param date YYYY-MM-DD
+ * @param page of the repository, where its remote says it: for a file that has no links yet
+ */
+export function released(
+  changelog: Changelog,
+  { version, date, page }: { version: string; date: string; page: string | undefined },
+): string {
   const lines = [...changelog.lines];
   const { start } = changelog.unreleased;
   const heading = lines[start] ?? '';
   const eol = heading.endsWith('\r') ? '\r' : '';
   const title = heading.includes('[') ? `[${version}]` : version;
-  // From the end of the file, so that the indexes before it stay true.
-  for (const { line, remove, insert } of linkEdits(changelog, version, page))
-    lines.splice(line, remove, ...insert.map((text) => text + eol));
+  // The end of the file first, so that the indexes before it stay true.
+  const links = linkEdit(changelog, version, page);
+  if (links) lines.splice(links.line, links.remove, ...links.insert.map((text) => text + eol));
   lines.splice(start + 1, 0, eol, `## ${title} - ${date}${eol}`);
   return lines.join('\n');
 }
 
-interface LineEdit {
-  line: number;
-  remove: number;
-  insert: string[];
-}
-
-function linkEdits(changelog: Changelog, version: string, page: string | undefined): LineEdit[] {
+/** What becomes of the link definitions: from `line` on, `remove` lines make way for others. */
+function linkEdit(changelog: Changelog, version: string, page: string | undefined) {
   const { links, lines } = changelog;
   const link = links.find(({ label }) => label.toLowerCase() === 'unreleased');
-  const target = link
-    ? linkTarget(link, changelog)
-    : page === undefined
-      ? undefined
-      : { base: page, compare: '/compare/' };
-  if (!target) return [];
+  const target = link ? linkTarget(link, changelog) : page && { base: page, compare: '/compare/' };
+  if (!target) return undefined;
   const { base, compare } = target;
   const tag = tagOf(version);
   const before = changelog.released[0]?.version;
@@ -204,22 +172,16 @@ function linkEdits(changelog: Changelog, version: string, page: string | undefin
     `[${link?.label ?? 'unreleased'}]: ${base}${compare}${tag}...HEAD`,
     `[${version}]: ${before === undefined ? `${base}/releases/tag/${tag}` : `${base}${compare}${tagOf(before)}...${tag}`}`,
   ];
-  if (link) return [{ line: link.line, remove: 1, insert: definitions }];
-  const first = links.find(
-    ({ line }) => line > (changelog.released.at(-1)?.start ?? changelog.unreleased.start),
-  );
-  if (first) return [{ line: first.line, remove: 0, insert: definitions }];
-  const ended = lines.at(-1) === '';
-  return [
-    { line: lines.length - (ended ? 1 : 0), remove: 0, insert: ['', ...definitions, ...(ended ? [] : [''])] },
-  ];
+  if (link) return { line: link.line, remove: 1, insert: definitions };
+  const { start } = changelog.released.at(-1) ?? changelog.unreleased;
+  const first = links.find(({ line }) => line > start);
+  if (first) return { line: first.line, remove: 0, insert: definitions };
+  const ended = lines.at(-1) === '' ? 1 : 0;
+  return { line: lines.length - ended, remove: 0, insert: ['', ...definitions, ...(ended ? [] : [''])] };
 }
 
 /** Where the link of [Unreleased] leads: the repository's page, and its path for comparisons. */
-function linkTarget(
-  { url, line }: Link,
-  { released }: Changelog,
-): { base: string; compare: string } | undefined {
+function linkTarget({ url, line }: Link, { released }: Changelog): { base: string; compare: string } {
   const [, base, compare, from] = /^(https?:\/\/.+?)(\/(?:-\/)?compare\/)(.+)\.\.\.HEAD$/.exec(url) ?? [];
   if (base === undefined || compare === undefined || from === undefined) {
     // Before the first release there is nothing to compare with.

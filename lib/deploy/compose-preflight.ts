@@ -15,10 +15,9 @@ import {
   obtainImage,
   pullCommand,
 } from './compose-image.ts';
-import { LABEL as VALIDATION } from './compose-project.ts';
 import { besideCommand, drainCommand, upCommand } from './compose-switch.ts';
 import type { Pin, Prospect, Release } from './deployment.ts';
-import type { DeploySettings, ImageReference } from './settings.ts';
+import { type DeploySettings, type ImageReference, VALIDATION_LABEL } from './settings.ts';
 
 /** Layers take about so many times their compressed size on the disk. */
 const UNPACKED = 3;
@@ -194,7 +193,7 @@ async function refuseOtherProject(app: ComposeApp, { name }: Model): Promise<voi
   if (app.settings.COMPOSE_PROJECT_NAME) return;
   const directory = projectDirectory(app.dir, app.settings);
   const there = await containersWith(app, `${PROJECT}.working_dir=${directory}`);
-  const other = there.find(({ State, Config }) => State.Running && !(VALIDATION in Config.Labels));
+  const other = there.find(({ State, Config }) => State.Running && !(VALIDATION_LABEL in Config.Labels));
   if (!other) return;
   const project = other.Config.Labels[PROJECT];
   throw new Failure(

@@ -1,63 +1,53 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type {
-  DescribeTaskDefinitionCommandOutput,
-  ECSClient,
+  ECS,
   RegisterTaskDefinitionCommandInput,
   Service,
   Tag,
   TaskDefinition,
 } from '@aws-sdk/client-ecs';
-import { awsFailure, ecsClient } from '../aws.ts';
+import { awsFailure } from '../aws.ts';
 import { EXIT, Failure } from '../failure.ts';
 import type { DeploymentRecord, Pin, Release } from './deployment.ts';
 import { imageText, parseImage } from './settings.ts';
 
-/** The service that TARGET names, and how it is spoken to. */
+/** The service that TARGET names, and how it is called. */
 export interface EcsApp {
-  readonly client: ECSClient;
+  readonly ecs: ECS;
   readonly region: string | undefined;
   readonly cluster: string;
   readonly service: string;
   readonly signal: AbortSignal;
 }
 
-export async function ecsApp(
-  { cluster, service }: { cluster: string; service: string },
-  region: string | undefined,
-  signal: AbortSignal,
-): Promise<EcsApp> {
-  return { client: await ecsClient(region), region, cluster, service, signal };
-}
-
-const isThrottled = (error: unknown): boolean => /Throttl|TooManyRequests/.test((error as Error).name);
 const THROTTLED_PAUSE_MS = 1_000;
-/** A limit that is not lifted by then is not going to be: it is another's to look at. */
+/** A limit that is not lifted by then is not going to be: somebody else has to raise it. */
 const THROTTLED_MS = 900_000;
 
 /**
- * A call that only looks. Being throttled for a while is no failure; the signal ends it.
+ * A call that only reads. Being throttled for a while is not a failure; the signal ends it.
  * @param call as policies name it: `ecs:DescribeServices`
  * @throws Failure that names the call and what it was about
  */
 export async function ask<T>(
-  { signal }: Pick<EcsApp, 'signal'>,
+  app: Pick<EcsApp, 'signal'>,
   call: string,
   on: string,
   act: (options: { abortSignal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
-  for (const begun = Date.now(); ; ) {
+  for (const begun = Date.now(); ; await pause(app, THROTTLED_PAUSE_MS)) {
     try {
-      return await act({ abortSignal: signal });
+      return await act({ abortSignal: app.signal });
     } catch (error) {
-      signal.throwIfAborted();
-      if (!isThrottled(error) || Date.now() - begun > THROTTLED_MS) throw awsFailure(error, call, on);
-      await sleep(THROTTLED_PAUSE_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+      app.signal.throwIfAborted();
+      const isThrottled = /Throttl|TooManyRequests/.test((error as Error).name);
+      if (!isThrottled || Date.now() - begun > THROTTLED_MS) throw awsFailure(error, call, on);
     }
   }
 }
 
 /** A call that changes something: the SDK tries it again where that is safe. @throws Failure */
-export async function tell<T>(call: string, on: string, act: () => Promise<T>): Promise<T> {
+export async function send<T>(call: string, on: string, act: () => Promise<T>): Promise<T> {
   try {
     return await act();
   } catch (error) {
@@ -65,38 +55,47 @@ export async function tell<T>(call: string, on: string, act: () => Promise<T>): 
   }
 }
 
-const wrongTarget = (message: string, next: string) => new Failure(message, { exit: EXIT.usage, next });
+/** Waits for so many milliseconds. @throws what the app's signal was aborted with */
+export async function pause({ signal }: Pick<EcsApp, 'signal'>, ms: number): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+}
 
 /**
- * The service as ECS tells of it now.
- * @throws Failure that tells a service that never was from one that is deleted, and from one that is being deleted
+ * The service as ECS describes it now.
+ * @throws Failure that differs for a service that never was, one that is deleted, and one that is being deleted
  */
-export async function describeService(app: EcsApp): Promise<Service> {
-  const { DescribeServicesCommand } = await import('@aws-sdk/client-ecs');
+export async function describeService({ ecs, ...app }: EcsApp): Promise<Service> {
   const { cluster, service } = app;
-  const input = { cluster, services: [service] };
-  let found: Service | undefined;
-  try {
-    const answer = await ask(app, 'ecs:DescribeServices', `${cluster}/${service}`, (options) =>
-      app.client.send(new DescribeServicesCommand(input), options),
-    );
-    found = answer.services?.[0];
-  } catch (error) {
-    if (((error as Failure).cause as Error | undefined)?.name !== 'ClusterNotFoundException') throw error;
-    throw wrongTarget(`there is no cluster ${cluster}`, 'correct TARGET, AWS_REGION or AWS_PROFILE');
-  }
+  const { services: [found] = [] } = await ask(
+    app,
+    'ecs:DescribeServices',
+    `${cluster}/${service}`,
+    (options) => ecs.describeServices({ cluster, services: [service] }, options),
+  ).catch((error: unknown) => {
+    const { name } = ((error as Failure).cause ?? {}) as Error;
+    if (name !== 'ClusterNotFoundException') throw error;
+    throw new Failure(`there is no cluster ${cluster}`, {
+      exit: EXIT.usage,
+      next: 'correct TARGET, AWS_REGION or AWS_PROFILE',
+    });
+  });
   if (!found)
-    throw wrongTarget(
-      `there is no service ${service} in the cluster ${cluster}`,
-      `correct TARGET; services there: aws ecs list-services --cluster ${cluster}`,
-    );
+    throw new Failure(`there is no service ${service} in the cluster ${cluster}`, {
+      exit: EXIT.usage,
+      next: `correct TARGET; services there: aws ecs list-services --cluster ${cluster}`,
+    });
   if (found.status === 'ACTIVE') return found;
-  throw new Failure(
-    found.status === 'INACTIVE'
-      ? `the service ${service} of ${cluster} was deleted (INACTIVE)`
-      : `the service ${service} of ${cluster} is being deleted (${found.status})`,
-    { next: 'create it anew, then deploy' },
-  );
+  const how = found.status === 'INACTIVE' ? 'was deleted' : 'is being deleted';
+  throw new Failure(`the service ${service} of ${cluster} ${how} (${found.status})`, {
+    next: 'create it again, then deploy',
+  });
+}
+
+/** How many tasks the service wants, within which percentages of that, and so how many a deployment can start at once. */
+export function capacityOf({ desiredCount: desired = 0, deploymentConfiguration = {} }: Service) {
+  const { minimumHealthyPercent: least = 100, maximumPercent: most = 200 } = deploymentConfiguration;
+  const room = Math.floor((desired * most) / 100) - Math.ceil((desired * least) / 100);
+  return { desired, least, most, room };
 }
 
 /** A task definition with its tags. */
@@ -105,26 +104,21 @@ export interface Revision {
   readonly tags: Readonly<Record<string, string>>;
 }
 
-export async function describeRevision(app: EcsApp, name: string): Promise<Revision> {
-  const { DescribeTaskDefinitionCommand } = await import('@aws-sdk/client-ecs');
-  const { taskDefinition, tags = [] } = await ask<DescribeTaskDefinitionCommandOutput>(
+/** The revision of this name or ARN. */
+export async function describeRevision(app: EcsApp, taskDefinition: string): Promise<Revision> {
+  const { taskDefinition: definition = {}, tags = [] } = await ask(
     app,
     'ecs:DescribeTaskDefinition',
-    shortName(name),
-    (options) =>
-      app.client.send(
-        new DescribeTaskDefinitionCommand({ taskDefinition: name, include: ['TAGS'] }),
-        options,
-      ),
+    shortName(taskDefinition),
+    (options) => app.ecs.describeTaskDefinition({ taskDefinition, include: ['TAGS'] }, options),
   );
-  const pairs = tags.map(({ key = '', value = '' }) => [key, value] as const);
-  return { definition: taskDefinition as TaskDefinition, tags: Object.fromEntries(pairs) };
+  return { definition, tags: Object.fromEntries(tags.map(({ key = '', value = '' }) => [key, value])) };
 }
 
 /** `family:7` of an ARN. */
 export const shortName = (arn: string | undefined): string => arn?.split('/').at(-1) ?? '';
 
-/** A record has one tag: what was done when is its name, and how it went its value. */
+/** A record is one tag: its name says when, its value what was done and how it went. */
 const RECORD = 'opsbook:deployment:';
 const LIMIT = 256;
 
@@ -137,27 +131,18 @@ const plain = (text: string): string =>
 
 /** What a revision is, known from the moment in which it is registered. */
 export function releaseTags({ version, commit }: Omit<Release, 'images'>, who: string): Tag[] {
-  const tags = {
-    'opsbook:version': version,
-    ...(commit === undefined ? {} : { 'opsbook:commit': commit }),
-    'opsbook:by': who,
-  };
-  return Object.entries(tags).map(([key, value]) => ({ key, value: plain(value) }));
+  const tags = { 'opsbook:version': version, 'opsbook:commit': commit, 'opsbook:by': who };
+  return Object.entries(tags).flatMap(([key, value]) =>
+    value === undefined ? [] : [{ key, value: plain(value) }],
+  );
 }
 
 /** The record of a deployment of a revision; `failed` is last, since it may have to be cut. */
 export function recordTag(record: DeploymentRecord): Tag {
   const { at, did, who, from, migrated, backup, verified, failed, returnedTo, ms } = record;
   const facts = {
-    did,
-    verified: verified ? 'yes' : 'no',
-    by: who,
-    from,
-    migrated: migrated ? 'yes' : 'no',
-    backup,
-    back: returnedTo,
-    ms: String(Math.round(ms)),
-    failed,
+    ...{ did, verified: verified ? 'yes' : 'no', by: who, from, migrated: migrated ? 'yes' : 'no' },
+    ...{ backup, back: returnedTo, ms: String(Math.round(ms)), failed },
   };
   const words = Object.entries(facts).flatMap(([name, value]) => (value ? [`${name}=${value}`] : []));
   return { key: `${RECORD}${at}`, value: plain(words.join(' ')) };
@@ -189,13 +174,13 @@ export function recordsIn(
   });
 }
 
-/** Revisions that are looked at for records: a rollback does not go further back. */
+/** Revisions that are searched for records: a rollback does not go further back. */
 const KNOWN = 30;
 
 /** What a running revision has that a new one may not be given: ECS writes it. */
-const READ_ONLY = [
-  ...(['taskDefinitionArn', 'revision', 'status', 'requiresAttributes', 'compatibilities'] as const),
-  ...(['registeredAt', 'registeredBy', 'deregisteredAt'] as const),
+const READ_ONLY: readonly string[] = [
+  ...['taskDefinitionArn', 'revision', 'status', 'requiresAttributes', 'compatibilities'],
+  ...['registeredAt', 'registeredBy', 'deregisteredAt'],
 ];
 
 /** The next revision: the current one with other images, and nothing else changed. */
@@ -205,7 +190,7 @@ export function nextRevision(
   tags: Tag[],
 ): RegisterTaskDefinitionCommandInput {
   const kept = Object.fromEntries(
-    Object.entries(current).filter(([name]) => !(READ_ONLY as readonly string[]).includes(name)),
+    Object.entries(current).filter(([name]) => !READ_ONLY.includes(name)),
   ) as unknown as RegisterTaskDefinitionCommandInput;
   const containerDefinitions = current.containerDefinitions?.map((container) => {
     const pin = images[container.name ?? ''];
@@ -219,37 +204,28 @@ export function pinsOf(definition: TaskDefinition, repositories: readonly string
   const pins: Record<string, Pin> = {};
   for (const { name = '', image = '' } of definition.containerDefinitions ?? []) {
     const { registry, repository, tag, digest } = parseImage(image);
-    if (!repositories.includes(imageText({ ...(registry ? { registry } : {}), repository }))) continue;
+    if (!repositories.includes(imageText({ registry, repository }))) continue;
     pins[name] = { reference: image, id: digest ?? `${repository}:${tag ?? 'latest'}` };
   }
   return pins;
 }
 
 /** Registers it. @returns its name, `family:8` */
-export async function register(app: EcsApp, input: RegisterTaskDefinitionCommandInput): Promise<string> {
-  const { RegisterTaskDefinitionCommand } = await import('@aws-sdk/client-ecs');
-  const { taskDefinition } = await tell('ecs:RegisterTaskDefinition', input.family ?? '', () =>
-    app.client.send(new RegisterTaskDefinitionCommand(input)),
+export async function register({ ecs }: EcsApp, input: RegisterTaskDefinitionCommandInput): Promise<string> {
+  const { taskDefinition } = await send('ecs:RegisterTaskDefinition', input.family ?? '', () =>
+    ecs.registerTaskDefinition(input),
   );
   return shortName(taskDefinition?.taskDefinitionArn);
 }
 
-/** The newest revisions of a family, oldest first. */
-export async function revisionsOf(app: EcsApp, family: string): Promise<Revision[]> {
-  const { ListTaskDefinitionsCommand } = await import('@aws-sdk/client-ecs');
-  const input = { familyPrefix: family, status: 'ACTIVE', sort: 'DESC', maxResults: KNOWN } as const;
-  const { taskDefinitionArns = [] } = await ask(app, 'ecs:ListTaskDefinitions', family, (options) =>
-    app.client.send(new ListTaskDefinitionsCommand(input), options),
+/** What was recorded of the newest revisions of the service's family, oldest first. */
+export async function readRecords(app: EcsApp, repositories: readonly string[]): Promise<DeploymentRecord[]> {
+  const familyPrefix = shortName((await describeService(app)).taskDefinition).replace(/:\d+$/, '');
+  const input = { familyPrefix, status: 'ACTIVE', sort: 'DESC', maxResults: KNOWN } as const;
+  const { taskDefinitionArns = [] } = await ask(app, 'ecs:ListTaskDefinitions', familyPrefix, (options) =>
+    app.ecs.listTaskDefinitions(input, options),
   );
-  const newest = await Promise.all(taskDefinitionArns.map((arn) => describeRevision(app, arn)));
-  return newest.reverse();
-}
-
-/** What was recorded of these revisions, oldest first. */
-export function recordsOf(
-  revisions: readonly Revision[],
-  repositories: readonly string[],
-): DeploymentRecord[] {
+  const revisions = await Promise.all(taskDefinitionArns.reverse().map((arn) => describeRevision(app, arn)));
   return revisions
     .flatMap(({ definition, tags }) =>
       recordsIn(tags, pinsOf(definition, repositories), shortName(definition.taskDefinitionArn)),
@@ -257,10 +233,12 @@ export function recordsOf(
     .sort((a, b) => a.at.localeCompare(b.at));
 }
 
-/** Adds to a revision's tags. */
-export async function tag(app: EcsApp, arn: string, tags: Tag[]): Promise<void> {
-  const { TagResourceCommand } = await import('@aws-sdk/client-ecs');
-  await tell('ecs:TagResource', shortName(arn), () =>
-    app.client.send(new TagResourceCommand({ resourceArn: arn, tags })),
+/** Writes a record into the tags of its revision. */
+export async function writeRecord(app: EcsApp, record: DeploymentRecord): Promise<void> {
+  const { definition, tags } = await describeRevision(app, record.revision ?? '');
+  const resourceArn = definition.taskDefinitionArn ?? '';
+  const missing = tags['opsbook:version'] === undefined ? releaseTags(record, record.who) : [];
+  await send('ecs:TagResource', shortName(resourceArn), () =>
+    app.ecs.tagResource({ resourceArn, tags: [...missing, recordTag(record)] }),
   );
 }

@@ -1,42 +1,47 @@
 import type { Context } from '../definition.ts';
 import { EXIT, Failure, messageOf } from '../failure.ts';
 import type { Secret } from '../secret.ts';
-import type { Values } from '../settings.ts';
-import { isPrerelease, tagOf } from './changelog.ts';
-import { answer, pageOf } from './git.ts';
-import type { githubSettings } from './settings.ts';
+import { tagOf } from './changelog.ts';
+import { answer, git } from './git.ts';
 
 /** The version of the REST API that this was written for. */
 const API_VERSION = '2022-11-28';
 const TIMEOUT_MS = 30_000;
 
-/** What GitHub tells of a release. */
-export interface GithubRelease {
+const AGAIN = 'run it again: what exists stays as it is';
+const RIGHTS = 'give GITHUB_TOKEN the right to write contents (permissions: contents: write)';
+
+/** What GitHub says of a release. */
+interface Release {
   html_url: string;
 }
 
 interface Repository {
+  /** `owner/name` */
   name: string;
   api: string;
   token: Secret;
   signal: AbortSignal;
 }
 
+interface GithubSettings {
+  GITHUB_TOKEN?: Secret | undefined;
+  GITHUB_REPOSITORY?: string | undefined;
+  GITHUB_API_URL: string;
+}
+
 /** The repository on GitHub, and the right to write to it. @throws Failure with exit 2 when one of them is missing */
 export async function repositoryOf(
-  settings: Values<typeof githubSettings>,
-  { host, signal }: Pick<Context, 'host' | 'signal'>,
+  { GITHUB_TOKEN: token, GITHUB_REPOSITORY: named, GITHUB_API_URL: api }: GithubSettings,
+  { $, signal }: Pick<Context, '$' | 'signal'>,
 ): Promise<Repository> {
-  const { GITHUB_TOKEN: token, GITHUB_API_URL: api } = settings;
   if (!token)
     throw new Failure('GITHUB_TOKEN is not set', {
       exit: EXIT.usage,
       next: 'set it to a token that may write contents; in a workflow it is github.token, with permissions: contents: write',
     });
-  const page = settings.GITHUB_REPOSITORY
-    ? ''
-    : pageOf((await answer(host, 'config', 'remote.origin.url')) ?? '');
-  const name = settings.GITHUB_REPOSITORY ?? page?.split('/').slice(3).join('/');
+  const remote = (await answer($`${git} config remote.origin.url`)) ?? '';
+  const name = named ?? pageOf(remote)?.replace(/^https:\/\/[^/]+\//, '');
   if (!name)
     throw new Failure('the remote origin is not on GitHub', {
       exit: EXIT.usage,
@@ -45,14 +50,20 @@ export async function repositoryOf(
   return { name, api: api.replace(/\/$/, ''), token, signal };
 }
 
+/** The page of a repository on GitHub, by the address of its remote; undefined for one elsewhere. */
+export function pageOf(remoteUrl: string): string | undefined {
+  const [, host, path] =
+    /^(?:https?:\/\/(?:[^@/]*@)?|ssh:\/\/git@|git@)((?:[\w.-]+\.)?github\.[\w.-]+)(?::\d+)?[/:]([\w.-]+\/[\w.-]+?)(?:\.git)?\/?$/.exec(
+      remoteUrl,
+    ) ?? [];
+  return host === undefined || path === undefined ? undefined : `https://${host}/${path}`;
+}
+
 /** The release of a version, when there is one. */
-export async function findRelease(
-  repository: Repository,
-  version: string,
-): Promise<GithubRelease | undefined> {
+export async function findRelease(repository: Repository, version: string): Promise<Release | undefined> {
   const tag = encodeURIComponent(tagOf(version));
   const found = await ask(repository, 'GET', `/releases/tags/${tag}`);
-  if (found.status === 200) return found.body as GithubRelease;
+  if (found.status === 200) return found.body as Release;
   if (found.status !== 404) throw refused(repository, found);
   // GitHub would make a tag of its own, of whatever is newest.
   const ref = await ask(repository, 'GET', `/git/ref/tags/${tag}`);
@@ -66,13 +77,8 @@ export async function findRelease(
 
 /** What GitHub is asked for; docs.github.com/rest/releases/releases#create-a-release. */
 export function releaseRequest(version: string, notes: string) {
-  return {
-    tag_name: tagOf(version),
-    name: version,
-    body: notes,
-    draft: false,
-    prerelease: isPrerelease(version),
-  };
+  const prerelease = version.includes('-');
+  return { tag_name: tagOf(version), name: version, body: notes, draft: false, prerelease };
 }
 
 /** Makes the release; one that another run made meanwhile is as good. */
@@ -80,9 +86,9 @@ export async function createRelease(
   repository: Repository,
   version: string,
   notes: string,
-): Promise<GithubRelease> {
+): Promise<Release> {
   const made = await ask(repository, 'POST', '/releases', releaseRequest(version, notes));
-  if (made.status === 201) return made.body as GithubRelease;
+  if (made.status === 201) return made.body as Release;
   const { errors = [] } = made.body as { errors?: Array<{ code?: string }> };
   const existing =
     errors.some(({ code }) => code === 'already_exists') && (await findRelease(repository, version));
@@ -120,7 +126,7 @@ async function ask(
     signal.throwIfAborted();
     const cause = (error as Error).cause ?? error;
     throw new Failure(`${method} ${url}: ${messageOf(cause)}`, {
-      next: 'run it again: what exists stays as it is',
+      next: AGAIN,
       cause,
     });
   }
@@ -133,11 +139,6 @@ function refused({ name }: Repository, { status, body }: Answer): Failure {
   };
   const details = errors.map(({ field, code }) => `${field} ${code}`).join(', ');
   const words = [message, details].filter(Boolean).join(': ');
-  const next =
-    status === 401
-      ? 'correct GITHUB_TOKEN'
-      : status === 403 || status === 404
-        ? 'give GITHUB_TOKEN the right to write contents (permissions: contents: write)'
-        : 'run it again: what exists stays as it is';
+  const next = { 401: 'correct GITHUB_TOKEN', 403: RIGHTS, 404: RIGHTS }[status] ?? AGAIN;
   return new Failure(`GitHub refused a release of ${name}: ${status} ${words}`.trimEnd(), { next });
 }

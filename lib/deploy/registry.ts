@@ -1,11 +1,11 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import type { ECR } from '@aws-sdk/client-ecr';
+import type { RuntimePlatform } from '@aws-sdk/client-ecs';
 import { awsFailure } from '../aws.ts';
 import { Failure } from '../failure.ts';
 import { Secret } from '../secret.ts';
-import { type Command, CommandFailure, cmd, type Host, wordsOf } from '../shell.ts';
-import { ecrOf, type ImageReference } from './settings.ts';
+import { type Command, cmd } from '../shell.ts';
+import type { Pin } from './deployment.ts';
+import { ecrOf, type ImageReference, imageText } from './settings.ts';
 
 /** A user and a password of ECR, which are good for twelve hours. */
 interface Token {
@@ -16,8 +16,8 @@ interface Token {
 }
 
 /**
- * ECR's token for an image's registry; undefined when that is none of ECR's. Where AWS has another address than its own,
- * ECR's registries have other names too: then it is the one that the token names.
+ * ECR's token for an image's registry; undefined when it is not one of ECR's. Where AWS has another address
+ * than its own, ECR's registries have other names too: then it is the one that the token names.
  */
 export async function ecrToken(
   image: ImageReference,
@@ -27,12 +27,10 @@ export async function ecrToken(
   const of = ecrOf(image);
   const elsewhere = process.env.AWS_ENDPOINT_URL_ECR ?? process.env.AWS_ENDPOINT_URL;
   if (!of && !elsewhere) return undefined;
-  const { ECRClient, GetAuthorizationTokenCommand } = await import('@aws-sdk/client-ecr');
-  const client = new ECRClient({ region: of?.region ?? region ?? 'us-east-1' });
+  const { ECR } = await import('@aws-sdk/client-ecr');
+  const ecr = new ECR({ region: of?.region ?? region ?? 'us-east-1' });
   try {
-    const { authorizationData: [data] = [] } = await client.send(new GetAuthorizationTokenCommand({}), {
-      abortSignal: signal,
-    });
+    const { authorizationData: [data] = [] } = await ecr.getAuthorizationToken({}, { abortSignal: signal });
     const registry = (data?.proxyEndpoint ?? '').replace(/^https?:\/\//, '');
     if (!of && registry !== image.registry) return undefined;
     const [user = '', password = ''] = Buffer.from(data?.authorizationToken ?? '', 'base64')
@@ -47,134 +45,82 @@ export async function ecrToken(
   }
 }
 
-/** Logins of one run: Docker keeps them in a folder that is this user's alone, and gone when the run ends. */
-export interface Logins {
-  /** Of every docker command that needs them. */
-  readonly env: Readonly<Record<string, string>>;
-  /** `docker login`, with the password on its standard input. */
-  login(token: Token): Promise<void>;
-  remove(): void;
-}
-
-export function makeLogins(host: Host): Logins {
-  const folder = mkdtempSync(join(tmpdir(), 'opsbook-docker-'));
-  const own = process.env.DOCKER_CONFIG ?? join(homedir(), '.docker');
-  // What Docker has beside its logins: its plugins, and which engine it speaks to.
-  for (const part of ['cli-plugins', 'contexts'])
-    if (existsSync(join(own, part))) symlinkSync(join(own, part), join(folder, part), 'junction');
-  writeFileSync(join(folder, 'config.json'), JSON.stringify(withoutStore(join(own, 'config.json'))), {
-    mode: 0o600,
-  });
-  const env = { DOCKER_CONFIG: folder };
-  return {
-    env,
-    async login({ user, password, registry }) {
-      await host.run(loginCommand(registry, user, env), password);
-    },
-    remove: () => rmSync(folder, { recursive: true, force: true }),
-  };
-}
-
+/** `docker login`, with the password on its standard input. */
 export const loginCommand = (
   registry: string,
   user: string,
   env: Readonly<Record<string, string>>,
 ): Command => ({ ...cmd`docker login --username ${user} --password-stdin ${registry}`, env });
 
-/** The user's own configuration, but for the store of its logins: ours stay in the folder. */
-function withoutStore(file: string): Record<string, unknown> {
-  if (!existsSync(file)) return {};
-  const { credsStore: _, ...rest } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
-  return rest;
+interface Manifest {
+  config?: { digest: string };
+  manifests?: Array<{ platform?: { os: string; architecture: string } }>;
 }
 
-/** What ECR and other registries say, and what to do about it; the first that fits. */
-const REFUSALS: ReadonlyArray<[RegExp, string, string]> = [
-  [
-    /token has expired|authorization token/i,
-    'the login has expired',
-    'run it again: what arrived is not sent again',
-  ],
-  [
-    /immutable|cannot be overwritten/i,
-    'the tag is another image already, and may not be moved',
-    'release a higher version',
-  ],
-  [
-    /name unknown|repository .* does not exist/i,
-    'there is no such repository',
-    'create it, or correct IMAGE',
-  ],
-  [
-    /denied|unauthorized|no basic auth|forbidden|not authorized/i,
-    'these credentials may not push',
-    'allow ecr:InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload, PutImage; elsewhere: docker login',
-  ],
-  [
-    /connection refused|no such host|timeout|EOF|reset/i,
-    'the registry does not answer',
-    'run it again: what arrived is not sent again',
-  ],
+const MANIFESTS = [
+  ...['application/vnd.oci.image.index.v1+json', 'application/vnd.oci.image.manifest.v1+json'],
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
 ];
 
-export const pushCommand = (name: string, env: Command['env'] = {}): Command => ({
-  ...cmd`docker push ${name}`,
-  env,
-});
+/** What images call the processors of task definitions. */
+const ARCHITECTURES: Record<string, string> = { X86_64: 'amd64', ARM64: 'arm64' };
 
 /**
- * Pushes an image; a login that expires on the way is made once more.
- * @returns the digest that the registry gave it
- * @throws Failure that says what the registry refused
+ * Finds an image in ECR, and checks that it is for the platform of a task definition.
+ * @throws Failure when it is not there, may not be read, or is for another platform
  */
-export async function push(
-  host: Host,
-  command: Command,
-  loginAgain: () => Promise<boolean>,
-): Promise<string> {
-  const name = wordsOf(command).at(-1) ?? '';
-  try {
-    return digestIn(await host.run(command), name);
-  } catch (error) {
-    if (!(error instanceof CommandFailure) || error.code === null) throw error;
-    if (!/expired|no basic auth|unauthorized|authentication required/i.test(error.stderr))
-      throw refused(name, error);
-  }
-  await loginAgain();
-  try {
-    return digestIn(await host.run(command), name);
-  } catch (error) {
-    throw error instanceof CommandFailure && error.code !== null ? refused(name, error) : error;
-  }
-}
-
-function digestIn(text: string, name: string): string {
-  const digest = /digest: (sha256:[0-9a-f]{64})/.exec(text)?.[1];
-  if (digest) return digest;
-  throw new Failure(`docker push ${name} told no digest`, { next: 'look at what it says by hand' });
-}
-
-function refused(name: string, error: CommandFailure): Failure {
-  const [, what, next] = REFUSALS.find(([pattern]) => pattern.test(error.stderr)) ?? [];
-  return new Failure(`push of ${name} failed: ${what ?? error.words}`, {
-    next: next ?? `try it by hand: docker push ${name}`,
-    cause: error,
+export async function findImage(
+  { region, signal }: { region: string | undefined; signal: AbortSignal },
+  image: ImageReference,
+  { cpuArchitecture = 'X86_64' }: RuntimePlatform = {},
+): Promise<Pin> {
+  const { registry, repository, tag = 'latest', digest: wanted } = image;
+  const name = imageText(image);
+  const { ECR } = await import('@aws-sdk/client-ecr');
+  const where = ecrOf(image)?.region ?? region;
+  const ecr = new ECR(where === undefined ? {} : { region: where });
+  const imageIds = [wanted === undefined ? { imageTag: tag } : { imageDigest: wanted }];
+  const input = { repositoryName: repository, imageIds, acceptedMediaTypes: MANIFESTS };
+  const answer = await ecr.batchGetImage(input, { abortSignal: signal }).catch((error: Error) => {
+    signal.throwIfAborted();
+    if (error.name !== 'RepositoryNotFoundException') throw awsFailure(error, 'ecr:BatchGetImage', name);
+    throw new Failure(`there is no repository ${repository} in ECR`, { next: 'correct IMAGE' });
   });
+  const [found] = answer.images ?? [];
+  const digest = found?.imageId?.imageDigest;
+  if (!found || !digest)
+    throw new Failure(`${name} is not in ECR`, { next: 'build and push it: build-image' });
+  const { manifests, config } = JSON.parse(found.imageManifest ?? '{}') as Manifest;
+  const platforms = manifests
+    ? manifests.map(({ platform }) => `${platform?.os}/${platform?.architecture}`)
+    : await platformIn(signal, ecr, repository, config?.digest);
+  const runs = `linux/${ARCHITECTURES[cpuArchitecture] ?? cpuArchitecture}`;
+  if (platforms.length > 0 && !platforms.includes(runs))
+    throw new Failure(`${name} is for ${platforms.join(', ')}, and its task definition runs ${runs}`, {
+      next: `build it with IMAGE_PLATFORM=${runs}`,
+    });
+  return { reference: imageText({ registry, repository, digest }), id: digest };
 }
 
-/** The digest that a registry has under a name; undefined when it has none, or does not tell. */
-export async function pushedDigest(
-  host: Host,
-  name: string,
-  env: Command['env'] = {},
-): Promise<string | undefined> {
-  const insecure = /^(localhost|127\.)/.test(name) ? ['--insecure'] : [];
-  const argv = ['docker', 'manifest', 'inspect', '--verbose', ...insecure, name] as const;
+/** A few kilobytes that do not come by then are not going to. */
+const DOWNLOAD_MS = 30_000;
+
+/** `linux/amd64`: of an image for a single platform its configuration says it. */
+async function platformIn(
+  signal: AbortSignal,
+  ecr: ECR,
+  repositoryName: string,
+  layerDigest: string | undefined,
+): Promise<string[]> {
   try {
-    const told = JSON.parse(await host.run({ ...cmd`${argv}`, env })) as { Descriptor?: { digest: string } };
-    return told.Descriptor?.digest;
-  } catch (error) {
-    if (error instanceof CommandFailure && error.code !== null) return undefined;
-    throw error;
+    const { downloadUrl = '' } = await ecr.getDownloadUrlForLayer({ repositoryName, layerDigest });
+    const limits = AbortSignal.any([signal, AbortSignal.timeout(DOWNLOAD_MS)]);
+    const config = await (await fetch(downloadUrl, { signal: limits })).json();
+    const { os, architecture } = config as { os: string; architecture: string };
+    return [`${os}/${architecture}`];
+  } catch {
+    signal.throwIfAborted();
+    return []; // whoever may not download layers deploys all the same: ECS will say it
   }
 }

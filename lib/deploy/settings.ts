@@ -4,17 +4,16 @@ import { composeSettings } from '../compose.ts';
 import { flag, option } from '../definition.ts';
 import { healthUrlSettings } from '../health.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
-import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';
+import { list, optionalSetting, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
-import { WebAddress } from '../web.ts';
 
 /** The name of an image: `registry/repository:tag@digest`, of which only the repository has to be there. */
 export interface ImageReference {
   /** Host, and port where there is one; absent for Docker Hub. */
-  readonly registry?: string;
+  readonly registry?: string | undefined;
   readonly repository: string;
-  readonly tag?: string;
-  readonly digest?: string;
+  readonly tag?: string | undefined;
+  readonly digest?: string | undefined;
 }
 
 // The grammar of github.com/distribution/reference.
@@ -63,8 +62,11 @@ export function ecrOf({ registry = '' }: ImageReference): { account: string; reg
   return account === undefined || region === undefined ? undefined : { account, region };
 }
 
+/** On everything that validate-local makes; its value is the directory of the checkout. */
+export const VALIDATION_LABEL = 'opsbook.validation';
+
 /** The image of an app, for those who build it and those who deploy it. */
-const imageSettings = {
+export const imageSettings = {
   IMAGE: setting('IMAGE', {
     about: "the app's image without its tag; several are separated by commas",
     example: '123456789012.dkr.ecr.us-east-1.amazonaws.com/spotter-app',
@@ -79,23 +81,6 @@ function parseName(raw: string): ImageReference {
   return image;
 }
 
-/** How images are built. */
-export const buildSettings = {
-  ...imageSettings,
-  BUILD_CONTEXT: setting('BUILD_CONTEXT', {
-    about: 'the directory that each of IMAGE is built in, in the same order; relative to the current one',
-    example: 'backend,web',
-    default: '.',
-    type: list((raw) => raw),
-  }),
-  IMAGE_PLATFORM: optionalSetting('IMAGE_PLATFORM', {
-    about: 'the platform that the target runs; else that of the Docker engine that builds',
-    example: 'linux/arm64',
-    type: (z) =>
-      z.string().regex(/^linux\/(amd64|arm64|arm\/v7)$/, 'is none of linux/amd64, linux/arm64, linux/arm/v7'),
-  }),
-};
-
 const seconds = (from: number) => (z: typeof Z) =>
   z.coerce
     .number({ error: 'is not a number of seconds' })
@@ -103,7 +88,7 @@ const seconds = (from: number) => (z: typeof Z) =>
     .max(3600, 'must be an hour or less');
 
 /** Where a version is seen from outside, and how long it has. */
-const healthSettings = {
+export const healthSettings = {
   ...healthUrlSettings,
   HEALTH_TIMEOUT: setting('HEALTH_TIMEOUT', {
     about: 'how many seconds a new version may take until it is healthy',
@@ -141,7 +126,7 @@ export const deploySettings = {
         .string()
         .regex(
           /^arn:[\w-]+:elasticloadbalancing:[\w-]+:\d{12}:targetgroup\/[\w-]+\/[\da-f]+$/,
-          'is no ARN of a target group',
+          'is not the ARN of a target group',
         ),
   }),
   ROLLOUT_SERVICES: optionalSetting('ROLLOUT_SERVICES', {
@@ -160,7 +145,7 @@ export const deploySettings = {
 /** How long a switch may take on ECS, in milliseconds. */
 export const waitTimeoutFlag = option(
   '--wait-timeout <seconds>',
-  'how long ECS may take for the switch, where it is not to follow from its drain and grace periods',
+  'how long ECS may take for the switch (default: derived from drain and grace periods)',
   (raw) => {
     if (!/^\d{1,5}$/.test(raw)) throw new Error('is not a number of seconds');
     return Number(raw) * 1000;
@@ -174,81 +159,3 @@ export const newEnvironmentFlag = flag(
 );
 
 export type DeploySettings = Values<typeof deploySettings>;
-
-/** Where static files are, and where they go. */
-export const assetSettings = {
-  ASSETS_DIRECTORY: setting('ASSETS_DIRECTORY', {
-    about: 'the directory of built static files, relative to the current one',
-    example: 'web/dist',
-    type: (z) => z.string(),
-  }),
-  ASSETS_BUCKET: setting('ASSETS_BUCKET', {
-    about: 'where they are served from',
-    example: 's3://drawing-agent-web/',
-    type: parsed(parseBucket),
-  }),
-  ASSETS_IMMUTABLE: optionalSetting('ASSETS_IMMUTABLE', {
-    about:
-      'directories in which every name has a hash of its content, beside the names that plainly have one',
-    example: 'assets,_next/static',
-    type: list((raw) => raw.replace(/^\/+|\/+$/g, '')),
-  }),
-  CLOUDFRONT_DISTRIBUTION: optionalSetting('CLOUDFRONT_DISTRIBUTION', {
-    about:
-      'the id of the CloudFront distribution in front of the bucket; its cache is emptied when files changed',
-    example: 'E2QWRUHAPOMQZL',
-    type: (z) => z.string().regex(/^[A-Z0-9]{10,20}$/, 'is not the id of a distribution'),
-  }),
-};
-
-export interface BucketFolder {
-  bucket: string;
-  /** Before each key: empty, or with a slash behind it. */
-  prefix: string;
-}
-
-function parseBucket(raw: string): BucketFolder {
-  const [, bucket, folder = ''] = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/(.*))?$/.exec(raw) ?? [];
-  if (bucket === undefined) throw new Error('is not s3://bucket/prefix');
-  const prefix = folder.replace(/\/+$/, '');
-  return { bucket, prefix: prefix === '' ? '' : `${prefix}/` };
-}
-
-/** The settings by which GitHub is reached; the names, and in its workflows the values, are GitHub's own. */
-export const githubSettings = {
-  GITHUB_TOKEN: optionalSetting('GITHUB_TOKEN', {
-    about: 'a token that may write the contents of the repository; for release --github alone',
-    example: 'ghp_0123456789abcdef0123456789abcdef0123',
-    sensitive: true,
-    type: secret,
-  }),
-  GITHUB_REPOSITORY: optionalSetting('GITHUB_REPOSITORY', {
-    about: 'the repository on GitHub; else that of the remote origin',
-    example: 'example/drawing-agent',
-    type: (z) => z.string().regex(/^[\w.-]+\/[\w.-]+$/, 'is not owner/name'),
-  }),
-  GITHUB_API_URL: setting('GITHUB_API_URL', {
-    about: "the address of GitHub's API",
-    example: 'https://github.example.org/api/v3',
-    default: 'https://api.github.com',
-    type: (z) => z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }),
-  }),
-};
-
-/** What is tried before a deployment, on the machine of whoever develops it. */
-export const validateSettings = {
-  COMPOSE_FILE: composeSettings.COMPOSE_FILE,
-  SECRETS_FILE: composeSettings.SECRETS_FILE,
-  HEALTH_TIMEOUT: healthSettings.HEALTH_TIMEOUT,
-  VALIDATE_URLS: setting('VALIDATE_URLS', {
-    about: 'addresses that have to answer 200, and, in JSON, nothing unhealthy; separated by commas',
-    example: 'http://localhost:8000/health,http://localhost:8000/docs',
-    type: list(parseUrl),
-  }),
-};
-
-function parseUrl(raw: string): WebAddress {
-  if (!URL.canParse(raw) || !/^https?:\/\//.test(raw))
-    throw new Error('has an item that is not an http(s) URL');
-  return new WebAddress(raw);
-}

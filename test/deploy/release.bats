@@ -266,8 +266,8 @@ hook() {
 }
 
 # Fails unless everything is as it was before, the changelog included.
-assert_taken_back() {
-  assert_regex "$stderr" 'the commit and the tag were taken back'
+assert_undone() {
+  assert_regex "$stderr" 'the commit and the tag were undone'
   assert_nothing_done
   changelog | diff - CHANGELOG.md
   assert_equal "$(git status --porcelain)" ""
@@ -277,7 +277,7 @@ assert_taken_back() {
   hook "$REMOTE/hooks/update" 'case $1 in refs/tags/*) echo "tags are protected" >&2; exit 1;; esac'
   run -1 --separate-stderr release 1.2.0
   assert_regex "$stderr" 'error: git exited with 1.*Next: try it by hand: .*git push'
-  assert_taken_back
+  assert_undone
   rm "$REMOTE/hooks/update"
   run -0 release 1.2.0
 }
@@ -286,7 +286,7 @@ assert_taken_back() {
   git clone --quiet "$REMOTE" "$BATS_TEST_TMPDIR/other"
   hook .git/hooks/pre-push "cd '$BATS_TEST_TMPDIR/other' && unset GIT_DIR && git commit -q --allow-empty -m Other && git push -q 2>/dev/null"
   run -1 --separate-stderr release 1.2.0
-  assert_regex "$stderr" 'the commit and the tag were taken back'
+  assert_regex "$stderr" 'the commit and the tag were undone'
   assert_equal "$(git tag)$(remote tag)" ""
   assert_equal "$(git rev-parse HEAD)" "$BEFORE"
 }
@@ -295,7 +295,7 @@ assert_taken_back() {
   hook .git/hooks/commit-msg 'echo "not like this" >&2; exit 1'
   run -1 --separate-stderr release 1.2.0
   assert_regex "$stderr" 'git exited with 1: not like this'
-  assert_taken_back
+  assert_undone
 }
 
 @test "a push that breaks after the remote has taken it is a release" {
@@ -309,7 +309,7 @@ assert_taken_back() {
   hook "$BATS_TEST_TMPDIR/receive" "mv '$REMOTE' '$REMOTE.gone'; exit 1"
   git config remote.origin.receivepack "$BATS_TEST_TMPDIR/receive"
   run -1 --separate-stderr release 1.2.0
-  assert_regex "$stderr" "whether origin has taken v1.2.0 is not known, so both are kept here. Next: when origin answers: git push --atomic origin main v1.2.0; or to take them back: git tag -d v1.2.0 && git reset --keep $BEFORE"
+  assert_regex "$stderr" "whether origin has taken v1.2.0 is not known, so both are kept here. Next: when origin answers: git push --atomic origin main v1.2.0; or to undo them: git tag -d v1.2.0 && git reset --keep $BEFORE"
   mv "$REMOTE.gone" "$REMOTE"
   git config --unset remote.origin.receivepack
   git push --quiet --atomic origin main v1.2.0
@@ -335,7 +335,7 @@ assert_taken_back() {
   assert_equal "$(remote tag) $(git tag)" "v1.2.0 v1.2.0"
 }
 
-@test "SIGTERM during the commit takes everything back" {
+@test "SIGTERM during the commit undoes everything" {
   hook .git/hooks/pre-commit "touch '$BATS_TEST_TMPDIR/asked'; until [ -e '$BATS_TEST_TMPDIR/go' ]; do sleep 0.05; done"
   start_opsbook deploy/release 1.2.0
   wait_for test -e "$BATS_TEST_TMPDIR/asked"
@@ -343,7 +343,7 @@ assert_taken_back() {
   touch "$BATS_TEST_TMPDIR/go"
   assert_ends 143
   stderr=$(<"$ERR")
-  assert_taken_back
+  assert_undone
 }
 
 # A fake of GitHub (fake-github.ts) whose repository is the remote; GITHUB is what it was asked.

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { posix, win32 } from 'node:path';
 import { test } from 'node:test';
-import { checkoutCompose } from '../../../lib/deploy/compose-project.ts';
-import { illnessIn } from '../../../lib/deploy/validate.ts';
-import { wordsOf } from '../../../lib/shell.ts';
+import { cmd, wordsOf } from '../../../lib/shell.ts';
+import { checkoutCompose, illnessIn } from '../../../scripts/deploy/validate-local.ts';
 
 const well = [
   '{"status":"healthy","database":"connected"}',
@@ -32,9 +31,10 @@ for (const [path, cwd] of [
   [win32, 'C:\\work\\app'],
 ] as const) {
   const files = ['.env', 'deploy/.env'].map((name) => path.join(cwd, name));
-  const composed = (settings: Parameters<typeof checkoutCompose>[0], there = files) => {
-    const { directory, command } = checkoutCompose(settings, { cwd, path, exists: (f) => there.includes(f) });
-    return { directory, argv: wordsOf(command('up')), env: command('up').env };
+  const composed = (settings: Parameters<typeof checkoutCompose>[1], there = files) => {
+    const machine = { cwd, path, exists: (file: string) => there.includes(file) };
+    const { directory, compose } = checkoutCompose(cmd, settings, machine);
+    return { directory, argv: wordsOf(cmd`${compose} up`), env: cmd`${compose} up`.env };
   };
   test(`R3: a checkout is validated by docker alone, with paths of its machine: ${cwd}`, () => {
     const plain = { argv: ['docker', 'compose', 'up'], directory: cwd, env: { COMPOSE_PROJECT_NAME: 'x' } };

@@ -6,7 +6,7 @@ import {
   planSync,
   refuseManyLost,
   stageOf,
-} from '../../../lib/deploy/sync-assets.ts';
+} from '../../../scripts/deploy/sync-assets.ts';
 
 const hashed = [
   'assets/index-BTkO3vlH.js',

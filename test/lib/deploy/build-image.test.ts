@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { buildCommand, refuseOtherPlatform, refusePlatform } from '../../../lib/deploy/build-image.ts';
-import { push, pushCommand } from '../../../lib/deploy/registry.ts';
-import { CommandFailure, type Host, wordsOf } from '../../../lib/shell.ts';
+import { CommandFailure, cmd, type Host, shellOf, wordsOf } from '../../../lib/shell.ts';
+import {
+  buildCommand,
+  push,
+  refuseOtherPlatform,
+  refusePlatform,
+} from '../../../scripts/deploy/build-image.ts';
 
 const build = { image: { registry: 'registry.example.org', repository: 'app' }, context: 'backend' };
 const identity = {
@@ -14,7 +18,7 @@ const labels = ['version=1.2.0', 'revision=c0ffee', 'created=2026-01-31T12:00:00
 ]);
 
 test('with buildx an image is built for its platform, loaded, and without an attestation around it', () => {
-  assert.deepEqual(wordsOf(buildCommand(build, identity, { buildx: true }, 'linux/arm64')), [
+  assert.deepEqual(wordsOf(buildCommand(cmd, build, identity, { buildx: true }, 'linux/arm64')), [
     ...['docker', 'buildx', 'build', '--load', '--provenance=false', '--progress=plain'],
     ...[
       '--platform',
@@ -40,14 +44,14 @@ test('with buildx another platform than that of the engine can be built for, wit
 });
 
 /** A host on which each command is answered by the next of these, which is thrown if it is an error. */
-const answering = (...answers: Array<string | Error>): Host =>
-  ({
-    run: async () => {
-      const next = answers.shift();
-      if (next instanceof Error) throw next;
-      return next ?? '';
-    },
-  }) as unknown as Host;
+const answering = (...answers: Array<string | Error>): Host => {
+  const run = async () => {
+    const next = answers.shift();
+    if (next instanceof Error) throw next;
+    return next ?? '';
+  };
+  return { run, $: shellOf(run) } as unknown as Host;
+};
 
 test("✗ an image that its base made one of another platform than the target's is refused", async () => {
   await refuseOtherPlatform(answering('linux/arm\n'), 'app:1', 'linux/arm/v7');
@@ -57,11 +61,12 @@ test("✗ an image that its base made one of another platform than the target's 
   );
 });
 
+const PUSH = cmd`docker push app:1.2.0`;
 const digest = `sha256:${'ab'.repeat(32)}`;
 const told = `1.2.0: digest: ${digest} size: 528\n`;
 const failed = (stderr: string) =>
   new CommandFailure({
-    command: pushCommand('app:1.2.0'),
+    command: PUSH,
     words: stderr,
     code: 1,
     how: 'exited with 1',
@@ -72,12 +77,9 @@ const expired = failed('denied: Your authorization token has expired. Reauthenti
 test('a login that expires is made again once; one that expires again is a failure', async () => {
   let logins = 0;
   const again = async () => ++logins > 0;
-  assert.equal(await push(answering(expired, told), pushCommand('app:1.2.0'), again), digest);
+  assert.equal(await push(answering(expired, told), PUSH, again), digest);
   assert.equal(logins, 1);
-  await assert.rejects(
-    push(answering(expired, expired, told), pushCommand('app:1.2.0'), again),
-    /the login has expired/,
-  );
+  await assert.rejects(push(answering(expired, expired, told), PUSH, again), /the login has expired/);
   assert.equal(logins, 2);
 });
 
@@ -95,7 +97,7 @@ const refusals: Record<string, RegExp> = {
 for (const [stderr, what] of Object.entries(refusals)) {
   test(`a push that ends with "${stderr.slice(0, 40)}…" says what it is`, async () => {
     await assert.rejects(
-      push(answering(failed(stderr)), pushCommand('app:1.2.0'), async () => true),
+      push(answering(failed(stderr)), PUSH, async () => true),
       what,
     );
   });

@@ -1,21 +1,21 @@
 import { Failure } from './failure.ts';
+import { type Command, cmd } from './shell.ts';
 
 /** SQL as psql reads it. */
 class Statement {
-  readonly text: string;
-  /** Makes the type nominal: no other object passes for one. */
-  readonly #made = true;
+  /** Private, which makes the type nominal: no other object passes for one. */
+  readonly #text: string;
 
   constructor(text: string) {
-    this.text = text;
+    this.#text = text;
   }
 
-  static is(value: unknown): value is Statement {
-    return value instanceof Statement && value.#made;
+  get text(): string {
+    return this.#text;
   }
 }
 
-/** Only {@link sql}, {@link ident} and {@link listed} make it: what is not our own text is in it as a value. */
+/** Made only by {@link sql}, {@link ident} and {@link listed}: what is not our own text is in it as a value. */
 export type Sql = Statement;
 
 /** SQL with values in it: strings are quoted, numbers are integers, other SQL stays what it is. */
@@ -30,7 +30,7 @@ export const ident = (...path: string[]): Sql =>
 export const listed = (items: readonly Sql[]): Sql => new Statement(items.map(({ text }) => text).join(', '));
 
 function inSql(value: string | number | Sql | undefined): string {
-  if (Statement.is(value)) return value.text;
+  if (value instanceof Statement) return value.text;
   if (typeof value === 'string') return literal(value);
   if (Number.isSafeInteger(value)) return String(value);
   throw new TypeError(`${typeof value} is no value for SQL`);
@@ -53,11 +53,9 @@ function whole(text: string, shown?: string): string {
   });
 }
 
-/** psql as a program wants it: no rc file, no decoration, an error ends it. */
-export const PSQL = [
-  'psql',
-  ...['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set', 'ON_ERROR_STOP=1'],
-] as const;
+/** psql on a database, as a program wants it: no rc file, no decoration, an error ends it. */
+export const psql = (database: string): Command =>
+  cmd`psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 ${dbname(database)}`;
 
 /** The arguments that name a database: libpq takes a bare name with `=` or `://` in it for a connection string. */
 export const dbname = (name: string): [string, string] => [

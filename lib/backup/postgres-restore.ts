@@ -1,36 +1,254 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
 import type { Step } from '../output.ts';
-import { type Command, cmd } from '../shell.ts';
-import { dbname, ident, sql } from '../sql.ts';
+import { type Command, cmd, type Host } from '../shell.ts';
+import { dbname, ident, listed, sql } from '../sql.ts';
 import type { PostgresAddress } from './addresses.ts';
-import {
-  differences,
-  type PostgresPart,
-  type Recovery,
-  type Restored,
-  type Restorer,
-  type TableRows,
-} from './manifest.ts';
+import { differences, type PostgresPart, type Recovery, type Restored, type Restorer } from './manifest.ts';
 import {
   connect,
   connectIfUp,
   countOf,
-  explained,
+  explaining,
+  openSession,
   readableTables,
   type Server,
-  uninterrupted,
 } from './postgres.ts';
-import { createDatabase, drop } from './postgres-roles.ts';
-import { besideName, clearBeside, databases, shortEnough, swap } from './postgres-swap.ts';
+import { applySettings, createRoles, grantStatements, readGlobals } from './postgres-roles.ts';
 import { feed, openStored, refuseIfShort, unzstd, usingStored } from './transfer.ts';
 
-/** The rows of every table, counted as they were for what is expected. */
-async function countRows(
+interface Target {
+  address: PostgresAddress;
+  compose: Compose;
+  /** The name that the restored database gets beside the live one. */
+  beside: string;
+  /** Only `live` is swapped in. A database whose name `--to` gave is never cleared away. */
+  for: 'live' | 'to' | 'drill';
+}
+
+/** A PostgreSQL database that is restored beside the live one. */
+export function postgresRestorer(part: PostgresPart, target: Target, recovery: Recovery): Restorer {
+  const { address, compose, beside } = target;
+  const { id, host, report } = recovery;
+  const file = stagedDump(address, recovery);
+  const up = compose.command('up', '--detach', '--wait', address.via === 'compose' ? address.service : '');
+  let server: Server | undefined;
+  return {
+    part,
+    get plan() {
+      // A service that is down would be started first.
+      const by = server ?? { cmd: inService(target) };
+      return [
+        ...(server ? [] : [up]),
+        `get ${recovery.store.address(part.dump.key)}`,
+        stageCommand(by, file),
+        sql`CREATE DATABASE ${ident(beside)} OWNER ${ident(part.owner)}`.text,
+        pgRestore(by, beside, file, '$(nproc)'),
+      ];
+    },
+    prepare: () =>
+      explaining(address, async () => {
+        shortEnough(beside);
+        if (target.for === 'live') besideName(address.database, 'before', id, []);
+        server = await connectIfUp(host, compose, address);
+        if (server) await refuseUnfit(server, part, target);
+      }),
+    restoreBeside: (step) =>
+      explaining(address, async () => {
+        if (!server) {
+          await host.run(up);
+          if (address.via === 'compose')
+            report.info(`started the service ${address.service}, which was down`);
+          server = await connect(host, compose, address);
+          await refuseUnfit(server, part, target);
+        }
+        await restoreBeside(server, part, beside, file, recovery, step);
+        return restored(server, part, beside, id);
+      }),
+  };
+}
+
+/** How commands are shown for a service that is down. */
+const inService =
+  ({ address, compose }: Target): typeof cmd =>
+  (pieces, ...words) =>
+    address.via === 'compose'
+      ? cmd`${compose.command('exec', '-T', address.service)} ${cmd(pieces, ...words)}`
+      : cmd(pieces, ...words);
+
+/** @throws Failure when a name that an operator gave is taken, or the server's disk has no room */
+async function refuseUnfit(server: Server, part: PostgresPart, target: Target): Promise<void> {
+  const { beside } = target;
+  if (target.for === 'to' && (await databases(server)).includes(beside)) {
+    throw new Failure(`the database ${beside} exists already`, {
+      exit: EXIT.usage,
+      next: 'name another one by --to, or drop it',
+    });
+  }
+  const { address, maintenance, $ } = server;
+  // The first query of a server that is reached directly: it shows whether it answers.
+  const [directory = ''] = await server.rows<string>(
+    maintenance,
+    sql`SELECT to_json(current_setting('data_directory'))`,
+  );
+  if (address.via === 'direct') return;
+  const [, data, staged] = (await $`df -Pk ${directory} /tmp`.lines()).map(
+    (line) => Number(line.split(/\s+/)[3]) * 1024,
+  );
+  const refuse = (free = Number.NaN, needed: number, where: string) =>
+    refuseIfShort(free, needed, `${where} of ${address.uri}`, `restoring ${part.name}`);
+  refuse(data, part.bytesIn, directory);
+  refuse(staged, part.dump.bytes, '/tmp');
+}
+
+async function restoreBeside(
   server: Server,
-  database: string,
-  expected: readonly TableRows[],
-): Promise<TableRows[]> {
+  part: PostgresPart,
+  beside: string,
+  file: string,
+  recovery: Recovery,
+  step: Step,
+): Promise<void> {
+  const { host, $, address } = server;
+  await Promise.all([clearBeside(server, address.database), clearStaged(server, recovery)]);
+  try {
+    await stageDump(server, part, file, recovery, step);
+    const schema = () => $`pg_restore --schema-only --file - ${file}`;
+    const finish = await createDatabase(server, part, beside, schema, recovery);
+    const jobs = (await $`nproc`).trim();
+    await host.run(pgRestore(server, beside, file, jobs));
+    await finish();
+  } catch (error) {
+    // The failure to report is the first one; what is left of it is cleared by the next restore.
+    await drop(server, beside).catch(() => {});
+    throw error;
+  } finally {
+    await host.uninterrupted.run(server.cmd`rm -f ${file}`).catch(() => {});
+  }
+}
+
+const pgRestore = (by: Pick<Server, 'cmd'>, database: string, file: string, jobs: string): Command =>
+  by.cmd`pg_restore --exit-on-error --jobs ${jobs} ${dbname(database)} ${file}`;
+
+/** The folder of dumps, since several jobs of pg_restore have to seek in a file: where its clients run. */
+const stagingFolder = ({ via }: PostgresAddress, { stateDir }: Recovery) =>
+  via === 'compose' ? '/tmp' : stateDir;
+
+/** `=` occurs in no encoded name, so that no database's pattern matches the dump of another. */
+const stagedName = (database: string, id: string) => `opsbook-${id}=${encodeURIComponent(database)}.dump`;
+
+/** Where a dump waits for pg_restore. Two apps of one server may have backups of the same second. */
+const stagedDump = (address: PostgresAddress, recovery: Recovery): string =>
+  `${stagingFolder(address, recovery)}/${stagedName(address.database, recovery.id)}`;
+
+/** Removes dumps of the database that killed runs left. */
+async function clearStaged(server: Server, recovery: Recovery): Promise<void> {
+  const { host, address } = server;
+  const names = stagedName(address.database, '*');
+  await host.run(server.cmd`find ${stagingFolder(address, recovery)} -maxdepth 1 -name ${names} -delete`);
+}
+
+/** Writes its input to a new file, for the owner alone: a link that somebody put in its place is not written through. */
+const WRITE = 'umask 077; rm -f "$1"; set -C; cat > "$1"';
+
+/** Writes a dump to `file`, where the server's client programs run. */
+export const stageCommand = (by: Pick<Server, 'cmd'>, file: string): Command =>
+  by.cmd`sh -c ${WRITE} stage ${file}`;
+
+/** Copies the dump to the server; what arrived is checked against the manifest before anything uses it. */
+async function stageDump(
+  server: Server,
+  part: PostgresPart,
+  file: string,
+  recovery: Recovery,
+  step: Step,
+): Promise<void> {
+  await usingStored(part.dump, part.name, recovery, async () => {
+    const plain = await openStored(part.dump, part.name, recovery, (done) =>
+      step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
+    );
+    const dump = part.compression === 'zstd' ? unzstd(plain) : plain;
+    await feed(dump, server.host.start(stageCommand(server, file)));
+  });
+}
+
+/**
+ * Creates the database that a dump is restored into, like the one that was dumped; missing roles come first.
+ * @param schema what the dump says of its tables; read only where roles are missing, which it may name
+ * @returns what is left to do after the dump: a setting must not change how it is read
+ */
+async function createDatabase(
+  server: Server,
+  part: PostgresPart,
+  name: string,
+  schema: () => Promise<string>,
+  recovery: Recovery,
+): Promise<() => Promise<void>> {
+  const { report } = recovery;
+  const globals = await readGlobals(part, recovery);
+  await createRoles(server, globals, part, schema, report);
+  const database = ident(name);
+  const { access, owner, icuLocale, connectionLimit: limit } = part;
+  const icu = icuLocale === null ? sql`` : sql` LOCALE_PROVIDER icu ICU_LOCALE ${icuLocale}`;
+  await server.execute(
+    server.maintenance,
+    dropStatement(name),
+    sql`CREATE DATABASE ${database} OWNER ${ident(owner)} TEMPLATE template0 ENCODING ${part.encoding}
+      LC_COLLATE ${part.collate} LC_CTYPE ${part.ctype}${icu}`,
+    ...(access ? grantStatements(database, access, owner) : []),
+    ...(limit === undefined ? [] : [sql`ALTER DATABASE ${database} CONNECTION LIMIT ${limit}`]),
+  );
+  // What an app or an extension made up means nothing to PostgreSQL itself, and a function of the dump may read it.
+  const { own = [], madeUp = [] } = Object.groupBy(globals.settings, (setting) =>
+    setting.name.includes('.') ? 'madeUp' : 'own',
+  );
+  await applySettings(server, madeUp, sql`ALTER DATABASE ${database}`, report);
+  return async () => {
+    await applySettings(server, own, sql`ALTER DATABASE ${database}`, report);
+    for (const { role, settings } of globals.roleSettings)
+      await applySettings(server, settings, sql`ALTER ROLE ${ident(role)} IN DATABASE ${database}`, report);
+  };
+}
+
+/** Drops a database, whoever is connected to it, also after an interruption. */
+const drop = ({ uninterrupted, maintenance }: Server, name: string) =>
+  uninterrupted.execute(maintenance, dropStatement(name));
+
+const dropStatement = (name: string) => sql`DROP DATABASE IF EXISTS ${ident(name)} WITH (FORCE)`;
+
+/** The database `beside`, which was restored from the backup `id`: to be compared, and swapped in or dropped. */
+function restored(server: Server, part: PostgresPart, beside: string, id: string): Restored {
+  // What is replaced is what the settings name, never what a manifest says.
+  const live = server.address.database;
+  // A signal that came between the renaming and our knowing of it would leave a swap that nobody remembers.
+  const { uninterrupted } = server;
+  let kept = '';
+  return {
+    place: `database ${beside}`,
+    compare: async () => differences(part.tables, await countRows(server, beside, part.tables)),
+    async swapIn() {
+      const taken = await databases(server);
+      kept = taken.includes(live) ? besideName(live, 'before', id, taken) : '';
+      await server.execute(beside, sql`ANALYZE`);
+      await swap(uninterrupted, live, kept, beside);
+      return kept;
+    },
+    async swapBack() {
+      const { maintenance } = server;
+      if (kept) await swap(uninterrupted, live, beside, kept);
+      else
+        await uninterrupted.execute(
+          maintenance,
+          sql`ALTER DATABASE ${ident(live)} RENAME TO ${ident(beside)}`,
+        );
+    },
+    discard: () => drop(server, beside),
+  };
+}
+
+/** The rows of every table, counted as they were for what is expected. */
+async function countRows(server: Server, database: string, expected: PostgresPart['tables']) {
   const tables = await readableTables(server, database);
   // Older backups counted the rows of a table's children with its own.
   const older = new Set(expected.filter((t) => t.exact !== undefined).map((t) => t.table));
@@ -42,205 +260,109 @@ async function countRows(
   return tables.map(({ schema, name }, at) => ({ table: `${schema}.${name}`, rows: rows[at] ?? 0 }));
 }
 
-/** The database `beside`, which came back from the backup `id`: to be compared, and swapped in or dropped. */
-function restored(server: Server, part: PostgresPart, beside: string, id: string): Restored {
-  // What is replaced is what the settings name, never what a manifest says.
-  const live = server.address.database;
-  let kept = '';
-  return {
-    place: `database ${beside}`,
-    compare: async () => differences(part.tables, await countRows(server, beside, part.tables)),
-    async swapIn() {
-      const taken = await databases(server);
-      kept = taken.includes(live) ? besideName(live, 'before', id, taken) : '';
-      await server.execute(beside, sql`ANALYZE`);
-      // A signal that came between the renaming and our knowing of it would leave a swap that nobody remembers.
-      await swap(uninterrupted(server), live, kept, beside);
-      return kept;
-    },
-    async swapBack() {
-      const calm = uninterrupted(server);
-      if (kept) await swap(calm, live, beside, kept);
-      else
-        await calm.execute(calm.maintenance, sql`ALTER DATABASE ${ident(live)} RENAME TO ${ident(beside)}`);
-    },
-    discard: () => drop(server, beside),
-  };
+/**
+ * Puts `kept` back into the live place, and what was live aside as `<database>_undone_<id>`.
+ * @returns that name, or nothing where none was live
+ */
+export async function undoPostgres(
+  address: PostgresAddress,
+  compose: Compose,
+  { host, id }: { host: Host; id: string },
+  kept: string,
+): Promise<string> {
+  const server = await connect(host, compose, address);
+  const taken = await databases(server);
+  if (!taken.includes(kept)) {
+    throw new Failure(`the database ${kept} is not there any more: the restore cannot be undone`, {
+      next: 'restore another backup',
+    });
+  }
+  const { database } = address;
+  const aside = taken.includes(database) ? besideName(database, 'undone', id, taken) : '';
+  await swap(server.uninterrupted, database, aside, kept);
+  return aside;
 }
 
-/** `=` occurs in no encoded name, so that no database's pattern matches the dump of another. */
-const stagedName = (database: string, id: string) => `/opsbook-${id}=${encodeURIComponent(database)}.dump`;
+const databases = ({ rows, maintenance }: Server): Promise<string[]> =>
+  rows(maintenance, sql`SELECT to_json(datname) FROM pg_database ORDER BY datname`);
+
+/** PostgreSQL cuts longer names off silently. */
+const NAME_BYTES = 63;
+
+/** `<database>_<word>_<id>`, with a number behind it where that is taken. @throws Failure when it is too long */
+export function besideName(database: string, word: string, id: string, taken: readonly string[]): string {
+  const base = `${database}_${word}_${id}`;
+  let name = base;
+  for (let n = 2; taken.includes(name); n += 1) name = `${base}_${n}`;
+  return shortEnough(name);
+}
+
+/** @throws Failure for a name that PostgreSQL would cut off */
+export function shortEnough(name: string): string {
+  if (Buffer.byteLength(name) <= NAME_BYTES) return name;
+  throw new Failure(`${name} is longer than the ${NAME_BYTES} bytes of a PostgreSQL name`, {
+    next: 'restore beside it: --only PART --to SHORTNAME',
+  });
+}
+
+/** Drops what killed restores and drills of `database` left, unless somebody is connected to it. */
+async function clearBeside(server: Server, database: string): Promise<void> {
+  for (const name of await databases(server)) {
+    const [, id = ''] = /_(?:restore|drill)_(\d{8}-\d{6})$/.exec(name) ?? [];
+    if (![`${database}_restore_${id}`, `${database}_drill_${id}`].includes(name)) continue;
+    await server.execute(server.maintenance, sql`DROP DATABASE IF EXISTS ${ident(name)}`).catch(() => {});
+  }
+}
+
+/** How long a new round of ending connections waits for the renaming to go through. */
+const ROUND_MS = 100;
+/** RENAME itself waits 5 s for others to leave; more than this many of its tries means that they will not. */
+const TRIES = 6;
 
 /**
- * Where a dump waits for pg_restore, since several jobs have to seek in one file: beside the server, or with its
- * clients in the state folder. Two apps of one server may have backups of the same second.
+ * Renames `live`, where there is one, to `keep`, and `next` to `live`, in one transaction: there is no moment without
+ * a `live`. RENAME holds new connections off while it waits for the old ones, and a second session ends these meanwhile.
  */
-const stagedDump = ({ via, database }: PostgresAddress, { id, stateDir }: Recovery): string =>
-  (via === 'compose' ? '/tmp' : stateDir) + stagedName(database, id);
-
-/** Removes dumps of the database that killed runs left. */
-async function clearStaged({ host, command, address }: Server, { stateDir }: Recovery): Promise<void> {
-  const folder = address.via === 'compose' ? '/tmp' : stateDir;
-  const name = stagedName(address.database, '*');
-  await host.run(command('find', folder, '-maxdepth', '1', '-name', name.slice(1), '-delete'));
-}
-
-/** Writes its input to a new file, for the owner alone: a link that somebody put in its place is not written through. */
-const WRITE = 'umask 077; rm -f "$1"; set -C; cat > "$1"';
-
-export const stageCommand = (server: Server, file: string): Command =>
-  server.command('sh', '-c', WRITE, 'stage', file);
-
-/** Brings the dump next to the server; what arrived is held against the manifest before anything uses it. */
-async function stageDump(
-  server: Server,
-  part: PostgresPart,
-  file: string,
-  recovery: Recovery,
-  onBytes: (total: number) => void,
-): Promise<void> {
-  await usingStored(part.dump, part.name, recovery, async () => {
-    const plain = await openStored(part.dump, part.name, recovery, onBytes);
-    const dump = part.compression === 'zstd' ? unzstd(plain) : plain;
-    await feed(dump, server.host.start(stageCommand(server, file)));
-  });
-}
-
-/** @throws Failure when the server's disk has no room for the dump and the database */
-async function enoughServerSpace(server: Server, part: PostgresPart): Promise<void> {
-  const [directory = ''] = await server.rows<string>(
-    server.maintenance,
-    sql`SELECT to_json(current_setting('data_directory'))`,
-  );
-  if (server.address.via === 'direct') return;
-  const listing = await server.host.run(server.command('df', '-Pk', directory, '/tmp'));
-  const [, data, staged] = listing.split('\n').map((line) => Number(line.split(/\s+/)[3]) * 1024);
-  const refuse = (free: number | undefined, needed: number, where: string) =>
-    refuseIfShort(free ?? Number.NaN, needed, `${where} of ${server.address.uri}`, `restoring ${part.name}`);
-  refuse(data, part.bytesIn, directory);
-  refuse(staged, part.dump.bytes, '/tmp');
-}
-
-interface Target {
-  address: PostgresAddress;
-  compose: Compose;
-  /** The name that the restored database gets beside the live one. */
-  beside: string;
-  /** Only `live` is swapped in. A name that was given by `--to` is nobody's to clear away. */
-  for: 'live' | 'to' | 'drill';
-}
-
-/** A PostgreSQL database that comes back beside the live one. */
-export function postgresRestorer(part: PostgresPart, target: Target, recovery: Recovery): Restorer {
-  const { address, beside } = target;
-  const explain = async <T>(act: () => Promise<T>): Promise<T> => {
+async function swap(server: Server, live: string, keep: string, next: string): Promise<void> {
+  const names = (await databases(server)).includes(live) ? [keep, live, next] : [live, next];
+  for (let attempt = 1; ; attempt += 1) {
     try {
-      return await act();
+      return await rename(server, names);
     } catch (error) {
-      throw explained(error, address);
+      if (attempt === TRIES || !/being accessed by other users/.test(String(error))) throw error;
     }
-  };
-  const file = stagedDump(address, recovery);
-  let server: Server | undefined;
-  return {
-    part,
-    get plan() {
-      const by = server ?? absentServer(target);
-      return [
-        ...(server ? [] : [startCommand(target)]),
-        `get ${recovery.store.address(part.dump.key)}`,
-        stageCommand(by, file),
-        sql`CREATE DATABASE ${ident(beside)} OWNER ${ident(part.owner)}`.text,
-        restoreCommand(by, beside, file, '$(nproc)'),
-      ];
-    },
-    async prepare() {
-      server = await explain(() => prepare(part, target, recovery));
-    },
-    restoreBeside: (step) =>
-      explain(async () => {
-        server ??= await startServer(part, target, recovery);
-        return restoreBeside(server, part, target, recovery, step);
-      }),
-  };
-}
-
-const startCommand = ({ address, compose }: Target) =>
-  compose.command('up', '--detach', '--wait', address.via === 'compose' ? address.service : '');
-
-/** Stands in a dry run for a server whose service is down: it would be started first. */
-function absentServer({ address, compose }: Target): Server {
-  const command: Server['command'] = (program, ...args) =>
-    address.via === 'compose'
-      ? compose.command('exec', '-T', address.service, program, ...args)
-      : cmd`${program} ${args}`;
-  return { address, command } as Server;
-}
-
-async function prepare(part: PostgresPart, target: Target, recovery: Recovery): Promise<Server | undefined> {
-  const { address, compose, beside } = target;
-  shortEnough(beside);
-  if (target.for === 'live') besideName(address.database, 'before', recovery.id, []);
-  const server = await connectIfUp(recovery.host, compose, address);
-  if (server) await refuseUnfit(server, part, target);
-  return server;
-}
-
-/** Starts the service that was found down; what could not be looked at before is looked at now. */
-async function startServer(part: PostgresPart, target: Target, recovery: Recovery): Promise<Server> {
-  const { address, compose } = target;
-  await recovery.host.run(startCommand(target));
-  if (address.via === 'compose')
-    recovery.report.info(`started the service ${address.service}, which was down`);
-  const server = await connect(recovery.host, compose, address);
-  await refuseUnfit(server, part, target);
-  return server;
-}
-
-async function refuseUnfit(server: Server, part: PostgresPart, target: Target): Promise<void> {
-  await refuseTaken(server, target);
-  await enoughServerSpace(server, part);
-}
-
-/** @throws Failure when the name that an operator gave is taken: only what a run of ours left may be cleared away */
-async function refuseTaken(server: Server, { beside, ...target }: Target): Promise<void> {
-  if (target.for !== 'to' || !(await databases(server)).includes(beside)) return;
-  throw new Failure(`the database ${beside} exists already`, {
-    exit: EXIT.usage,
-    next: 'name another one by --to, or drop it',
-  });
-}
-
-const restoreCommand = (server: Server, database: string, file: string, jobs: string) =>
-  server.command('pg_restore', '--exit-on-error', '--jobs', jobs, ...dbname(database), file);
-
-const schemaOf = (server: Server, file: string) =>
-  server.host.run(server.command('pg_restore', '--schema-only', '--file', '-', file));
-
-async function restoreBeside(
-  server: Server,
-  part: PostgresPart,
-  { address, beside }: Target,
-  recovery: Recovery,
-  step: Step,
-): Promise<Restored> {
-  const { host } = recovery;
-  await Promise.all([clearBeside(server, address.database), clearStaged(server, recovery)]);
-  const file = stagedDump(address, recovery);
-  try {
-    await stageDump(server, part, file, recovery, (done) =>
-      step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
-    );
-    const finish = await createDatabase(server, part, beside, () => schemaOf(server, file), recovery);
-    const jobs = (await host.run(server.command('nproc'))).trim();
-    await host.run(restoreCommand(server, beside, file, jobs));
-    await finish();
-  } catch (error) {
-    // The failure to report is the first one; what is left of it is cleared by the next restore.
-    await drop(server, beside).catch(() => {});
-    throw error;
-  } finally {
-    await host.uninterrupted.run(server.command('rm', '-f', file)).catch(() => {});
   }
-  return restored(server, part, beside, recovery.id);
+}
+
+/** Each but the first of `names` gets the name before it. */
+async function rename(server: Server, [first = '', ...names]: readonly string[]): Promise<void> {
+  let over = false;
+  const ending = endConnections(server, names, () => over).catch((error: unknown) => error);
+  const session = openSession(server, server.maintenance);
+  try {
+    await session.query(sql`BEGIN`);
+    for (const [i, from] of names.entries())
+      await session.query(sql`ALTER DATABASE ${ident(from)} RENAME TO ${ident(names[i - 1] ?? first)}`);
+    await session.query(sql`COMMIT`);
+    await session.end();
+  } catch (error) {
+    over = true;
+    // That connections could not be ended is why it could not be renamed.
+    throw (await ending) ?? error;
+  } finally {
+    over = true;
+    await ending;
+  }
+}
+
+/** Ends the connections to databases, again and again: applications come back at once. */
+async function endConnections(server: Server, names: readonly string[], over: () => boolean): Promise<void> {
+  const session = openSession(server, server.maintenance);
+  const end = sql`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname IN (${listed(names.map((name) => sql`${name}`))})`;
+  while (!over()) {
+    await session.query(end);
+    await sleep(ROUND_MS);
+  }
+  await session.end();
 }

@@ -3,7 +3,7 @@ import { EXIT, Failure } from '../failure.ts';
 import { runForSecret } from '../host-files.ts';
 import { Secret } from '../secret.ts';
 import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
-import { dbname, ident, PSQL, session, sql } from '../sql.ts';
+import { ident, psql, session, sql } from '../sql.ts';
 import { askedFor, draw, generators, HEX_32, type Made, makeFile, type Template } from './env-template.ts';
 import type { Journal, Rotation } from './rotate.ts';
 import { openStores } from './secret-stores.ts';
@@ -96,8 +96,8 @@ interface RoleServer {
 
 function roleServer(host: Host, container: string, role: Role): RoleServer {
   // By the server's socket, where its own user needs no password.
-  const bySocket = ['--username', role.superuser, ...dbname('postgres')];
-  const socket: Command = cmd`docker exec --interactive ${container} ${PSQL} ${bySocket}`;
+  const bySocket = cmd`${psql('postgres')} --username ${role.superuser}`;
+  const socket: Command = cmd`docker exec --interactive ${container} ${bySocket}`;
   const admits = (password: Secret) => login(host, container, role, password);
   return {
     async verifier() {
@@ -122,12 +122,11 @@ function roleServer(host: Host, container: string, role: Role): RoleServer {
  * @throws CommandFailure when it is not the password that keeps the role out
  */
 async function login(host: Host, container: string, role: Role, password: Secret): Promise<boolean> {
-  const asRole = ['--host', role.service, '--username', role.name, ...dbname(role.database)];
   const env = { PGPASSWORD: password, PGCONNECT_TIMEOUT: '10' };
   const passed = ['--env', 'PGPASSWORD', '--env', 'PGCONNECT_TIMEOUT'];
-  const psql = cmd`${PSQL} --no-password ${asRole} --command ${'SELECT 1'}`;
+  const asRole = cmd`${psql(role.database)} --no-password --host ${role.service} --username ${role.name}`;
   try {
-    await host.run({ ...cmd`docker exec ${passed} ${container} ${psql}`, env });
+    await host.run({ ...cmd`docker exec ${passed} ${container} ${asRole} --command ${'SELECT 1'}`, env });
     return true;
   } catch (error) {
     if (error instanceof CommandFailure && /authentication failed/.test(error.stderr)) return false;

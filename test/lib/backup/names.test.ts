@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseCompose, parseDirect, parseSqlite } from '../../../lib/backup/addresses.ts';
-import { besideName, shortEnough } from '../../../lib/backup/postgres-swap.ts';
+import { besideName, shortEnough } from '../../../lib/backup/postgres-restore.ts';
 import { parseStore } from '../../../lib/backup/store.ts';
 import { Secret } from '../../../lib/secret.ts';
 

@@ -182,9 +182,8 @@ test('A5: a link of whom it leads to is followed in a store', asRoot, async (t) 
 test('A5: a dump is staged in a new file', asRoot, (t) => {
   const w = planted(t);
   const staged = join(w.app, 'opsbook-x.dump');
-  const server = { command: (...argv: string[]) => cmd`${argv}` };
   const stage = (text: string) => {
-    const [program = '', ...args] = wordsOf(stageCommand(server as never, staged));
+    const [program = '', ...args] = wordsOf(stageCommand({ cmd }, staged));
     assert.equal(spawnSync(program, args, { input: text }).status, 0);
     assert.equal(readFileSync(staged, 'utf8'), text);
     assert.equal(statSync(staged).mode & 0o777, 0o600);

@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dumpedGlobals, parseGlobals } from '../../../../lib/backup/postgres-globals.ts';
-import { grantStatements, mentions, newRoles, setStatements } from '../../../../lib/backup/postgres-roles.ts';
-import { Failure } from '../../../../lib/failure.ts';
-import { ident, type Sql, sql } from '../../../../lib/sql.ts';
+import {
+  dumpedGlobals,
+  grantStatements,
+  mentions,
+  newRoles,
+  parseGlobals,
+  setStatements,
+} from '../../../lib/backup/postgres-roles.ts';
+import { Failure } from '../../../lib/failure.ts';
+import { ident, type Sql, sql } from '../../../lib/sql.ts';
 
 const GLOBALS = `--
 -- PostgreSQL database cluster dump
@@ -41,7 +47,7 @@ const globals = { ...dumpedGlobals(GLOBALS), settings: [], roleSettings: [] };
 
 const texts = (statements: readonly Sql[]) => statements.map(({ text }) => text);
 const present = (...names: string[]) =>
-  new Map([...names, 'pg_read_all_data'].map((name) => [name, { powerful: name === 'postgres' }]));
+  new Map([...names, 'pg_read_all_data'].map((name) => [name, name === 'postgres']));
 const made = (names: string[], schema: string) => {
   const { roles, ...statements } = newRoles(globals, present(...names), (name) => mentions(schema, name));
   return { roles: roles.map(({ name }) => name), ...statements };

@@ -32,13 +32,16 @@ export function postgresRestorer(part: PostgresPart, target: Target, recovery: R
   const { address, compose, beside } = target;
   const { id, host, report } = recovery;
   const file = stagedDump(address, recovery);
-  const up = compose.command('up', '--detach', '--wait', address.via === 'compose' ? address.service : '');
+  // A service that is down is started first; a server that is reached directly is never found down.
+  const service = address.via === 'compose' ? address.service : '';
+  const up = compose.command('up', '--detach', '--wait', service);
+  const inService: typeof cmd = (pieces, ...words) =>
+    cmd`${compose.command('exec', '-T', service)} ${cmd(pieces, ...words)}`;
   let server: Server | undefined;
   return {
     part,
     get plan() {
-      // A service that is down would be started first.
-      const by = server ?? { cmd: inService(target) };
+      const by = server ?? { cmd: inService };
       return [
         ...(server ? [] : [up]),
         `get ${recovery.store.address(part.dump.key)}`,
@@ -58,8 +61,7 @@ export function postgresRestorer(part: PostgresPart, target: Target, recovery: R
       explaining(address, async () => {
         if (!server) {
           await host.run(up);
-          if (address.via === 'compose')
-            report.info(`started the service ${address.service}, which was down`);
+          report.info(`started the service ${service}, which was down`);
           server = await connect(host, compose, address);
           await refuseUnfit(server, part, target);
         }
@@ -68,14 +70,6 @@ export function postgresRestorer(part: PostgresPart, target: Target, recovery: R
       }),
   };
 }
-
-/** How commands are shown for a service that is down. */
-const inService =
-  ({ address, compose }: Target): typeof cmd =>
-  (pieces, ...words) =>
-    address.via === 'compose'
-      ? cmd`${compose.command('exec', '-T', address.service)} ${cmd(pieces, ...words)}`
-      : cmd(pieces, ...words);
 
 /** @throws Failure when a name that an operator gave is taken, or the server's disk has no room */
 async function refuseUnfit(server: Server, part: PostgresPart, target: Target): Promise<void> {

@@ -109,24 +109,20 @@ export async function endSessions({ uninterrupted, maintenance }: Server): Promi
   await uninterrupted.execute(maintenance, end);
 }
 
-/** A psql that stays open, so that a transaction and its snapshot live as long as we need them. */
-export interface Session {
-  /** The lines that statements give. @throws Failure with psql's own words when the session ended */
-  query(...statements: Sql[]): Promise<string[]>;
-  /** Commits nothing: closes the connection. */
-  end(): Promise<void>;
-}
-
 /** Marks the end of a query's output; no row of ours can look like it. */
 const END = '\u0004opsbook';
 
-/** Opens a session in `database`; each must be ended. */
-export function openSession(server: Server, database: string): Session {
+/**
+ * Opens a psql that stays open until it is ended: a transaction and its snapshot live as long. `query` gives the lines
+ * that statements give; `end` closes the connection and commits nothing.
+ * @throws Failure with psql's own words, from either, when the session ended before
+ */
+export function openSession(server: Server, database: string) {
   const { stdin, stdout, done } = server.host.start(server.cmd`${psql(database)}`);
   const lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
   stdin.write(session());
   return {
-    async query(...statements) {
+    async query(...statements: Sql[]): Promise<string[]> {
       stdin.write(asInput([...statements, sql`SELECT ${END}`]));
       const answer: string[] = [];
       for (;;) {
@@ -139,7 +135,7 @@ export function openSession(server: Server, database: string): Session {
         answer.push(line.value);
       }
     },
-    async end() {
+    async end(): Promise<void> {
       stdin.end();
       await done;
     },
@@ -182,16 +178,11 @@ export async function readableTables(server: Server, database: string): Promise<
 export const countOf = (schema: string, name: string): Sql =>
   sql`SELECT count(*) FROM ONLY ${ident(schema, name)}`;
 
-/** A snapshot of a database that pg_dump can take over, so that what is counted is what is dumped. */
-export interface Snapshot {
-  readonly id: string;
-  /** Counts the rows of every table, as the snapshot sees them. */
-  count(): Promise<TableRows[]>;
-  close(): Promise<void>;
-}
-
-/** Exports a snapshot; it lasts until it is closed. */
-export async function exportSnapshot(server: Server, database: string): Promise<Snapshot> {
+/**
+ * Exports a snapshot of a database, which lasts until it is closed. pg_dump can take it over by its id; `count` counts
+ * the rows of every table as the snapshot sees them: what is counted is what is dumped.
+ */
+export async function exportSnapshot(server: Server, database: string) {
   const { query, end } = openSession(server, database);
   // Row security would silently hide rows from a count; off, it is an error, as it is for pg_dump.
   await query(
@@ -203,7 +194,7 @@ export async function exportSnapshot(server: Server, database: string): Promise<
   const tables = (await query(TABLES)).map((line) => JSON.parse(line) as Table);
   return {
     id,
-    async count() {
+    async count(): Promise<TableRows[]> {
       const counted: TableRows[] = [];
       for (const { schema, name } of tables) {
         const [rows] = await query(countOf(schema, name));

@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
@@ -31,7 +32,7 @@ interface Target {
 export function postgresRestorer(part: PostgresPart, target: Target, recovery: Recovery): Restorer {
   const { address, compose, beside } = target;
   const { id, host, report } = recovery;
-  const file = stagedDump(address, recovery);
+  const file = stagedDump(address, recovery, id);
   // A service that is down is started first; a server that is reached directly is never found down.
   const service = address.via === 'compose' ? address.service : '';
   const up = compose.command('up', '--detach', '--wait', service);
@@ -105,7 +106,9 @@ async function restoreBeside(
   step: Step,
 ): Promise<void> {
   const { host, $, address } = server;
-  await Promise.all([clearBeside(server, address.database), clearStaged(server, recovery)]);
+  const { dir, base } = posix.parse(stagedDump(address, recovery, '*'));
+  const clearStaged = server.cmd`find ${dir} -maxdepth 1 -name ${base} -delete`;
+  await Promise.all([clearBeside(server), host.run(clearStaged)]);
   try {
     await stageDump(server, part, file, recovery, step);
     const schema = () => $`pg_restore --schema-only --file - ${file}`;
@@ -125,22 +128,14 @@ async function restoreBeside(
 const pgRestore = (by: Pick<Server, 'cmd'>, database: string, file: string, jobs: string): Command =>
   by.cmd`pg_restore --exit-on-error --jobs ${jobs} ${dbname(database)} ${file}`;
 
-/** The folder of dumps, since several jobs of pg_restore have to seek in a file: where its clients run. */
-const stagingFolder = ({ via }: PostgresAddress, { stateDir }: Recovery) =>
-  via === 'compose' ? '/tmp' : stateDir;
-
-/** `=` occurs in no encoded name, so that no database's pattern matches the dump of another. */
-const stagedName = (database: string, id: string) => `opsbook-${id}=${encodeURIComponent(database)}.dump`;
-
-/** Where a dump waits for pg_restore. Two apps of one server may have backups of the same second. */
-const stagedDump = (address: PostgresAddress, recovery: Recovery): string =>
-  `${stagingFolder(address, recovery)}/${stagedName(address.database, recovery.id)}`;
-
-/** Removes dumps of the database that killed runs left. */
-async function clearStaged(server: Server, recovery: Recovery): Promise<void> {
-  const { host, address } = server;
-  const names = stagedName(address.database, '*');
-  await host.run(server.cmd`find ${stagingFolder(address, recovery)} -maxdepth 1 -name ${names} -delete`);
+/**
+ * Where a dump waits for pg_restore, since several jobs have to seek in one file: in the container, or in the state
+ * folder. Two apps of one server may have backups of the same second. Neither `=` nor `*` occurs in an encoded name:
+ * with `*` as the id, it is a pattern that matches the dumps of no other database.
+ */
+function stagedDump({ via, database }: PostgresAddress, { stateDir }: Recovery, id: string): string {
+  const name = encodeURIComponent(database).replaceAll('*', '%2A');
+  return `${via === 'compose' ? '/tmp' : stateDir}/opsbook-${id}=${name}.dump`;
 }
 
 /** Writes its input to a new file, for the owner alone: a link that somebody put in its place is not written through. */
@@ -299,14 +294,16 @@ export function shortEnough(name: string): string {
   });
 }
 
-/** Drops what killed restores and drills of `database` left, unless somebody is connected to it. */
-async function clearBeside(server: Server, database: string): Promise<void> {
+/** Drops what killed restores and drills of the database left, unless somebody is connected to it. */
+async function clearBeside(server: Server): Promise<void> {
+  const { database } = server.address;
   for (const name of await databases(server)) {
-    const [, id = ''] = /_(?:restore|drill)_(\d{8}-\d{6})$/.exec(name) ?? [];
-    if (![`${database}_restore_${id}`, `${database}_drill_${id}`].includes(name)) continue;
+    if (!name.startsWith(database) || !LEFT.test(name.slice(database.length))) continue;
     await server.execute(server.maintenance, sql`DROP DATABASE IF EXISTS ${ident(name)}`).catch(() => {});
   }
 }
+
+const LEFT = /^_(restore|drill)_\d{8}-\d{6}$/;
 
 /** How long a new round of ending connections waits for the renaming to go through. */
 const ROUND_MS = 100;

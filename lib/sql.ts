@@ -33,7 +33,7 @@ function inSql(value: string | number | Sql | undefined): string {
   if (value instanceof Statement) return value.text;
   if (typeof value === 'string') return literal(value);
   if (Number.isSafeInteger(value)) return String(value);
-  throw new TypeError(`${typeof value} is no value for SQL`);
+  throw new TypeError(`${typeof value} is not a value for SQL`);
 }
 
 /** The one form that reads the same whatever `standard_conforming_strings` says, without a line break in it. */
@@ -63,22 +63,22 @@ export const dbname = (name: string): [string, string] => [
   /^[\w.-]+$/.test(name) ? name : `dbname='${name.replaceAll(/[\\']/g, '\\$&')}'`,
 ];
 
-/** What ends a statement of ours that only takes long; which of them there are depends on the server's version. */
+/** Settings that would end a statement of ours for being slow; which ones exist depends on the server's version. */
 const TIMEOUTS = [
   ...['statement_timeout', 'lock_timeout', 'transaction_timeout'],
   ...['idle_in_transaction_session_timeout', 'idle_session_timeout'],
 ];
 
 /**
- * Said first in each session, and answered by no row. What the database or the role is set to, which others may write,
- * must not change what our statements mean: which functions they call, how text is read, how long they may take.
+ * Sent first in each session; gives no rows. The settings of the database or the role, which others may write, must not
+ * change what our statements mean: which functions they call, how text is read, how long they may take.
  */
 const SESSION = [
   sql`SET client_encoding = 'UTF8'`,
   sql`SET standard_conforming_strings = on`,
   sql`SET search_path = pg_catalog`,
   sql`SET default_transaction_read_only = off`,
-  // A notice is nobody's, and would be taken for why psql failed.
+  // Nobody reads a notice, and it would be taken for the reason why psql failed.
   sql`SET client_min_messages = error`,
   sql`SELECT FROM pg_settings WHERE CASE WHEN name IN (${listed(TIMEOUTS.map((name) => sql`${name}`))})
     THEN set_config(name, '0', false) IS NULL ELSE false END`,

@@ -78,7 +78,7 @@ async function refuseUnfit(server: Server, part: PostgresPart, target: Target): 
   if (target.for === 'to' && (await databases(server)).includes(beside)) {
     throw new Failure(`the database ${beside} exists already`, {
       exit: EXIT.usage,
-      next: 'name another one by --to, or drop it',
+      next: 'choose another name with --to, or drop it',
     });
   }
   const { address, maintenance, $ } = server;
@@ -188,13 +188,13 @@ async function createDatabase(
     ...(access ? grantStatements(database, access, owner) : []),
     ...(limit === undefined ? [] : [sql`ALTER DATABASE ${database} CONNECTION LIMIT ${limit}`]),
   );
-  // What an app or an extension made up means nothing to PostgreSQL itself, and a function of the dump may read it.
-  const { own = [], madeUp = [] } = Object.groupBy(globals.settings, (setting) =>
-    setting.name.includes('.') ? 'madeUp' : 'own',
+  // PostgreSQL itself ignores a custom setting, and a function of the dump may read it.
+  const { builtIn = [], custom = [] } = Object.groupBy(globals.settings, (setting) =>
+    setting.name.includes('.') ? 'custom' : 'builtIn',
   );
-  await applySettings(server, madeUp, sql`ALTER DATABASE ${database}`, report);
+  await applySettings(server, custom, sql`ALTER DATABASE ${database}`, report);
   return async () => {
-    await applySettings(server, own, sql`ALTER DATABASE ${database}`, report);
+    await applySettings(server, builtIn, sql`ALTER DATABASE ${database}`, report);
     for (const { role, settings } of globals.roleSettings)
       await applySettings(server, settings, sql`ALTER ROLE ${ident(role)} IN DATABASE ${database}`, report);
   };
@@ -210,7 +210,7 @@ const dropStatement = (name: string) => sql`DROP DATABASE IF EXISTS ${ident(name
 function restored(server: Server, part: PostgresPart, beside: string, id: string): Restored {
   // What is replaced is what the settings name, never what a manifest says.
   const live = server.address.database;
-  // A signal that came between the renaming and our knowing of it would leave a swap that nobody remembers.
+  // A signal between the renaming and the recording of it would leave a swap that `--undo` does not know.
   const { uninterrupted } = server;
   let kept = '';
   return {
@@ -262,7 +262,7 @@ export async function undoPostgres(
   const server = await connect(host, compose, address);
   const taken = await databases(server);
   if (!taken.includes(kept)) {
-    throw new Failure(`the database ${kept} is not there any more: the restore cannot be undone`, {
+    throw new Failure(`the database ${kept} no longer exists: the restore cannot be undone`, {
       next: 'restore another backup',
     });
   }
@@ -307,7 +307,7 @@ const LEFT = /^_(restore|drill)_\d{8}-\d{6}$/;
 
 /** How long a new round of ending connections waits for the renaming to go through. */
 const ROUND_MS = 100;
-/** RENAME itself waits 5 s for others to leave; more than this many of its tries means that they will not. */
+/** RENAME itself waits 5 s for others to leave; after this many of its tries we give up. */
 const TRIES = 6;
 
 /**

@@ -8,9 +8,9 @@ import type { Server } from './postgres.ts';
 import { Corrupted } from './store.ts';
 import { openStored, usingStored } from './transfer.ts';
 
-/** A parameter's name, of several parts where an extension or an app made it up; before 14, of almost any letters. */
+/** A parameter's name; a custom one has several parts and, before 14, almost any letters. */
 const parameter = z.string().regex(/^[\p{L}\p{N}_$-]+([.][\p{L}\p{N}_$-]+)*$/u, {
-  error: ({ input }) => `${JSON.stringify(input)} is no name of a parameter`,
+  error: ({ input }) => `${JSON.stringify(input)} is not the name of a parameter`,
 });
 const setting = z.object({ name: parameter, value: z.string() });
 
@@ -51,11 +51,11 @@ const globals = z.object({
 type Setting = z.infer<typeof setting>;
 type Role = z.infer<typeof role>;
 type Membership = z.infer<typeof membership>;
-/** What belongs to a database and is not in it: as data, of which the restore makes statements. */
+/** What belongs to a database and is not in its dump: data, which the restore turns into statements. */
 export type Globals = z.infer<typeof globals>;
 
-/** `name=value`, as pg_db_role_setting has it, apart. */
-const APART = sql`coalesce((SELECT jsonb_agg(jsonb_build_object(
+/** The settings of a row of pg_db_role_setting, which has them as `name=value`. */
+const SETTINGS = sql`coalesce((SELECT jsonb_agg(jsonb_build_object(
     'name', split_part(item, '=', 1), 'value', substr(item, strpos(item, '=') + 1)) ORDER BY n)
   FROM unnest(setconfig) WITH ORDINALITY AS u(item, n)), '[]')`;
 
@@ -69,7 +69,7 @@ export async function globalsOf(server: Server): Promise<Globals> {
           'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication,
           'bypassrls', rolbypassrls, 'connectionLimit', rolconnlimit, 'validUntil', rolvaliduntil,
           'comment', shobj_description(r.oid, 'pg_authid'),
-          'settings', (SELECT ${APART} FROM (SELECT) one
+          'settings', (SELECT ${SETTINGS} FROM (SELECT) one
             LEFT JOIN pg_db_role_setting ON setrole = r.oid AND setdatabase = 0)) ORDER BY rolname)
         FROM pg_roles r WHERE rolname !~ '^pg_'),
       'memberships', (SELECT coalesce(jsonb_agg(jsonb_build_object('role', role, 'member', member, 'admin', admin,
@@ -79,10 +79,10 @@ export async function globalsOf(server: Server): Promise<Globals> {
             bool_or((to_jsonb(m) ->> 'set_option')::bool) AS set
           FROM pg_auth_members m GROUP BY roleid, m.member) g
         WHERE member !~ '^pg_'),
-      'settings', (SELECT ${APART} FROM (SELECT) one
+      'settings', (SELECT ${SETTINGS} FROM (SELECT) one
         LEFT JOIN pg_db_role_setting ON setrole = 0 AND setdatabase = d.oid),
       'roleSettings', (SELECT coalesce(jsonb_agg(jsonb_build_object('role', pg_get_userbyid(setrole),
-          'settings', ${APART}) ORDER BY setrole), '[]')
+          'settings', ${SETTINGS}) ORDER BY setrole), '[]')
         FROM pg_db_role_setting WHERE setrole <> 0 AND setdatabase = d.oid))
     FROM pg_database d WHERE datname = ${database}`,
   );
@@ -104,7 +104,7 @@ export async function readGlobals(part: PostgresPart, recovery: Recovery): Promi
     const flow = await openStored(part.globals, part.name, recovery);
     return Buffer.concat(await Array.fromAsync(flow)).toString();
   });
-  const apart = (items: readonly string[]) =>
+  const split = (items: readonly string[]) =>
     items.map((item) => {
       const [, name = '', value = ''] = /^([^=]*)=(.*)$/s.exec(item) ?? [];
       return { name, value };
@@ -113,9 +113,9 @@ export async function readGlobals(part: PostgresPart, recovery: Recovery): Promi
   const all = {
     ...{ settings: [], roleSettings: [] },
     ...(jsonOf(text) ?? dumpedGlobals(text)),
-    ...(settings && { settings: apart(settings) }),
+    ...(settings && { settings: split(settings) }),
     ...(roleSettings && {
-      roleSettings: roleSettings.map((of) => ({ ...of, settings: apart(of.settings) })),
+      roleSettings: roleSettings.map((of) => ({ ...of, settings: split(of.settings) })),
     }),
   };
   return parseGlobals(
@@ -132,7 +132,7 @@ function jsonOf(text: string): object | undefined {
   }
 }
 
-/** Who a server's roles are, and whether each, itself or by a role that it is a member of, may pass over the rights of others. */
+/** A server's roles, and whether each, itself or through a role that it is a member of, can bypass others' rights. */
 const PRESENT = sql`SELECT json_build_object('name', r.rolname, 'powerful', EXISTS (
     SELECT FROM pg_roles p WHERE pg_has_role(r.oid, p.oid, 'MEMBER') AND (p.rolsuper OR p.rolcreaterole
       OR p.rolreplication OR p.rolbypassrls
@@ -160,24 +160,24 @@ export async function createRoles(
   if (roles.length === 0) return;
   await server.execute(server.maintenance, sql`BEGIN`, ...statements, sql`COMMIT`);
   report.warn(
-    `made the roles ${roles.map(({ name }) => name).join(', ')}: they have no password yet (ALTER ROLE … PASSWORD)`,
+    `created the roles ${roles.map(({ name }) => name).join(', ')}: they have no password yet (ALTER ROLE … PASSWORD)`,
   );
   if (withheld.length > 0) {
     const left = withheld.map(({ text }) => `${text};`).join(' ');
-    report.warn(`left out what gives power over the server; run it yourself if it is meant: ${left}`);
+    report.warn(`left out what gives power over the server; run it yourself if it is intended: ${left}`);
   }
   for (const { name, settings } of roles)
     await applySettings(server, settings, sql`ALTER ROLE ${ident(name)}`, report);
 }
 
-/** Whether SQL names something: quoted, or by itself. */
+/** Whether SQL contains a name: quoted, or as a word of its own. */
 export const mentions = (schema: string, name: string) =>
   new RegExp(
     `(?<![\\p{L}\\p{N}_$])${RegExp.escape(name.replaceAll('"', '""'))}(?![\\p{L}\\p{N}_$])`,
     'u',
   ).test(schema);
 
-/** What lets a role pass over the rights of others: no restore grants it. */
+/** Attributes that let a role bypass the rights of others: no restore gives them. */
 const POWERS = {
   superuser: sql`SUPERUSER`,
   createrole: sql`CREATEROLE`,
@@ -228,7 +228,7 @@ function createStatements(role: Role): Sql[] {
   ];
 }
 
-/** By ourselves, whoever granted it: a grantor that may no longer grant would be refused. */
+/** Whoever granted it, we do: a grantor that may no longer grant would be refused. */
 function grantStatement({ role, member, admin, inherit, set }: Membership): Sql {
   const is = (value: boolean) => (value ? sql`TRUE` : sql`FALSE`);
   const granted = sql`GRANT ${ident(role)} TO ${ident(member)}`;
@@ -238,7 +238,7 @@ function grantStatement({ role, member, admin, inherit, set }: Membership): Sql 
 
 const PRIVILEGES = { CONNECT: sql`CONNECT`, CREATE: sql`CREATE`, TEMPORARY: sql`TEMPORARY` };
 
-/** `GRANT … ON DATABASE`, after revoking what everybody has without a grant. */
+/** `GRANT … ON DATABASE`, once what everybody has by default is revoked. */
 export function grantStatements(database: Sql, access: readonly Access[], owner: string): Sql[] {
   const revoked = [sql`PUBLIC`, ident(owner)].map(
     (from) => sql`REVOKE ALL ON DATABASE ${database} FROM ${from}`,
@@ -292,7 +292,7 @@ export function setStatements(of: Sql, { name, value }: Setting): Sql[] {
 // No text matches these in two ways, so that a file made to be slow is not.
 const NAME = /"(?:[^"]|"")*"(?!")|[\p{L}_][\p{L}\p{N}_$]*/u.source;
 const STRING = /E'(?:[^'\\]|''|\\[\s\S])*'(?!')|'(?:[^']|'')*'(?!')/u.source;
-/** What comes between statements; or one, whatever is quoted in it. */
+/** What stands between statements; or a statement, whatever is quoted in it. */
 const PIECE = new RegExp(
   `\\s+|--.*|\\\\(?:un)?restrict .*|(?<statement>(?:"(?:[^"]|"")*"(?!")|${STRING}|[^;"'\\\\E]|E(?!'))+);`,
   'uy',
@@ -336,7 +336,7 @@ function statements(text: string): string[] {
   return found;
 }
 
-/** Does to `roles` what an ALTER ROLE says; false where it has not pg_dumpall's form. */
+/** Applies an ALTER ROLE to `roles`; false where it is not in pg_dumpall's form. */
 function alter(roles: ReadonlyMap<string, Role>, statement: string): boolean {
   const [, altered, attributes = '', limit, until] = WITH.exec(statement) ?? [];
   const [, set, name = '', values = ''] = SET.exec(statement) ?? [];
@@ -383,4 +383,6 @@ function unquoted(text: string): string {
 }
 
 const unread = (statement: string) =>
-  new Corrupted(`what pg_dumpall said of roles has ${JSON.stringify(statement.slice(0, 100))}`);
+  new Corrupted(
+    `the backup's roles are not as pg_dumpall writes them: ${JSON.stringify(statement.slice(0, 100))}`,
+  );

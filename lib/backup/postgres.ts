@@ -25,7 +25,7 @@ export interface Server {
   execute(database: string, ...statements: Sql[]): Promise<void>;
 }
 
-/** Makes of a client's command the one that the host runs. */
+/** Turns a client's command into the one that the host runs. */
 type Inside = (command: Command) => Command;
 
 /**
@@ -36,7 +36,7 @@ export async function connect(host: Host, compose: Compose, address: PostgresAdd
   const server = await connectIfUp(host, compose, address);
   if (server) return server;
   const service = address.via === 'compose' ? address.service : '';
-  throw new Failure(`${address.uri}: the service ${service} does not run`, {
+  throw new Failure(`${address.uri}: the service ${service} is not running`, {
     next: `docker compose up --detach ${service}`,
   });
 }
@@ -169,12 +169,12 @@ export async function readableTables(server: Server, database: string): Promise<
   const tables = await server.rows<Table>(database, TABLES);
   const barred = tables.filter((table) => !table.readable).map(({ schema, name }) => `${schema}.${name}`);
   if (barred.length === 0) return tables;
-  throw new Failure(`${server.address.uri}: may not read ${some(barred)}`, {
+  throw new Failure(`${server.address.uri}: the role may not read ${some(barred)}`, {
     next: 'GRANT pg_read_all_data TO the role of the backup',
   });
 }
 
-/** The rows that a dump has of a table: those of its children are theirs, and may be on another server. */
+/** Counts the rows that a dump has of a table: its children's belong to them, and may be on another server. */
 export const countOf = (schema: string, name: string): Sql =>
   sql`SELECT count(*) FROM ONLY ${ident(schema, name)}`;
 
@@ -206,7 +206,7 @@ export async function exportSnapshot(server: Server, database: string) {
   };
 }
 
-/** Does what runs a server's programs. @throws in place of their failures, one that names the database and what to do */
+/** Runs `act`. @throws in place of a command's failure, one that names the database and what to do */
 export async function explaining<T>(address: PostgresAddress, act: () => Promise<T>): Promise<T> {
   try {
     return await act();
@@ -219,19 +219,25 @@ const KNOWN: Array<[RegExp, string]> = [
   [/database .* does not exist/, 'correct the name in BACKUP_DATABASES'],
   [/password authentication failed|no password supplied/, 'correct the password in BACKUP_DATABASES'],
   [/role .* does not exist/, 'correct the user in BACKUP_DATABASES'],
-  [/could not connect|connection .* failed|could not translate|timeout expired/i, 'see that the server runs'],
+  [
+    /could not connect|connection .* failed|could not translate|timeout expired/i,
+    'check that the server is running',
+  ],
   [
     /terminating connection|server closed the connection|was killed|exited with 137/,
-    'see the log of the database, then run it again',
+    'check the log of the database, then run it again',
   ],
-  [/lock timeout/, 'see who holds a lock (pg_locks): a migration, VACUUM FULL; then run it again'],
+  [
+    /lock timeout/,
+    'find out who holds a lock (pg_locks), such as a migration or VACUUM FULL, then run it again',
+  ],
   [/permission denied/, 'grant it: GRANT pg_read_all_data TO the role of the backup'],
   [/docker: command not found/, 'install Docker'],
   [/command not found/, "install the server's client: postgresql-client"],
 ];
 
 function explained(error: CommandFailure, { uri, database }: PostgresAddress): Failure {
-  // pg_dump quotes the server in a line of its own, behind what it was doing.
+  // pg_dump quotes the server's error on a line of its own, after what it was doing.
   const quoted = /Error message from server: (.+)/.exec(error.stderr)?.[1];
   const words = quoted ? `${error.message.replace(/[.]$/, '')}: ${quoted}` : error.message;
   const next = KNOWN.find(([pattern]) => pattern.test(words))?.[1];

@@ -102,11 +102,11 @@ export function sqliteRestorer(part: SqlitePart, target: Target, recovery: Recov
     async prepare() {
       if (target.for === 'live') realPath(live);
       if (target.for === 'to' && isThere(beside))
-        throw new Failure(`${beside} exists already`, { next: 'name another by --to' });
+        throw new Failure(`${beside} exists already`, { next: 'choose another name with --to' });
       const directory = dirname(beside);
       if (!existsSync(directory)) {
-        throw new Failure(`${part.name}: ${directory} is not there`, {
-          next: `mount it, or make it as the app's user: mkdir -p ${directory}`,
+        throw new Failure(`${part.name}: ${directory} does not exist`, {
+          next: `mount it, or create it as the app's user: mkdir -p ${directory}`,
         });
       }
       await enoughSpace(directory, part.bytesIn, `restoring ${part.name}`);
@@ -175,7 +175,7 @@ function restored(part: SqlitePart, { live, beside }: Target, id: string): Resto
 /** Puts `kept` back into the live place, and what was live aside; returns that file. */
 export async function undoSqlite(live: string, kept: string, id: string): Promise<string> {
   if (!existsSync(kept)) {
-    throw new Failure(`${kept} is not there any more: the restore cannot be undone`, {
+    throw new Failure(`${kept} no longer exists: the restore cannot be undone`, {
       next: 'restore another backup',
     });
   }
@@ -226,7 +226,7 @@ const RETRY_MS = 10;
 /** All pages in one step: what other processes write meanwhile would start the copy again. */
 const ALL_PAGES = 2 ** 31 - 1;
 
-/** Copies a database that others write to, as of one moment; an existing `to` gets the content, connections and all. */
+/** Copies a database that others write to, as of one moment; an existing `to` gets the content, and so do its connections. */
 async function copyDatabase(from: string, to: string): Promise<void> {
   const database = open(from);
   const deadline = Date.now() + BUSY_MS;
@@ -285,16 +285,16 @@ function open(file: string): DatabaseSync {
   }
 }
 
-/** What SQLite keeps beside a database. Of another database than `file`, it would be taken for changes to this one. */
+/** Files that SQLite keeps beside a database. Those of another would be taken for changes to this one. */
 const besideOf = (file: string): string[] => ['-wal', '-shm', '-journal'].map((end) => file + end);
 
-/** Removes a copy of ours with what SQLite keeps beside a database: to read one in WAL mode makes these. */
+/** Removes a copy of ours, and the files that SQLite keeps beside it: reading one in WAL mode creates them. */
 function removeDatabase(file: string): void {
   if (!existsSync(dirname(file))) return;
   for (const name of [file, ...besideOf(file)]) inDirectoryOf(name, (own) => rmSync(own, { force: true }));
 }
 
-/** Does something by a path of a file that leads to its directory, whatever becomes of that directory's own path. */
+/** Calls `act` with a path of the file that stays right whatever becomes of its directory's own path. */
 function inDirectoryOf<T>(file: string, act: (own: string) => T): T {
   const held = hold(realPath(dirname(file)));
   try {
@@ -304,7 +304,7 @@ function inDirectoryOf<T>(file: string, act: (own: string) => T): T {
   }
 }
 
-/** Makes an empty file for its owner alone, in which SQLite can make a database. @throws EEXIST, also for a link */
+/** Creates an empty file for its owner alone, which SQLite can fill. @throws EEXIST, also for a link */
 const createFile = (file: string): number =>
   inDirectoryOf(file, (own) => openSync(own, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
 
@@ -312,7 +312,7 @@ const createFile = (file: string): number =>
 const move = (from: string, to: string) =>
   inDirectoryOf(from, (own) => renameSync(own, join(dirname(own), basename(to))));
 
-/** Also a link that leads nowhere: who writes there would make what it names. */
+/** Also true of a link that leads nowhere: writing to it would create what it names. */
 const isThere = (path: string) => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 function free(base: string): string {
@@ -324,7 +324,9 @@ function free(base: string): string {
 /** What SQLite will read becomes the app's: no link may stand for it. */
 function ownFile(file: string): string {
   if (lstatSync(file).isFile()) return file;
-  throw new Failure(`${file} is no regular file: not used`, { next: 'see who made it, and remove it' });
+  throw new Failure(`${file} is not a regular file: not used`, {
+    next: 'find out who created it, and remove it',
+  });
 }
 
 /** Gives what was restored to its owner, and warns where that user cannot use it. */
@@ -335,7 +337,7 @@ async function giveToOwner(part: SqlitePart, { live, beside }: Target, { report 
   if (warning) report.warn(`${part.name}: ${warning}`);
 }
 
-/** Of the live file; else what the backup says of it; else, of older backups, the directory's, for its owner alone. */
+/** The live file's owner; else the backup's; else, for older backups, the directory's, and that user's alone. */
 async function ownerOf({ owner }: SqlitePart, live: string): Promise<Owner> {
   const known = (await stat(live).catch(() => undefined)) ?? owner;
   if (known) return known;
@@ -349,8 +351,8 @@ function give(file: string, owner: Owner): void {
   try {
     const { uid, nlink } = fstatSync(handle);
     if (nlink > 1 || (uid !== owner.uid && uid !== process.geteuid?.()))
-      throw new Failure(`${file} is not what was restored any more: not given to its owner`, {
-        next: `see who changed it: ls -l ${file}`,
+      throw new Failure(`${file} is no longer what was restored: not given to its owner`, {
+        next: `find out who changed it: ls -l ${file}`,
       });
     setOwner(handle, owner);
   } finally {
@@ -363,7 +365,7 @@ function setOwner(handle: number, { uid, gid, mode }: Owner): void {
   fchmodSync(handle, mode & 0o777);
 }
 
-/** What keeps the owner from using a file that was given to him. */
+/** What keeps the owner from using a file that was given to them; undefined where nothing does. */
 async function unusable(file: string, { uid, gid }: Owner): Promise<string | undefined> {
   const user = process.getuid?.();
   if (user !== 0) {

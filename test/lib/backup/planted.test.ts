@@ -110,7 +110,7 @@ test('A5: a database is kept and restored where no link leads', asRoot, async (t
   assert.equal(said(secret), "root's");
   rmSync(live);
   symlinkSync(secret, `${before}_4`);
-  await assert.rejects(undoSqlite(live, `${before}_4`, ID), /_4 is no regular file: not used/);
+  await assert.rejects(undoSqlite(live, `${before}_4`, ID), /_4 is not a regular file: not used/);
   assert.ok(!existsSync(live));
 });
 

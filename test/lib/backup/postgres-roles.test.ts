@@ -104,10 +104,14 @@ test('A2: what pg_dumpall wrote is read as data, whatever lines its values have'
     'CREATE ROLE x',
     `CREATE ROLE ${"E''".repeat(10_000)}`,
   ])
-    assert.throws(() => dumpedGlobals(forged), /what pg_dumpall said of roles has "/, forged.slice(0, 80));
+    assert.throws(
+      () => dumpedGlobals(forged),
+      /the backup's roles are not as pg_dumpall writes them: "/,
+      forged.slice(0, 80),
+    );
 });
 
-test('A2: what is no name of a parameter is refused, and named', () => {
+test('A2: what is not the name of a parameter is refused, and named', () => {
   const named = (name: string) =>
     parseGlobals({ ...globals, settings: [{ name, value: 's3cret' }] }, (problem) => new Failure(problem));
   for (const name of ['work_mem', 'app.motto', 'my.9lives-ü', 'TimeZone', 'a.b.c']) assert.ok(named(name));
@@ -115,7 +119,7 @@ test('A2: what is no name of a parameter is refused, and named', () => {
     assert.throws(
       () => named(name),
       ({ message }: Failure) =>
-        message === `settings/0/name: ${JSON.stringify(name)} is no name of a parameter`,
+        message === `settings/0/name: ${JSON.stringify(name)} is not the name of a parameter`,
       name,
     );
 });

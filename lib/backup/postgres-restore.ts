@@ -4,7 +4,7 @@ import type { Compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
 import type { Step } from '../output.ts';
 import { type Command, cmd, type Host } from '../shell.ts';
-import { dbname, ident, listed, sql } from '../sql.ts';
+import { dbname, ident, listed, type Sql, sql } from '../sql.ts';
 import type { PostgresAddress } from './addresses.ts';
 import { differences, type PostgresPart, type Recovery, type Restored, type Restorer } from './manifest.ts';
 import {
@@ -16,7 +16,7 @@ import {
   readableTables,
   type Server,
 } from './postgres.ts';
-import { applySettings, createRoles, grantStatements, readGlobals } from './postgres-roles.ts';
+import { applySettings, createRoles, type Globals, grantStatements, readGlobals } from './postgres-roles.ts';
 import { feed, openStored, refuseIfShort, unzstd, usingStored } from './transfer.ts';
 
 interface Target {
@@ -111,11 +111,25 @@ async function restoreBeside(
   await Promise.all([clearBeside(server), host.run(clearStaged)]);
   try {
     await stageDump(server, part, file, recovery, step);
+    const globals = await readGlobals(part, recovery);
     const schema = () => $`pg_restore --schema-only --file - ${file}`;
-    const finish = await createDatabase(server, part, beside, schema, recovery);
+    await createRoles(server, globals, part, schema, recovery.report);
+    await createDatabase(server, part, beside);
+    const database = sql`DATABASE ${ident(beside)}`;
+    const apply = (settings: Globals['settings'], of: Sql) =>
+      applySettings(server, settings, sql`ALTER ${of}`, recovery.report);
+    // A setting must not change how the dump is read. PostgreSQL itself ignores a custom one, and a function of the
+    // dump may read it.
+    const isCustom = ({ name }: { name: string }) => name.includes('.');
+    await apply(globals.settings.filter(isCustom), database);
     const jobs = (await $`nproc`).trim();
     await host.run(pgRestore(server, beside, file, jobs));
-    await finish();
+    await apply(
+      globals.settings.filter((setting) => !isCustom(setting)),
+      database,
+    );
+    for (const { role, settings } of globals.roleSettings)
+      await apply(settings, sql`ROLE ${ident(role)} IN ${database}`);
   } catch (error) {
     // The failure to report is the first one; what is left of it is cleared by the next restore.
     await drop(server, beside).catch(() => {});
@@ -162,23 +176,10 @@ async function stageDump(
   });
 }
 
-/**
- * Creates the database that a dump is restored into, like the one that was dumped; missing roles come first.
- * @param schema what the dump says of its tables; read only where roles are missing, which it may name
- * @returns what is left to do after the dump: a setting must not change how it is read
- */
-async function createDatabase(
-  server: Server,
-  part: PostgresPart,
-  name: string,
-  schema: () => Promise<string>,
-  recovery: Recovery,
-): Promise<() => Promise<void>> {
-  const { report } = recovery;
-  const globals = await readGlobals(part, recovery);
-  await createRoles(server, globals, part, schema, report);
-  const database = ident(name);
+/** Creates the database that a dump is restored into, like the one that was dumped. */
+async function createDatabase(server: Server, part: PostgresPart, name: string): Promise<void> {
   const { access, owner, icuLocale, connectionLimit: limit } = part;
+  const database = ident(name);
   const icu = icuLocale === null ? sql`` : sql` LOCALE_PROVIDER icu ICU_LOCALE ${icuLocale}`;
   await server.execute(
     server.maintenance,
@@ -188,16 +189,6 @@ async function createDatabase(
     ...(access ? grantStatements(database, access, owner) : []),
     ...(limit === undefined ? [] : [sql`ALTER DATABASE ${database} CONNECTION LIMIT ${limit}`]),
   );
-  // PostgreSQL itself ignores a custom setting, and a function of the dump may read it.
-  const { builtIn = [], custom = [] } = Object.groupBy(globals.settings, (setting) =>
-    setting.name.includes('.') ? 'custom' : 'builtIn',
-  );
-  await applySettings(server, custom, sql`ALTER DATABASE ${database}`, report);
-  return async () => {
-    await applySettings(server, builtIn, sql`ALTER DATABASE ${database}`, report);
-    for (const { role, settings } of globals.roleSettings)
-      await applySettings(server, settings, sql`ALTER ROLE ${ident(role)} IN DATABASE ${database}`, report);
-  };
 }
 
 /** Drops a database, whoever is connected to it, also after an interruption. */
@@ -208,29 +199,18 @@ const dropStatement = (name: string) => sql`DROP DATABASE IF EXISTS ${ident(name
 
 /** The database `beside`, which was restored from the backup `id`: to be compared, and swapped in or dropped. */
 function restored(server: Server, part: PostgresPart, beside: string, id: string): Restored {
-  // What is replaced is what the settings name, never what a manifest says.
-  const live = server.address.database;
-  // A signal between the renaming and the recording of it would leave a swap that `--undo` does not know.
-  const { uninterrupted } = server;
   let kept = '';
   return {
     place: `database ${beside}`,
     compare: async () => differences(part.tables, await countRows(server, beside, part.tables)),
     async swapIn() {
-      const taken = await databases(server);
-      kept = taken.includes(live) ? besideName(live, 'before', id, taken) : '';
       await server.execute(beside, sql`ANALYZE`);
-      await swap(uninterrupted, live, kept, beside);
+      kept = await swap(server, beside, 'before', id);
       return kept;
     },
     async swapBack() {
-      const { maintenance } = server;
-      if (kept) await swap(uninterrupted, live, beside, kept);
-      else
-        await uninterrupted.execute(
-          maintenance,
-          sql`ALTER DATABASE ${ident(live)} RENAME TO ${ident(beside)}`,
-        );
+      const live = server.address.database;
+      await renameAll(server.uninterrupted, kept ? [beside, live, kept] : [beside, live]);
     },
     discard: () => drop(server, beside),
   };
@@ -260,16 +240,12 @@ export async function undoPostgres(
   kept: string,
 ): Promise<string> {
   const server = await connect(host, compose, address);
-  const taken = await databases(server);
-  if (!taken.includes(kept)) {
+  if (!(await databases(server)).includes(kept)) {
     throw new Failure(`the database ${kept} no longer exists: the restore cannot be undone`, {
       next: 'restore another backup',
     });
   }
-  const { database } = address;
-  const aside = taken.includes(database) ? besideName(database, 'undone', id, taken) : '';
-  await swap(server.uninterrupted, database, aside, kept);
-  return aside;
+  return swap(server, kept, 'undone', id);
 }
 
 const databases = ({ rows, maintenance }: Server): Promise<string[]> =>
@@ -311,11 +287,24 @@ const ROUND_MS = 100;
 const TRIES = 6;
 
 /**
- * Renames `live`, where there is one, to `keep`, and `next` to `live`, in one transaction: there is no moment without
- * a `live`. RENAME holds new connections off while it waits for the old ones, and a second session ends these meanwhile.
+ * Puts the database `next` into the live one's place, and that, where there is one, aside as `<database>_<word>_<id>`.
+ * What is replaced is what the settings name, never what a manifest says.
+ * @returns the name of what was put aside, or nothing
  */
-async function swap(server: Server, live: string, keep: string, next: string): Promise<void> {
-  const names = (await databases(server)).includes(live) ? [keep, live, next] : [live, next];
+async function swap(server: Server, next: string, word: string, id: string): Promise<string> {
+  const live = server.address.database;
+  const taken = await databases(server);
+  const aside = taken.includes(live) ? besideName(live, word, id, taken) : '';
+  // A signal between the renaming and the recording of it would leave a swap that `--undo` does not know.
+  await renameAll(server.uninterrupted, aside ? [aside, live, next] : [live, next]);
+  return aside;
+}
+
+/**
+ * Gives each of `names` but the first the name before it, in one transaction: there is no moment without a live
+ * database. RENAME holds new connections off while it waits for the old ones, and a second session ends these meanwhile.
+ */
+async function renameAll(server: Server, names: readonly string[]): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await rename(server, names);
@@ -325,7 +314,6 @@ async function swap(server: Server, live: string, keep: string, next: string): P
   }
 }
 
-/** Each but the first of `names` gets the name before it. */
 async function rename(server: Server, [first = '', ...names]: readonly string[]): Promise<void> {
   let over = false;
   const ending = endConnections(server, names, () => over).catch((error: unknown) => error);

@@ -159,10 +159,7 @@ function restored(part: SqlitePart, { live, beside }: Target, id: string): Resto
     place: beside,
     compare: async () => differences(part.tables, inspect(beside)),
     async swapIn() {
-      const before = free(`${live}_before_${id}`);
-      const old = existsSync(live) ? before : '';
-      await replace(live, before, beside);
-      kept = old;
+      kept = await replace(live, beside, 'before', id);
       return kept;
     },
     async swapBack() {
@@ -172,25 +169,28 @@ function restored(part: SqlitePart, { live, beside }: Target, id: string): Resto
   };
 }
 
-/** Puts `kept` back into the live place, and what was live aside; returns that file. */
+/** Puts `kept` back into the live place. @returns the file that has what was live, or nothing where there was none */
 export async function undoSqlite(live: string, kept: string, id: string): Promise<string> {
   if (!existsSync(kept)) {
     throw new Failure(`${kept} no longer exists: the restore cannot be undone`, {
       next: 'restore another backup',
     });
   }
-  const aside = free(`${live}_undone_${id}`);
-  await replace(live, aside, kept);
-  return aside;
+  return replace(live, kept, 'undone', id);
 }
 
 /**
- * Keeps the live database as `kept` and gives it the content of `next`, through SQLite: who has it open sees
- * the new content in the next transaction. A file that is no longer a database is moved away instead.
+ * Keeps the live database as `<file>_<word>_<id>` and gives it the content of `next`, through SQLite: who has it open
+ * sees the new content in the next transaction. A file that is no longer a database is moved away instead.
+ * @returns the file that was kept, or nothing where none was live
  */
-async function replace(live: string, kept: string, next: string): Promise<void> {
+async function replace(live: string, next: string, word: string, id: string): Promise<string> {
+  const kept = free(`${live}_${word}_${id}`);
   ownFile(next);
-  if (!existsSync(live)) return moveIn(live, kept, next);
+  if (!existsSync(live)) {
+    moveIn(live, kept, next);
+    return '';
+  }
   const file = realPath(live);
   const was = await stat(file);
   const handle = createFile(kept);
@@ -208,6 +208,7 @@ async function replace(live: string, kept: string, next: string): Promise<void> 
     closeSync(handle);
   }
   removeDatabase(next);
+  return kept;
 }
 
 /** Renames `next` to where no `live` is. What SQLite kept beside one that was there would be taken for its own. */

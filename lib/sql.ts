@@ -85,7 +85,7 @@ const SESSION = [
 ];
 
 /**
- * What psql is to read to run statements one by one. It has none of psql's own commands in it: values are quoted, and
+ * The input by which psql runs statements one by one. It has no commands of psql's own in it: values are quoted, and
  * psql looks for neither backslashes nor variables within quotes.
  */
 export const asInput = (statements: readonly Sql[]): string =>

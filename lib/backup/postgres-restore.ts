@@ -254,7 +254,7 @@ const databases = ({ rows, maintenance }: Server): Promise<string[]> =>
 /** PostgreSQL cuts longer names off silently. */
 const NAME_BYTES = 63;
 
-/** `<database>_<word>_<id>`, with a number behind it where that is taken. @throws Failure when it is too long */
+/** `<database>_<word>_<id>`, followed by a number where that is taken. @throws Failure when it is too long */
 export function besideName(database: string, word: string, id: string, taken: readonly string[]): string {
   const base = `${database}_${word}_${id}`;
   let name = base;

@@ -366,7 +366,7 @@ function settingOf(name: string, values: string): Setting {
 }
 
 function membershipOf(group: string, member: string, options: string): Membership {
-  // Since 16, INHERIT is always said, and SET where it is false.
+  // Since 16, pg_dumpall always writes INHERIT, and SET where it is false.
   const since16 = options.includes('INHERIT');
   return {
     ...{ role: unquoted(group), member: unquoted(member), admin: options.includes('ADMIN OPTION') },

@@ -1,21 +1,21 @@
 import { Failure } from './failure.ts';
+import { type Command, cmd } from './shell.ts';
 
 /** SQL as psql reads it. */
 class Statement {
-  readonly text: string;
-  /** Makes the type nominal: no other object passes for one. */
-  readonly #made = true;
+  /** Private, which makes the type nominal: no other object passes for one. */
+  readonly #text: string;
 
   constructor(text: string) {
-    this.text = text;
+    this.#text = text;
   }
 
-  static is(value: unknown): value is Statement {
-    return value instanceof Statement && value.#made;
+  get text(): string {
+    return this.#text;
   }
 }
 
-/** Only {@link sql}, {@link ident} and {@link listed} make it: what is not our own text is in it as a value. */
+/** Made only by {@link sql}, {@link ident} and {@link listed}: what is not our own text is in it as a value. */
 export type Sql = Statement;
 
 /** SQL with values in it: strings are quoted, numbers are integers, other SQL stays what it is. */
@@ -30,10 +30,10 @@ export const ident = (...path: string[]): Sql =>
 export const listed = (items: readonly Sql[]): Sql => new Statement(items.map(({ text }) => text).join(', '));
 
 function inSql(value: string | number | Sql | undefined): string {
-  if (Statement.is(value)) return value.text;
+  if (value instanceof Statement) return value.text;
   if (typeof value === 'string') return literal(value);
   if (Number.isSafeInteger(value)) return String(value);
-  throw new TypeError(`${typeof value} is no value for SQL`);
+  throw new TypeError(`${typeof value} is not a value for SQL`);
 }
 
 /** The one form that reads the same whatever `standard_conforming_strings` says, without a line break in it. */
@@ -53,11 +53,9 @@ function whole(text: string, shown?: string): string {
   });
 }
 
-/** psql as a program wants it: no rc file, no decoration, an error ends it. */
-export const PSQL = [
-  'psql',
-  ...['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set', 'ON_ERROR_STOP=1'],
-] as const;
+/** psql on a database, as a program wants it: no rc file, no decoration, an error ends it. */
+export const psql = (database: string): Command =>
+  cmd`psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 ${dbname(database)}`;
 
 /** The arguments that name a database: libpq takes a bare name with `=` or `://` in it for a connection string. */
 export const dbname = (name: string): [string, string] => [
@@ -65,29 +63,29 @@ export const dbname = (name: string): [string, string] => [
   /^[\w.-]+$/.test(name) ? name : `dbname='${name.replaceAll(/[\\']/g, '\\$&')}'`,
 ];
 
-/** What ends a statement of ours that only takes long; which of them there are depends on the server's version. */
+/** Settings that would end a statement of ours for being slow; which ones exist depends on the server's version. */
 const TIMEOUTS = [
   ...['statement_timeout', 'lock_timeout', 'transaction_timeout'],
   ...['idle_in_transaction_session_timeout', 'idle_session_timeout'],
 ];
 
 /**
- * Said first in each session, and answered by no row. What the database or the role is set to, which others may write,
- * must not change what our statements mean: which functions they call, how text is read, how long they may take.
+ * Sent first in each session; gives no rows. The settings of the database or the role, which others may write, must not
+ * change what our statements mean: which functions they call, how text is read, how long they may take.
  */
 const SESSION = [
   sql`SET client_encoding = 'UTF8'`,
   sql`SET standard_conforming_strings = on`,
   sql`SET search_path = pg_catalog`,
   sql`SET default_transaction_read_only = off`,
-  // A notice is nobody's, and would be taken for why psql failed.
+  // Nobody reads a notice, and it would be taken for the reason why psql failed.
   sql`SET client_min_messages = error`,
   sql`SELECT FROM pg_settings WHERE CASE WHEN name IN (${listed(TIMEOUTS.map((name) => sql`${name}`))})
     THEN set_config(name, '0', false) IS NULL ELSE false END`,
 ];
 
 /**
- * What psql is to read to run statements one by one. It has none of psql's own commands in it: values are quoted, and
+ * The input by which psql runs statements one by one. It has no commands of psql's own in it: values are quoted, and
  * psql looks for neither backslashes nor variables within quotes.
  */
 export const asInput = (statements: readonly Sql[]): string =>

@@ -35,7 +35,7 @@ const postgresPart = z.object({
   ...part,
   kind: z.literal('postgres'),
   dump: stored,
-  /** Roles and settings (`postgres/globals.ts`); of older backups, roles as `pg_dumpall --globals-only` writes them. */
+  /** Roles and settings (`postgres-roles.ts`); of older backups, roles as `pg_dumpall --globals-only` writes them. */
   globals: stored,
   database: z.string().min(1, 'is empty'),
   owner: z.string(),

@@ -10,7 +10,7 @@ import { locate, partName } from './addresses.ts';
 import { catalog, type encryptedBy, examiner, fetchManifest, newestSound, plainDoubt } from './catalog.ts';
 import { describeRows, type Manifest, type Restored, type Restorer } from './manifest.ts';
 import { bucketAccess } from './parts.ts';
-import { undoPostgres } from './postgres-swap.ts';
+import { undoPostgres } from './postgres-restore.ts';
 import { undoBucket } from './restore-bucket.ts';
 import { undoDirectory } from './restore-directory.ts';
 import { chooseId, dateOf } from './schema.ts';

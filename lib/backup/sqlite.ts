@@ -23,16 +23,13 @@ import { bytes, count, duration } from '../format.ts';
 import type { Step } from '../output.ts';
 import { ident, sql } from '../sql.ts';
 import type { SqliteAddress } from './addresses.ts';
-import type { Flow } from './encryption.ts';
 import {
   differences,
-  type Prepared,
   type Recovery,
   type Restored,
   type Restorer,
   type Source,
   type SqlitePart,
-  type TableRows,
   type Work,
 } from './manifest.ts';
 import { dateOf } from './schema.ts';
@@ -40,40 +37,213 @@ import { hold } from './swap.ts';
 import { enoughSpace, openStored, saveFlow, unzstd, usingStored, zstd } from './transfer.ts';
 import { realPath } from './walk.ts';
 
+type Owner = NonNullable<SqlitePart['owner']>;
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
+
+/** A SQLite database as a part of a backup: a snapshot of it is taken while the app writes. */
+export function sqliteSource(address: SqliteAddress): Source {
+  const { name, uri, file } = address;
+  const source: Source = {
+    ...{ kind: 'sqlite', name, uri },
+    async prepare(work) {
+      inspect(realPath(file));
+      const { size } = await stat(file);
+      await enoughSpace(work.stateDir ?? dirname(file), size, `a snapshot of ${file}`);
+      const key = `backups/${work.id}/${name}.db.zst${work.sealer.suffix}`;
+      const plan = [`snapshot of ${file}, zstd`, `  → ${work.store.address(key)}`];
+      return { source, plan, save: (step) => save(address, key, work, step) };
+    },
+  };
+  return source;
+}
+
+async function save(
+  { name, uri, file }: SqliteAddress,
+  key: string,
+  work: Work,
+  step: Step,
+): Promise<SqlitePart> {
+  // The one part that cannot be streamed: a file that is being written has no consistent stream.
+  const snapshot = join(work.stateDir ?? dirname(file), `snapshot-${name}.db`);
+  try {
+    removeDatabase(snapshot);
+    closeSync(createFile(snapshot));
+    await copyDatabase(realPath(file), snapshot);
+    const tables = inspect(snapshot);
+    const { size } = await stat(snapshot);
+    const content = createReadStream(snapshot, { highWaterMark: 1 << 20 });
+    const dump = await saveFlow(zstd(content), key, size * 2, work, (done) =>
+      step.progress({ done, unit: 'bytes' }),
+    );
+    step.note(`${bytes(dump.bytes)}, ${count(tables.length, 'table')}`);
+    const { uid, gid, mode } = await stat(file);
+    const owner = { uid, gid, mode: mode & 0o777 };
+    return { kind: 'sqlite', name, source: uri, bytesIn: size, bytesOut: dump.bytes, dump, tables, owner };
+  } finally {
+    removeDatabase(snapshot);
+  }
+}
+
+interface Target {
+  /** The live database's file. */
+  live: string;
+  /** The file that is restored. */
+  beside: string;
+  /** A file whose name `--to` gave is never overwritten; nobody else has to read a drill's. */
+  for: 'live' | 'to' | 'drill';
+}
+
+/** A SQLite database that is restored beside the live one. */
+export function sqliteRestorer(part: SqlitePart, target: Target, recovery: Recovery): Restorer {
+  const { live, beside } = target;
+  return {
+    part,
+    plan: [`get ${recovery.store.address(part.dump.key)}`, `  → ${beside}`],
+    async prepare() {
+      if (target.for === 'live') realPath(live);
+      if (target.for === 'to' && isThere(beside))
+        throw new Failure(`${beside} exists already`, { next: 'choose another name with --to' });
+      const directory = dirname(beside);
+      if (!existsSync(directory)) {
+        throw new Failure(`${part.name}: ${directory} does not exist`, {
+          next: `mount it, or create it as the app's user: mkdir -p ${directory}`,
+        });
+      }
+      await enoughSpace(directory, part.bytesIn, `restoring ${part.name}`);
+    },
+    async restoreBeside(step) {
+      try {
+        await clearBeside(beside, recovery.id);
+        await fetchDatabase(part, beside, recovery, step);
+        // A live file stays where it is, and keeps its owner.
+        if (target.for === 'to' || (target.for === 'live' && !existsSync(live)))
+          await giveToOwner(part, target, recovery);
+      } catch (error) {
+        removeDatabase(beside);
+        throw error;
+      }
+      return restored(part, target, recovery.id);
+    },
+  };
+}
+
+/** Removes what killed runs left under names like this one, of whatever backup. */
+async function clearBeside(beside: string, id: string): Promise<void> {
+  const [before = '', after] = basename(beside).split(id);
+  if (after === undefined) return;
+  for (const name of await readdir(dirname(beside))) {
+    const middle = name.slice(before.length, name.length - after.length);
+    if (name === before + middle + after && dateOf(middle)) removeDatabase(join(dirname(beside), name));
+  }
+}
+
+async function fetchDatabase(
+  { dump, name }: SqlitePart,
+  beside: string,
+  recovery: Recovery,
+  step: Step,
+): Promise<void> {
+  await usingStored(dump, name, recovery, async () => {
+    const plain = await openStored(dump, name, recovery, (done) =>
+      step.progress({ done, total: dump.bytes, unit: 'bytes' }),
+    );
+    const file = createWriteStream(beside, { fd: createFile(beside) });
+    const content = Readable.from(unzstd(plain), { objectMode: false });
+    await pipeline(content, file, { signal: recovery.signal });
+  });
+}
+
+function restored(part: SqlitePart, { live, beside }: Target, id: string): Restored {
+  let kept = '';
+  return {
+    place: beside,
+    compare: async () => differences(part.tables, inspect(beside)),
+    async swapIn() {
+      kept = await replace(live, beside, 'before', id);
+      return kept;
+    },
+    async swapBack() {
+      if (kept) await copyDatabase(ownFile(kept), realPath(live));
+    },
+    discard: async () => removeDatabase(beside),
+  };
+}
+
+/** Puts `kept` back into the live place. @returns the file that has what was live, or nothing where there was none */
+export async function undoSqlite(live: string, kept: string, id: string): Promise<string> {
+  if (!existsSync(kept)) {
+    throw new Failure(`${kept} no longer exists: the restore cannot be undone`, {
+      next: 'restore another backup',
+    });
+  }
+  return replace(live, kept, 'undone', id);
+}
+
+/**
+ * Keeps the live database as `<file>_<word>_<id>` and gives it the content of `next`, through SQLite: who has it open
+ * sees the new content in the next transaction. A file that is no longer a database is moved away instead.
+ * @returns the file that was kept, or nothing where none was live
+ */
+async function replace(live: string, next: string, word: string, id: string): Promise<string> {
+  const kept = free(`${live}_${word}_${id}`);
+  ownFile(next);
+  if (!existsSync(live)) {
+    moveIn(live, kept, next);
+    return '';
+  }
+  const file = realPath(live);
+  const was = await stat(file);
+  const handle = createFile(kept);
+  try {
+    await copyDatabase(file, kept);
+    await copyDatabase(next, file);
+    setOwner(handle, was);
+  } catch (error) {
+    removeDatabase(kept);
+    if (!/malformed|not a database/.test(String(error))) throw error;
+    move(live, kept);
+    moveIn(live, kept, next);
+    give(live, was);
+  } finally {
+    closeSync(handle);
+  }
+  removeDatabase(next);
+  return kept;
+}
+
+/** Renames `next` to where no `live` is. What SQLite kept beside one that was there would be taken for its own. */
+function moveIn(live: string, kept: string, next: string): void {
+  const aside = besideOf(kept);
+  for (const [i, file] of besideOf(live).entries()) if (isThere(file)) move(file, aside[i] as string);
+  move(next, live);
+  removeDatabase(next);
+}
+
 /** How long we wait for the app's write locks. */
 const BUSY_MS = 30_000;
 /** What node:sqlite says of a destination that somebody else has locked: SQLite's code for it is not passed on. */
 const LOCKED = 'not an error';
 const RETRY_MS = 10;
-/** All pages in one step: what other processes write meanwhile would start the copy anew. */
+/** All pages in one step: what other processes write meanwhile would start the copy again. */
 const ALL_PAGES = 2 ** 31 - 1;
 
-/** Copies a database that others write to, as of one moment; an existing `to` gets the content, connections and all. */
+/** Copies a database that others write to, as of one moment; an existing `to` gets the content, and so do its connections. */
 async function copyDatabase(from: string, to: string): Promise<void> {
   const database = open(from);
-  try {
-    await copyWhenFree(database, to);
-  } catch (error) {
-    const said = messageOf(error) === LOCKED ? `locked for ${duration(BUSY_MS)}` : messageOf(error);
-    throw new Failure(`${from} → ${to}: ${said}`, {
-      next: 'end what holds its lock, and try again',
-    });
-  } finally {
-    database.close();
-  }
-}
-
-/** Unlike a connection of ours, the one that node:sqlite makes to the destination does not wait for its lock. */
-async function copyWhenFree(database: DatabaseSync, to: string): Promise<void> {
   const deadline = Date.now() + BUSY_MS;
-  for (;;) {
-    try {
-      await backup(database, to, { rate: ALL_PAGES });
-      return;
-    } catch (error) {
-      if (messageOf(error) !== LOCKED || Date.now() > deadline) throw error;
+  try {
+    for (;;) {
+      // Unlike a connection of ours, the one that node:sqlite makes to the destination does not wait for its lock.
+      const outcome = await backup(database, to, { rate: ALL_PAGES }).catch((error: Error) => error);
+      if (!(outcome instanceof Error)) return;
+      if (messageOf(outcome) !== LOCKED || Date.now() > deadline) throw outcome;
       await sleep(RETRY_MS);
     }
+  } catch (error) {
+    const said = messageOf(error) === LOCKED ? `locked for ${duration(BUSY_MS)}` : messageOf(error);
+    throw new Failure(`${from} → ${to}: ${said}`, { next: 'end what holds its lock, and try again' });
+  } finally {
+    database.close();
   }
 }
 
@@ -81,7 +251,7 @@ async function copyWhenFree(database: DatabaseSync, to: string): Promise<void> {
  * Reads a database through: the rows of every table.
  * @throws Failure when SQLite's own check finds it damaged
  */
-function inspect(file: string): TableRows[] {
+function inspect(file: string): SqlitePart['tables'] {
   const database = open(file);
   try {
     const [verdict] = database.prepare('PRAGMA quick_check(1)').all() as Array<{ quick_check: string }>;
@@ -100,10 +270,8 @@ function inspect(file: string): TableRows[] {
     });
   } catch (error) {
     if (error instanceof Failure) throw error;
-    throw new Failure(`${file}: ${messageOf(error)}`, {
-      next: 'check that it is a SQLite database',
-      cause: error,
-    });
+    const next = 'check that it is a SQLite database';
+    throw new Failure(`${file}: ${messageOf(error)}`, { next, cause: error });
   } finally {
     database.close();
   }
@@ -113,20 +281,21 @@ function open(file: string): DatabaseSync {
   try {
     return new DatabaseSync(file, { readOnly: true, timeout: BUSY_MS });
   } catch (error) {
-    throw new Failure(`${file}: ${messageOf(error)}`, {
-      next: 'check the path in BACKUP_DATABASES',
-      cause: error,
-    });
+    const next = 'check the path in BACKUP_DATABASES';
+    throw new Failure(`${file}: ${messageOf(error)}`, { next, cause: error });
   }
 }
 
-/** Makes an empty file for its owner alone, in which SQLite can make a database. @throws EEXIST, also for a link */
-function createFile(file: string): number {
-  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  return inDirectoryOf(file, (own) => openSync(own, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
+/** Files that SQLite keeps beside a database. Those of another would be taken for changes to this one. */
+const besideOf = (file: string): string[] => ['-wal', '-shm', '-journal'].map((end) => file + end);
+
+/** Removes a copy of ours, and the files that SQLite keeps beside it: reading one in WAL mode creates them. */
+function removeDatabase(file: string): void {
+  if (!existsSync(dirname(file))) return;
+  for (const name of [file, ...besideOf(file)]) inDirectoryOf(name, (own) => rmSync(own, { force: true }));
 }
 
-/** Does something by a path of a file that leads to its directory, whatever becomes of that directory's own path. */
+/** Calls `act` with a path of the file that stays right whatever becomes of its directory's own path. */
 function inDirectoryOf<T>(file: string, act: (own: string) => T): T {
   const held = hold(realPath(dirname(file)));
   try {
@@ -136,149 +305,16 @@ function inDirectoryOf<T>(file: string, act: (own: string) => T): T {
   }
 }
 
-/** Removes a copy of ours with what SQLite keeps beside a database: to read one in WAL mode makes these. */
-function removeDatabase(file: string): void {
-  if (!existsSync(dirname(file))) return;
-  for (const name of [file, ...besideOf(file)]) inDirectoryOf(name, (own) => rmSync(own, { force: true }));
-}
+/** Creates an empty file for its owner alone, which SQLite can fill. @throws EEXIST, also for a link */
+const createFile = (file: string): number =>
+  inDirectoryOf(file, (own) => openSync(own, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
 
-/** What SQLite keeps beside a database. Of another database than `file`, it would be taken for changes to this one. */
-const besideOf = (file: string): string[] => ['-wal', '-shm', '-journal'].map((end) => file + end);
+/** Renames a file in its directory. */
+const move = (from: string, to: string) =>
+  inDirectoryOf(from, (own) => renameSync(own, join(dirname(own), basename(to))));
 
-const readFlow = (file: string): Flow => createReadStream(file, { highWaterMark: 1 << 20 });
-
-/** A SQLite database as a part of a backup: a snapshot of it is taken while the app writes. */
-export function sqliteSource(address: SqliteAddress): Source {
-  const source: Source = {
-    kind: 'sqlite',
-    name: address.name,
-    uri: address.uri,
-    async prepare(work) {
-      inspect(realPath(address.file));
-      const { size } = await stat(address.file);
-      await enoughSpace(work.stateDir ?? dirname(address.file), size, `a snapshot of ${address.file}`);
-      const key = `backups/${work.id}/${address.name}.db.zst${work.sealer.suffix}`;
-      const plan = [`snapshot of ${address.file}, zstd`, `  → ${work.store.address(key)}`];
-      return { source, plan, save: (step) => save(source, address, key, work, step) };
-    },
-  };
-  return source;
-}
-
-async function save(
-  { name, uri }: Source,
-  { file }: SqliteAddress,
-  key: string,
-  work: Work,
-  step: Parameters<Prepared['save']>[0],
-): Promise<SqlitePart> {
-  // The one part that cannot be streamed: a file that is being written has no consistent stream.
-  const snapshot = join(work.stateDir ?? dirname(file), `snapshot-${name}.db`);
-  try {
-    removeDatabase(snapshot);
-    closeSync(createFile(snapshot));
-    await copyDatabase(realPath(file), snapshot);
-    const tables = inspect(snapshot);
-    const { size } = await stat(snapshot);
-    const dump = await saveFlow(zstd(readFlow(snapshot)), key, size * 2, work, (done) =>
-      step.progress({ done, unit: 'bytes' }),
-    );
-    step.note(`${bytes(dump.bytes)}, ${count(tables.length, 'table')}`);
-    const { uid, gid, mode } = await stat(file);
-    const owner = { uid, gid, mode: mode & 0o777 };
-    return { kind: 'sqlite', name, source: uri, bytesIn: size, bytesOut: dump.bytes, dump, tables, owner };
-  } finally {
-    removeDatabase(snapshot);
-  }
-}
-
-interface Target {
-  /** The live database's file. */
-  live: string;
-  /** Where it comes back. */
-  beside: string;
-  /** A name that was given by `--to` is nobody's to overwrite; a drill's is for nobody's eyes. */
-  for: 'live' | 'to' | 'drill';
-}
-
-/** A SQLite database that comes back beside the live one. */
-export function sqliteRestorer(part: SqlitePart, target: Target, recovery: Recovery): Restorer {
-  const { beside } = target;
-  return {
-    part,
-    plan: [`get ${recovery.store.address(part.dump.key)}`, `  → ${beside}`],
-    async prepare() {
-      if (target.for === 'live') realPath(target.live);
-      if (target.for === 'to' && isThere(beside))
-        throw new Failure(`${beside} exists already`, { next: 'name another by --to' });
-      const directory = dirname(beside);
-      if (!existsSync(directory)) {
-        throw new Failure(`${part.name}: ${directory} is not there`, {
-          next: `mount it, or make it as the app's user: mkdir -p ${directory}`,
-        });
-      }
-      await enoughSpace(dirname(beside), part.bytesIn, `restoring ${part.name}`);
-    },
-    restoreBeside: (step) => restoreBeside(part, target, recovery, step),
-  };
-}
-
-async function restoreBeside(
-  part: SqlitePart,
-  target: Target,
-  recovery: Recovery,
-  step: Step,
-): Promise<Restored> {
-  const { live, beside } = target;
-  const { signal, id, report } = recovery;
-  let kept = '';
-  const discard = async () => removeDatabase(beside);
-  try {
-    await clearBeside(beside, id);
-    await usingStored(part.dump, part.name, recovery, async () => {
-      const plain = await openStored(part.dump, part.name, recovery, (done) =>
-        step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
-      );
-      const file = createWriteStream(beside, { fd: createFile(beside) });
-      await pipeline(Readable.from(unzstd(plain), { objectMode: false }), file, { signal });
-    });
-    // A live file stays where it is, and keeps its owner.
-    if (target.for === 'to' || (target.for === 'live' && !existsSync(live))) {
-      const owner = await ownerOf(part, live);
-      give(beside, owner);
-      const warning = await unusable(beside, owner);
-      if (warning) report.warn(`${part.name}: ${warning}`);
-    }
-  } catch (error) {
-    await discard();
-    throw error;
-  }
-  return {
-    place: beside,
-    compare: async () => differences(part.tables, inspect(beside)),
-    async swapIn() {
-      const before = free(`${live}_before_${id}`);
-      const old = existsSync(live) ? before : '';
-      await replace(live, before, beside);
-      kept = old;
-      return kept;
-    },
-    async swapBack() {
-      if (kept) await copyDatabase(ownFile(kept), realPath(live));
-    },
-    discard,
-  };
-}
-
-/** Removes what killed runs left under names like this one, of whatever backup. */
-async function clearBeside(beside: string, id: string): Promise<void> {
-  const [before = '', after] = basename(beside).split(id);
-  if (after === undefined) return;
-  for (const name of await readdir(dirname(beside))) {
-    const middle = name.slice(before.length, name.length - after.length);
-    if (name === before + middle + after && dateOf(middle)) removeDatabase(join(dirname(beside), name));
-  }
-}
+/** Also true of a link that leads nowhere: writing to it would create what it names. */
+const isThere = (path: string) => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 function free(base: string): string {
   let name = base;
@@ -286,51 +322,51 @@ function free(base: string): string {
   return name;
 }
 
-/** Also a link that leads nowhere: who writes there would make what it names. */
-const isThere = (path: string) => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-
 /** What SQLite will read becomes the app's: no link may stand for it. */
 function ownFile(file: string): string {
   if (lstatSync(file).isFile()) return file;
-  throw new Failure(`${file} is no regular file: not used`, { next: 'see who made it, and remove it' });
+  throw new Failure(`${file} is not a regular file: not used`, {
+    next: 'find out who created it, and remove it',
+  });
 }
 
-interface Owner {
-  uid: number;
-  gid: number;
-  mode: number;
+/** Gives what was restored to its owner, and warns where that user cannot use it. */
+async function giveToOwner(part: SqlitePart, { live, beside }: Target, { report }: Recovery): Promise<void> {
+  const owner = await ownerOf(part, live);
+  give(beside, owner);
+  const warning = await unusable(beside, owner);
+  if (warning) report.warn(`${part.name}: ${warning}`);
 }
 
-/** Of the live file; else what the backup says of it; else, of older backups, the directory's, for its owner alone. */
+/** The live file's owner; else the backup's; else, for older backups, the directory's, and that user's alone. */
 async function ownerOf({ owner }: SqlitePart, live: string): Promise<Owner> {
-  const now = await stat(live).catch(() => undefined);
-  if (now || owner) return now ?? (owner as Owner);
+  const known = (await stat(live).catch(() => undefined)) ?? owner;
+  if (known) return known;
   const { uid, gid } = await stat(dirname(live));
   return { uid, gid, mode: 0o600 };
 }
 
 /** Gives a file of ours to its owner. */
 function give(file: string, owner: Owner): void {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
   const handle = inDirectoryOf(file, (own) => openSync(own, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   try {
     const { uid, nlink } = fstatSync(handle);
     if (nlink > 1 || (uid !== owner.uid && uid !== process.geteuid?.()))
-      throw new Failure(`${file} is not what was restored any more: not given to its owner`, {
-        next: `see who changed it: ls -l ${file}`,
+      throw new Failure(`${file} is no longer what was restored: not given to its owner`, {
+        next: `find out who changed it: ls -l ${file}`,
       });
-    giveOpen(handle, owner);
+    setOwner(handle, owner);
   } finally {
     closeSync(handle);
   }
 }
 
-function giveOpen(handle: number, { uid, gid, mode }: Owner): void {
+function setOwner(handle: number, { uid, gid, mode }: Owner): void {
   if (process.getuid?.() === 0) fchownSync(handle, uid, gid);
   fchmodSync(handle, mode & 0o777);
 }
 
-/** What keeps the owner from using a file that was given to him. */
+/** What keeps the owner from using a file that was given to them; undefined where nothing does. */
 async function unusable(file: string, { uid, gid }: Owner): Promise<string | undefined> {
   const user = process.getuid?.();
   if (user !== 0) {
@@ -342,54 +378,4 @@ async function unusable(file: string, { uid, gid }: Owner): Promise<string | und
   const right = is.uid === uid ? 0o300 : is.gid === gid ? 0o030 : 0o003;
   if (uid === 0 || (is.mode & right) === right) return undefined;
   return `its owner, user ${uid}, may not write to ${directory}, where SQLite makes files beside it: chown or chmod it`;
-}
-
-/**
- * Keeps the live database as `kept` and gives it the content of `next`, through SQLite: who has it open sees
- * the new content in the next transaction. What is no database any more is moved away instead.
- */
-async function replace(live: string, kept: string, next: string): Promise<void> {
-  ownFile(next);
-  if (!existsSync(live)) return moveIn(live, kept, next);
-  const file = realPath(live);
-  const was = await stat(file);
-  const handle = createFile(kept);
-  try {
-    await copyDatabase(file, kept);
-    await copyDatabase(next, file);
-    giveOpen(handle, was);
-  } catch (error) {
-    removeDatabase(kept);
-    if (!/malformed|not a database/.test(String(error))) throw error;
-    move(live, kept);
-    moveIn(live, kept, next);
-    give(live, was);
-  } finally {
-    closeSync(handle);
-  }
-  removeDatabase(next);
-}
-
-/** Renames `next` to where no `live` is. What SQLite kept beside one that was there would be taken for its own. */
-function moveIn(live: string, kept: string, next: string): void {
-  const aside = besideOf(kept);
-  for (const [i, file] of besideOf(live).entries()) if (isThere(file)) move(file, aside[i] as string);
-  move(next, live);
-  removeDatabase(next);
-}
-
-/** Renames a file in its directory. */
-const move = (from: string, to: string) =>
-  inDirectoryOf(from, (own) => renameSync(own, join(dirname(own), basename(to))));
-
-/** Puts `kept` back into the live place, and what was live aside; returns that file. */
-export async function undoSqlite(live: string, kept: string, id: string): Promise<string> {
-  if (!existsSync(kept)) {
-    throw new Failure(`${kept} is not there any more: the restore cannot be undone`, {
-      next: 'restore another backup',
-    });
-  }
-  const aside = free(`${live}_undone_${id}`);
-  await replace(live, aside, kept);
-  return aside;
 }

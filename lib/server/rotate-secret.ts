@@ -5,7 +5,7 @@ import { readHostFile, rewriteHostFile, runForSecret, writeHostFile } from '../h
 import type { Report } from '../output.ts';
 import { parseSecret, Secret } from '../secret.ts';
 import { CommandFailure, cmd, type Host } from '../shell.ts';
-import { dbname, ident, PSQL, session, sql } from '../sql.ts';
+import { ident, psql, session, sql } from '../sql.ts';
 import { stateFileOn } from '../state.ts';
 import {
   askedFor,
@@ -248,12 +248,11 @@ interface RoleOnServer extends Role {
 function onServer(role: Role, host: Host, { containers }: ComposeApp): RoleOnServer {
   const container = runningContainer(role, containers);
   // By the server's socket, where its own user needs no password.
-  const bySocket = ['--username', role.superuser, ...dbname('postgres')];
-  const asSuperuser = cmd`docker exec --interactive ${container} ${PSQL} ${bySocket}`;
+  const bySocket = cmd`${psql('postgres')} --username ${role.superuser}`;
+  const asSuperuser = cmd`docker exec --interactive ${container} ${bySocket}`;
   // By the service's name, not by 127.0.0.1: PostgreSQL's image trusts everybody who comes from there.
-  const byTcp = ['--host', role.service, '--username', role.name, ...dbname(role.database)];
-  const psql = cmd`${PSQL} --no-password ${byTcp} --command ${'SELECT 1'}`;
-  const logIn = cmd`docker exec --env PGPASSWORD --env PGCONNECT_TIMEOUT ${container} ${psql}`;
+  const byTcp = cmd`${psql(role.database)} --no-password --host ${role.service} --username ${role.name}`;
+  const logIn = cmd`docker exec --env PGPASSWORD --env PGCONNECT_TIMEOUT ${container} ${byTcp} --command ${'SELECT 1'}`;
   return {
     ...role,
     async verifier() {

@@ -70,7 +70,7 @@ assert_nothing_stored() {
   docker kill "$DB_CONTAINER" >/dev/null
   finish
   assert_equal "$status" 1
-  assert_error 'compose://db/big.*Next: see the log of the database'
+  assert_error 'compose://db/big.*Next: check the log of the database'
   revive
   assert_nothing_but_earlier
 }
@@ -98,7 +98,7 @@ assert_nothing_stored() {
   sql "CREATE ROLE $DB LOGIN; CREATE TABLE open (id int); GRANT SELECT ON open TO $DB"
   export BACKUP_DATABASES="compose://db/$DB?user=$DB"
   run -1 --separate-stderr opsbook backup
-  assert_error 'may not read public.entries, public.users\. Next: GRANT pg_read_all_data'
+  assert_error 'the role may not read public.entries, public.users\. Next: GRANT pg_read_all_data'
   assert_nothing_stored
 }
 
@@ -114,14 +114,14 @@ assert_nothing_stored() {
 @test "row 2: a database service that is stopped is said to be, with how to start it" {
   docker compose stop --timeout 0 db >/dev/null 2>&1
   run -1 --separate-stderr opsbook backup
-  assert_error 'the service db does not run\. Next: docker compose up --detach db'
+  assert_error 'the service db is not running\. Next: docker compose up --detach db'
   assert_nothing_stored
 }
 
 @test "row 2: a container that is up, whose server is not reachable, fails the backup" {
   docker exec "$DB_CONTAINER" mv /var/run/postgresql/.s.PGSQL.5432 /var/run/postgresql/aside
   run -1 --separate-stderr opsbook backup
-  assert_error 'compose://db/small.*connection to server .* failed.*Next: see that the server runs'
+  assert_error 'compose://db/small.*connection to server .* failed.*Next: check that the server is running'
   assert_nothing_stored
 }
 
@@ -180,7 +180,7 @@ server_ip() {
 
 @test "row 2: a direct server that does not answer is said not to" {
   run -1 --separate-stderr direct_backup "postgres://postgres@127.0.0.1:1/small"
-  assert_error 'Connection refused.*Next: see that the server runs'
+  assert_error 'Connection refused.*Next: check that the server is running'
 }
 
 @test "an empty database is backed up, and restored empty" {

@@ -183,7 +183,7 @@ drop_roles() {
   before=$(schema)
   drop_roles
   run -0 --separate-stderr as_reader opsbook restore --yes
-  [[ $stderr == *"warning: made the roles $DB own'er, ${DB}_reads: they have no password yet"* ]]
+  [[ $stderr == *"warning: created the roles $DB own'er, ${DB}_reads: they have no password yet"* ]]
   assert_equal "$(schema)" "$before"
   assert_equal "$(sql "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '$DB'")" "$DB own'er"
   assert_equal "$(sql "SELECT rolconnlimit, pg_has_role(oid, '${DB}_reads', 'member') FROM pg_roles WHERE rolname = '$DB own''er'")" '7|t'
@@ -378,7 +378,7 @@ as_before() {
   forged="x;\\n\\\\! touch /tmp/pwned-$DB"
   tamper "backups/$id/manifest.json" "edit:it.parts[0].settings = ['$forged=1']"
   run -1 --separate-stderr as_reader opsbook restore "$id" --yes
-  assert_error "settings/0/name: .*touch /tmp/pwned-$DB\" is no name of a parameter"
+  assert_error "settings/0/name: .*touch /tmp/pwned-$DB\" is not the name of a parameter"
   as_before "$id" "$(docker exec "$DB_CONTAINER" pg_dumpall -U postgres --globals-only --no-role-passwords)" \
     "p.settings = ['work_mem=7MB', 'search_path=\"\", public', 'work_mem=s3cret', 'temp_tablespaces=nowhere']"
   drop_roles
@@ -392,7 +392,7 @@ as_before() {
   sql "CREATE DATABASE ${DB}_shop" postgres
   as_before "$id" "CREATE ROLE ${DB}_app;"$'\n\\'"! touch /tmp/pwned-$DB" "p.settings = []"
   run -1 --separate-stderr as_reader opsbook restore "$id" --yes
-  assert_error "what pg_dumpall said of roles has .*touch /tmp/pwned-$DB"
+  assert_error "the backup's roles are not as pg_dumpall writes them: .*touch /tmp/pwned-$DB"
   as_before "$id" "" "p.settings = [];
     p.access = [{ to: null, privilege: 'CONNECT ON DATABASE postgres TO PUBLIC; $forged', grantable: false }]"
   run -1 --separate-stderr as_reader opsbook restore "$id" --yes

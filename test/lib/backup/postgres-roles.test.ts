@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dumpedGlobals, parseGlobals } from '../../../../lib/backup/postgres-globals.ts';
-import { grantStatements, mentions, newRoles, setStatements } from '../../../../lib/backup/postgres-roles.ts';
-import { Failure } from '../../../../lib/failure.ts';
-import { ident, type Sql, sql } from '../../../../lib/sql.ts';
+import {
+  dumpedGlobals,
+  grantStatements,
+  mentions,
+  newRoles,
+  parseGlobals,
+  setStatements,
+} from '../../../lib/backup/postgres-roles.ts';
+import { Failure } from '../../../lib/failure.ts';
+import { ident, type Sql, sql } from '../../../lib/sql.ts';
 
 const GLOBALS = `--
 -- PostgreSQL database cluster dump
@@ -41,7 +47,7 @@ const globals = { ...dumpedGlobals(GLOBALS), settings: [], roleSettings: [] };
 
 const texts = (statements: readonly Sql[]) => statements.map(({ text }) => text);
 const present = (...names: string[]) =>
-  new Map([...names, 'pg_read_all_data'].map((name) => [name, { powerful: name === 'postgres' }]));
+  new Map([...names, 'pg_read_all_data'].map((name) => [name, name === 'postgres']));
 const made = (names: string[], schema: string) => {
   const { roles, ...statements } = newRoles(globals, present(...names), (name) => mentions(schema, name));
   return { roles: roles.map(({ name }) => name), ...statements };
@@ -98,10 +104,14 @@ test('A2: what pg_dumpall wrote is read as data, whatever lines its values have'
     'CREATE ROLE x',
     `CREATE ROLE ${"E''".repeat(10_000)}`,
   ])
-    assert.throws(() => dumpedGlobals(forged), /what pg_dumpall said of roles has "/, forged.slice(0, 80));
+    assert.throws(
+      () => dumpedGlobals(forged),
+      /the backup's roles are not as pg_dumpall writes them: "/,
+      forged.slice(0, 80),
+    );
 });
 
-test('A2: what is no name of a parameter is refused, and named', () => {
+test('A2: what is not the name of a parameter is refused, and named', () => {
   const named = (name: string) =>
     parseGlobals({ ...globals, settings: [{ name, value: 's3cret' }] }, (problem) => new Failure(problem));
   for (const name of ['work_mem', 'app.motto', 'my.9lives-ü', 'TimeZone', 'a.b.c']) assert.ok(named(name));
@@ -109,7 +119,7 @@ test('A2: what is no name of a parameter is refused, and named', () => {
     assert.throws(
       () => named(name),
       ({ message }: Failure) =>
-        message === `settings/0/name: ${JSON.stringify(name)} is no name of a parameter`,
+        message === `settings/0/name: ${JSON.stringify(name)} is not the name of a parameter`,
       name,
     );
 });

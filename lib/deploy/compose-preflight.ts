@@ -47,12 +47,12 @@ export async function refuseNoDocker(host: Host): Promise<void> {
 }
 
 /** @throws Problems when a service cannot have two containers side by side, or nobody could tell when they are ready */
-export function refuseUnrollable(
+export async function refuseUnrollable(
   model: Model,
   rollout: readonly string[],
   pinned: readonly string[],
 ): Promise<void> {
-  return checkAll(
+  await checkAll(
     rollout.map((name) => () => {
       const next = `take ${name} out of ROLLOUT_SERVICES, or change its definition`;
       const failure = (what: string) =>

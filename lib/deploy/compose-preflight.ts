@@ -1,4 +1,4 @@
-import { OF_DEPLOYMENTS, projectDirectory } from '../compose.ts';
+import { dockerFailure, OF_DEPLOYMENTS, projectDirectory } from '../compose.ts';
 import { checkAll, EXIT, Failure } from '../failure.ts';
 import { bytes } from '../format.ts';
 import { runForSecret } from '../host-files.ts';
@@ -30,18 +30,11 @@ export async function refuseNoDocker(host: Host): Promise<void> {
   try {
     await host.run(cmd`sh -c ${VERSIONS}`);
   } catch (error) {
-    if (!(error instanceof CommandFailure)) throw error;
-    const { words, stderr, code } = error;
-    const failure = (message: string, next: string) =>
-      new Failure(`${host.name}: ${message}`, { next, cause: error });
-    if (code === 127) throw failure('docker: command not found', 'install Docker, or put it on PATH');
-    if (/permission denied/i.test(stderr))
-      throw failure('this user may not speak to Docker', 'use root or a user of the group docker');
-    if (/cannot connect|is the docker daemon running/i.test(stderr))
-      throw failure(words, 'start Docker: systemctl start docker');
-    throw failure(
-      code === 125 || /unknown/.test(words) ? 'docker knows no compose' : words,
-      "install Docker's compose plugin",
+    const problem = dockerFailure(error, `${host.name}: `);
+    if (problem || !(error instanceof CommandFailure)) throw problem ?? error;
+    throw new Failure(
+      `${host.name}: ${/unknown/.test(error.words) ? 'docker knows no compose' : error.words}`,
+      { next: "install Docker's compose plugin", cause: error },
     );
   }
 }

@@ -62,7 +62,7 @@ const unitWord = (word: string) =>
 
 /** systemd wants the whole path of what it starts. */
 function unitCommand({ dir, compose }: App, ...args: string[]): string {
-  const [program, ...words] = wordsOf(composeCommand(dir, compose, args));
+  const [program, ...words] = [...wordsOf(composeCommand(dir, compose, [])), ...args];
   return [program === 'docker' ? '/usr/bin/docker' : `/bin/${program}`, ...words.map(unitWord)].join(' ');
 }
 

@@ -73,15 +73,15 @@ test('what fails for another reason than the name is told as it is', async () =>
 const words = (...given: Parameters<typeof composeCommand>) => composeCommand(...given).text;
 
 test('F27, R3: every command reads SECRETS_FILE, and what Compose reads by itself is not told', () => {
-  assert.equal(words('/opt/a', {}, ['up']), 'docker compose up');
+  assert.equal(words('/opt/a', {}, ['ps']), 'docker compose ps');
   assert.equal(
-    words('/opt/a/', { SECRETS_FILE: './.env', COMPOSE_FILE: 'b.yml' }, ['up']),
-    'docker compose up',
+    words('/opt/a/', { SECRETS_FILE: './.env', COMPOSE_FILE: 'b.yml' }, ['ps']),
+    'docker compose ps',
   );
   for (const file of ['.env.production', '/opt/a/.env.production'])
     assert.equal(
-      words('/opt/a', { SECRETS_FILE: file, COMPOSE_FILE: 'deploy/b.yml' }, ['up']),
-      'docker compose --env-file /opt/a/.env.production up',
+      words('/opt/a', { SECRETS_FILE: file, COMPOSE_FILE: 'deploy/b.yml' }, ['ps']),
+      'docker compose --env-file /opt/a/.env.production ps',
     );
 });
 

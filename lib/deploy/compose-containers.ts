@@ -5,7 +5,7 @@ import { redact } from '../secret.ts';
 import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import { type ComposeApp, type Model, servicesOf } from './compose-app.ts';
 import { type DeploymentRecord, type Pin, type Release, sameImages } from './deployment.ts';
-import { type ImageReference, parseImage } from './settings.ts';
+import { parseImage } from './settings.ts';
 
 /** A container as `docker inspect` tells of it. */
 export interface Container {
@@ -206,22 +206,18 @@ async function look(host: Host, ids: readonly string[]): Promise<{ state: State;
   return { state: stateOf(all), restarts: all.reduce((sum, one) => sum + one.restarts, 0) };
 }
 
+/** Containers by service. */
+export type Running = ReadonlyMap<string, readonly Container[]>;
+
 /** The containers of the app's images, by service. */
-export async function appContainers(
-  app: ComposeApp,
-  model: Model,
-  images: readonly ImageReference[],
-): Promise<Map<string, Container[]>> {
-  const services = [...servicesOf(model, images).keys()];
+export async function appContainers(app: ComposeApp, model: Model): Promise<Running> {
+  const services = [...servicesOf(model, app.settings.IMAGE).keys()];
   const all = await containersOf(app, model.name, services);
   return new Map(services.map((name) => [name, all.filter(({ service }) => service === name)]));
 }
 
 /** What runs, if each service runs one image and every one runs; named as the records name it. */
-export function runningRelease(
-  containers: ReadonlyMap<string, readonly Container[]>,
-  known: readonly Release[],
-): Release | undefined {
+export function runningRelease(containers: Running, known: readonly Release[]): Release | undefined {
   const images: Record<string, Pin> = {};
   for (const [service, all] of containers) {
     const [first, ...more] = all;
@@ -250,10 +246,7 @@ function tagOf({ reference, id }: Pin): string {
 }
 
 /** What each service runs, for a person. */
-export function describeContainers(
-  containers: ReadonlyMap<string, readonly Container[]>,
-  known: readonly DeploymentRecord[],
-): string {
+export function describeContainers(containers: Running, known: readonly DeploymentRecord[]): string {
   const name = (one: Container) => {
     const record = known.findLast((record) => record.images[one.service]?.id === one.imageId);
     const state = one.status === 'running' ? '' : ` (${one.status})`;

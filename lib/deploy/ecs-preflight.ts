@@ -4,7 +4,7 @@ import { awsFailure, isRefused, secretsManagerClient, ssmClient } from '../aws.t
 import { checkAll, EXIT, Failure } from '../failure.ts';
 import { duration } from '../format.ts';
 import { membersOf, Secret } from '../secret.ts';
-import type { Pin, Prospect, Release, Wanted } from './deployment.ts';
+import type { DeployRequest, Pin, Plan, Release } from './deployment.ts';
 import {
   describeRevision,
   describeService,
@@ -237,8 +237,8 @@ function refusePlatform(
 }
 
 /** Looks at everything that an update needs. @throws Problems with all that is wrong */
-export async function prospectOf(app: EcsApp, wanted: Wanted, who: string): Promise<Prospect> {
-  if ('commit' in wanted)
+export async function planOf(app: EcsApp, request: DeployRequest, who: string): Promise<Plan> {
+  if ('commit' in request)
     throw new Failure('ECS runs images, and builds none', {
       exit: EXIT.usage,
       next: 'build and push one: build-image; then deploy its version',
@@ -249,16 +249,16 @@ export async function prospectOf(app: EcsApp, wanted: Wanted, who: string): Prom
   await checkAll([
     () => refuseUnfit(service),
     () => refuseMissingSecrets(app, current.definition),
-    ...wanted.images.map((image) => async () => {
+    ...request.images.map((image) => async () => {
       const containers = containersOf(current.definition, image);
       const { reference, digest } = await findImage(app, image, current.definition.runtimePlatform);
       for (const name of containers) pins[name] = { reference, id: digest };
     }),
   ]);
-  const release = { version: wanted.version, images: inOrder(current.definition, pins) };
+  const release = { version: request.version, images: inOrder(current.definition, pins) };
   await refuseSecond(app, service, (arn) => arn === service.taskDefinition && isThis(current, release));
   const cutOff = isThis(current, release) && !isRecorded(current, service);
-  return prospect(app, current.definition, release, {
+  return makePlan(app, current.definition, release, {
     plan: cutOff ? [] : [`RegisterTaskDefinition ${current.definition.family}: ${described(release.images)}`],
     // A run that was cut off has registered it: what was begun is followed, and seen to answer.
     obtain: async () =>
@@ -282,10 +282,7 @@ const isRecorded = ({ tags }: Revision, { deployments }: Service): boolean =>
   deployments?.[0]?.rolloutState !== 'IN_PROGRESS' && hasRecords(tags);
 
 /** Looks whether a revision that ran here can run again. @throws Problems when its images are gone, or it is */
-export async function prospectOfReturn(
-  app: EcsApp,
-  release: Release & { revision: string },
-): Promise<Prospect> {
+export async function planOfRelease(app: EcsApp, release: Release & { revision: string }): Promise<Plan> {
   const [service, { definition }] = await Promise.all([
     describeService(app),
     describeRevision(app, release.revision),
@@ -305,7 +302,7 @@ export async function prospectOfReturn(
           findImage(app, parseImage(reference), definition.runtimePlatform),
     ),
   ]);
-  return prospect(app, now.definition, release, { plan: [], obtain: async () => release.revision });
+  return makePlan(app, now.definition, release, { plan: [], obtain: async () => release.revision });
 }
 
 interface Obtaining {
@@ -313,7 +310,7 @@ interface Obtaining {
   obtain: () => Promise<string>;
 }
 
-function prospect(app: EcsApp, now: TaskDefinition, release: Release, { plan, obtain }: Obtaining): Prospect {
+function makePlan(app: EcsApp, now: TaskDefinition, release: Release, { plan, obtain }: Obtaining): Plan {
   const { version, commit, images } = release;
   const named = { version, ...(commit === undefined ? {} : { commit }) };
   const runs = (name: string) => now.containerDefinitions?.find((one) => one.name === name)?.image;
@@ -327,7 +324,7 @@ function prospect(app: EcsApp, now: TaskDefinition, release: Release, { plan, ob
       step.note(revision);
       return { ...named, images, revision };
     },
-    plan: {
+    commands: {
       obtain: plan,
       migrate: [`RunTask ${now.family}, the new revision, and wait for its exit code`],
       switch: [

@@ -3,8 +3,8 @@ import type { RunTaskCommandInput, Service, Task, TaskDefinition } from '@aws-sd
 import { Failure } from '../failure.ts';
 import { duration } from '../format.ts';
 import type { Report } from '../output.ts';
-import { type DeploymentRecord, type Release, type Strategy, sameImages } from './deployment.ts';
-import { prospectOf, prospectOfReturn } from './ecs-preflight.ts';
+import { type DeployedApp, type DeploymentRecord, type Release, sameImages, who } from './deployment.ts';
+import { planOf, planOfRelease } from './ecs-preflight.ts';
 import {
   ask,
   describeRevision,
@@ -21,7 +21,6 @@ import {
   tell,
 } from './ecs-service.ts';
 import { describeDeaths, describeEnd, switchTo } from './ecs-switch.ts';
-import { who } from './health.ts';
 import { type DeploySettings, imageText } from './settings.ts';
 
 const POLL_MS = 1_000;
@@ -108,13 +107,13 @@ async function stop(app: EcsApp, task: string): Promise<void> {
 }
 
 /** A service of ECS, whose records are tags of its task definition's revisions. */
-export async function ecsStrategy(
+export async function appOnEcs(
   target: { cluster: string; service: string },
   settings: DeploySettings & { AWS_REGION?: string | undefined },
   signal: AbortSignal,
   report: Pick<Report, 'info' | 'warn'>,
   waitMs?: number,
-): Promise<Strategy> {
+): Promise<DeployedApp> {
   const app = await ecsApp(target, settings.AWS_REGION, signal);
   const repositories = settings.IMAGE.map(imageText);
   const times = {
@@ -142,15 +141,15 @@ export async function ecsStrategy(
       if (!primary || others.length > 0 || primary.rolloutState === 'FAILED') return undefined;
       return releaseOf(primary.taskDefinition ?? '');
     },
-    preflight: (wanted) => prospectOf(app, wanted, who()),
-    async preflightReturn(release) {
+    preflight: (request) => planOf(app, request, who()),
+    async preflightRelease(release) {
       const known =
         release.revision ?? (await records()).findLast((one) => sameImages(one, release))?.revision;
       if (known === undefined)
         throw new Failure(`no revision of the task definition is ${release.version} any more`, {
           next: `deploy it anew: update-deployment ${release.version}`,
         });
-      return prospectOfReturn(app, { ...release, revision: known });
+      return planOfRelease(app, { ...release, revision: known });
     },
     async migrate(release, command, say) {
       const { definition } = await describeRevision(app, release.revision ?? '');
@@ -159,7 +158,7 @@ export async function ecsStrategy(
       const input = oneOff(await describeService(app), definition, container, command);
       await runOnce(app, input, container, settings.MIGRATE_TIMEOUT * 1000, say);
     },
-    async switchTo(release, _who, step) {
+    async switchTo(release, step) {
       const abandon: { how?: string[] } = {};
       try {
         await switchTo(app, release.revision ?? '', times, step.note, (started) => {

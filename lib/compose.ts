@@ -37,7 +37,7 @@ export interface Compose {
   container(service: string): Promise<string | undefined>;
 }
 
-/** What `docker compose ps --format json` tells of a container. */
+/** A container as `docker compose ps --format json` lists it. */
 export interface Listed {
   Name: string;
   Service: string;
@@ -129,6 +129,8 @@ export function compose(host: Host, appDir: string, settings: ComposeSettings): 
 
 /** With this code docker itself refuses a command line: without the plugin it knows no `compose`. */
 const REFUSED = 125;
+/** With this one a shell says that it may not start docker. */
+const UNSTARTABLE = 126;
 
 /**
  * What is wrong with Docker itself, where a command failed for that; undefined where the app or its files are to blame.
@@ -143,9 +145,9 @@ export function dockerFailure(error: unknown, where = ''): Failure | undefined {
   // A shell that was to start it has words of its own.
   if (/docker: (command )?not found/.test(`${words}\n${stderr}`))
     return failure('docker: command not found', 'install Docker, or put it on PATH');
-  if (/permission denied .*docker daemon/i.test(stderr))
+  if (code === UNSTARTABLE || /permission denied .*docker (daemon|api)/i.test(stderr))
     return failure('this user may not speak to Docker', 'run it as root or as a user of the group docker');
-  if (/cannot connect to the docker daemon/i.test(stderr))
+  if (/(cannot|failed to) connect to the docker (daemon|api)|is the docker daemon running/i.test(stderr))
     return failure(words, 'start Docker: systemctl start docker');
   return undefined;
 }

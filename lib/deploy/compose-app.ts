@@ -90,13 +90,11 @@ const OVERRIDES = ['compose', 'docker-compose'].flatMap((name) => [
   `${name}.override.yaml`,
 ]);
 
-const FIND = `for f in "$@"; do [ ! -e "$f" ] || printf '%s\\n' "$f"; done`;
-
 /** A service as `docker compose config` resolves it; only what a deployment looks at. */
 export interface Service {
   image?: string;
   build?: object;
-  /** With what its `env_file:` say. */
+  /** With the variables of its `env_file:`. */
   environment?: Record<string, string | null>;
   healthcheck?: { test?: string[]; disable?: boolean };
   ports?: Array<{ target: number; published?: string }>;
@@ -215,11 +213,14 @@ const sameFiles = (dir: string, some: readonly string[], others: readonly string
 
 /** Where Compose looks when nothing names the files; empty when there is none. */
 async function foundFiles(host: Host, dir: string): Promise<string[]> {
-  const look: Command = { ...cmd`sh -c ${FIND} find ${PLAIN} ${OVERRIDES}`, cwd: dir };
-  const found = (await host.run(look)).split('\n');
+  const found = await existing(host, [...PLAIN, ...OVERRIDES], dir);
   const plain = found.find((name) => PLAIN.includes(name));
   return plain ? [plain, ...found.filter((name) => OVERRIDES.includes(name)).slice(0, 1)] : [];
 }
+
+/** Those of the paths that are there, relative to `cwd`. */
+export const existing = (host: Host, paths: readonly string[], cwd: string): Promise<string[]> =>
+  host.$`${{ ...cmd`sh -c ${'for f; do [ ! -e "$f" ] || printf "%s\\n" "$f"; done'} existing ${paths}`, cwd }}`.lines();
 
 function composeFileIn(envFile: string, text: string): string | undefined {
   try {
@@ -229,7 +230,7 @@ function composeFileIn(envFile: string, text: string): string | undefined {
   }
 }
 
-/** The images that Compose gives to services, by service; one that is built gets a name of the project's. */
+/** The image of a service; Compose names one that is built after the project. */
 export const imageOf = (model: Model, service: string): string =>
   model.services[service]?.image ?? `${model.name}-${service}`;
 
@@ -246,10 +247,7 @@ export function servicesOf(model: Model, images: readonly ImageReference[]): Map
   const used = [...new Set(Object.keys(model.services).map((name) => imageOf(model, name)))].sort();
   throw new Failure(
     `no service of the compose files runs ${unused.map(imageText).join(', ')}; they run ${used.join(', ')}`,
-    {
-      exit: EXIT.usage,
-      next: 'correct IMAGE, or the image of the service',
-    },
+    { exit: EXIT.usage, next: 'correct IMAGE, or the image of the service' },
   );
 }
 

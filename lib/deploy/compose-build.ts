@@ -189,21 +189,21 @@ const TREE = '.opsbook/build';
 export async function planOfCommit(
   app: ComposeApp,
   model: Model,
-  wanted: string,
+  name: string,
   running: Running,
 ): Promise<Plan> {
   const services = [...servicesOf(model, app.settings.IMAGE).keys()];
   await refuseUnrollable(app, model, services);
   refuseNoMigration(app, services);
-  const unbuilt = services.filter((name) => !model.services[name]?.build);
+  const unbuilt = services.filter((service) => !model.services[service]?.build);
   if (unbuilt.length > 0)
     throw new Failure(`--commit: ${unbuilt.join(', ')} have no build in the compose files`, {
       exit: EXIT.usage,
       next: 'deploy a version of their image instead',
     });
-  const commit = await findCommit(app.host, app.dir, wanted);
+  const commit = await findCommit(app.host, app.dir, name);
   const version = commit.slice(0, DIGITS);
-  const names = new Map(services.map((name) => [name, `${bare(imageOf(model, name))}:${version}`]));
+  const names = new Map(services.map((one) => [one, `${bare(imageOf(model, one))}:${version}`]));
   const args = ['--build-arg', `COMMIT=${commit}`, '--build-arg', `VERSION=${version}`, ...services];
   const build = app.buildIn(`${app.dir}/${TREE}`, 'build', '--quiet', ...args);
   return {

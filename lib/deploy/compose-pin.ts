@@ -3,7 +3,7 @@ import { withEntry } from '../env-file.ts';
 import { Failure } from '../failure.ts';
 import { editHostFile, runForSecret } from '../host-files.ts';
 import { cmd } from '../shell.ts';
-import type { ComposeApp } from './compose-app.ts';
+import { type ComposeApp, existing } from './compose-app.ts';
 import type { Pin, Release } from './deployment.ts';
 
 const HEAD = `# Written by opsbook: the version that runs here. It belongs into COMPOSE_FILE, after the app's own files, so that
@@ -84,11 +84,9 @@ async function pinBoot({ host, dir, files, composeFile, settings }: ComposeApp):
   const quoted = (text: string) => `"${text.replaceAll(/["\\]/g, '\\$&')}"`;
   const file = envFileOf(dir, settings);
   const project = projectDirectory(dir, settings);
-  const existing = 'for file; do [ ! -e "$file" ] || printf "%s\\n" "$file"; done';
   // The later one wins.
   const both = [`${project}/.env`, `${dir}/.env`];
-  const read = async () => (project === dir ? [] : host.$`sh -c ${existing} existing ${both}`.lines());
-  const all = file ? [file] : await read();
+  const all = file ? [file] : project === dir ? [] : await existing(host, both, dir);
   const lines = [
     `COMPOSE_FILE=${quoted(composeFile)}\n`,
     ...(all.length > 0 ? [`COMPOSE_ENV_FILES=${quoted(all.join(','))}\n`] : []),

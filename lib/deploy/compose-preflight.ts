@@ -111,14 +111,13 @@ interface Inspected {
 const PROJECT = 'com.docker.compose.project';
 
 /**
- * What runs tells which env file and which project name are meant: with others, services would start with the values
+ * What runs shows which env file and which project name are meant: with others, services would start with the values
  * that compose files have for development, or a second time beside themselves.
  * @throws Problems that name the variables of each service, never their values
  */
 export async function refuseOtherEnvironment(app: ComposeApp, model: Model): Promise<void> {
-  const running = (await containersWith(app, `${PROJECT}=${model.name}`)).filter(
-    ({ State }) => State.Running,
-  );
+  const all = await containersWith(app, `${PROJECT}=${model.name}`);
+  const running = all.filter(({ State }) => State.Running);
   if (running.length === 0) return refuseOtherProject(app, model);
   const changes = new Map<string, Set<string>>();
   for (const { Config, own } of running) {

@@ -294,7 +294,7 @@ export function namesOnce(configuration: string, service: string): boolean {
 /** A service that is down has no address; the nginx that names it goes on with the one that it found at its start. */
 const UNRESOLVED = /host not found in upstream|could not be resolved/;
 
-/** All of an nginx's configuration; empty for what is no nginx, undefined where it cannot be read now. */
+/** All of an nginx's configuration; empty where there is no nginx, undefined where it cannot be read now. */
 async function nginxConfiguration(
   app: ComposeApp,
   { id, name, isOptional }: Proxy,

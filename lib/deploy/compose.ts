@@ -1,7 +1,6 @@
-import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 import { checkAll, Failure } from '../failure.ts';
 import { duration } from '../format.ts';
+import type { Step } from '../output.ts';
 import { redact } from '../secret.ts';
 import { CommandFailure, type Host } from '../shell.ts';
 import { type ComposeApp, composeApp, type Model } from './compose-app.ts';
@@ -28,6 +27,7 @@ import {
   type Release,
   who,
 } from './deployment.ts';
+import { follow } from './streamed.ts';
 
 /** An app of Docker Compose on one host. @throws Failure when Docker cannot be used there, or there is no app */
 export async function appOnHost(
@@ -73,25 +73,7 @@ export async function appOnHost(
       }),
     preflightRelease: (release) => checked(async () => planOfRelease(app, release, await containers())),
     migrate: (release, command, onLine) => migrate(app, release, command, onLine),
-    async switchTo(release, step) {
-      const earlier = await unfinishedChange(app);
-      const change = earlier ?? { head: await headOf(host, app.dir), ...runningIn(await containers()) };
-      const { head, ids = [], images = {} } = change;
-      const now = { version: release.version, at: new Date().toISOString(), who: who(), head, ids, images };
-      await files.write('deploying.json', JSON.stringify(now));
-      const runs = await running();
-      if (runs) await pinFirst(app, runs);
-      // A release of an image has no commit: it goes with the files that were there before the change.
-      const commit = release.commit ?? head;
-      if (commit !== undefined && commit !== (await headOf(host, app.dir)))
-        await host.run(moveCommand(app.dir, commit));
-      const mayDiffer = environment === 'may differ';
-      const isRollback = !mayDiffer && earlier !== undefined && ranBefore(images, release);
-      // What ran before a change that was cut off has the environment of then.
-      const trusted = new Set(mayDiffer ? [] : earlier?.ids);
-      await switchTo(app, release, { trusted, isRollback }, step);
-      await keepPinned(app);
-    },
+    switchTo: (release, step) => switchOver(app, release, { environment, containers, running }, step),
     async postmortem(release) {
       const all = await containersOf(app, (await model()).name, Object.keys(release.images));
       const ours = all.filter((one) => one.imageId === release.images[one.service]?.id);
@@ -137,6 +119,43 @@ const ranBefore = (images: Readonly<Record<string, string>>, release: Release): 
   Object.entries(release.images).every(([service, { id }]) => images[service] === id);
 
 /**
+ * Switches to a release, and remembers what ran before until the deployment is recorded: whoever takes over a change that
+ * was cut off knows by it what to leave alone.
+ */
+async function switchOver(
+  app: ComposeApp,
+  release: Release,
+  {
+    environment,
+    containers,
+    running,
+  }: {
+    environment: Environment;
+    containers(): Promise<Running>;
+    running(): Promise<Release | undefined>;
+  },
+  step: Step,
+): Promise<void> {
+  const { host, dir, files } = app;
+  const earlier = await unfinishedChange(app);
+  const before = earlier ?? { head: await headOf(host, dir), ...runningIn(await containers()) };
+  const { head, ids = [], images = {} } = before;
+  const change = { version: release.version, at: new Date().toISOString(), who: who(), head, ids, images };
+  await files.write('deploying.json', JSON.stringify(change));
+  const runs = await running();
+  if (runs) await pinFirst(app, runs);
+  // A release of an image has no commit: it goes with the files that were there before the change.
+  const commit = release.commit ?? head;
+  if (commit !== undefined && commit !== (await headOf(host, dir))) await host.run(moveCommand(dir, commit));
+  const mayDiffer = environment === 'may differ';
+  const isRollback = !mayDiffer && earlier !== undefined && ranBefore(images, release);
+  // What ran before a change that was cut off has the environment of then.
+  const trusted = new Set(mayDiffer ? [] : earlier?.ids);
+  await switchTo(app, release, { trusted, isRollback }, step);
+  await keepPinned(app);
+}
+
+/**
  * Migrates with a container of the new image, while the old version runs: with the app's settings, network and volumes,
  * without its entrypoint.
  * @param onLine gets each line that it writes
@@ -167,7 +186,7 @@ async function migrate(
     running.kill();
   }, MIGRATE_TIMEOUT * 1000);
   try {
-    await Promise.all([eachLine(running.stdout, onLine), eachLine(running.stderr, onLine), running.done]);
+    await follow(running, (line) => onLine(redact(line)));
   } catch (error) {
     // The command line's end is not the container's.
     await host.uninterrupted.run(removeCommand([name]));
@@ -183,8 +202,4 @@ async function migrate(
   } finally {
     clearTimeout(timer);
   }
-}
-
-async function eachLine(stream: Readable, onLine: (line: string) => void): Promise<void> {
-  for await (const line of createInterface({ input: stream })) if (line.trim() !== '') onLine(redact(line));
 }

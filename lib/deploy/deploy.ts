@@ -21,7 +21,7 @@ type DeployContext = Pick<Context, 'report' | 'signal' | 'dryRun' | 'hosts' | 'd
 };
 
 interface OpenFlags {
-  /** How long the switch may take, in milliseconds, where that is not for the target to say. */
+  /** How long the switch may take on ECS, in milliseconds. */
   waitTimeout?: number | undefined;
   /** Services may start with other variables than they run with. */
   newEnvironment?: boolean | undefined;
@@ -70,18 +70,21 @@ async function open(
   }
   const [host] = hosts;
   if (host && hosts.length === 1) return appOnHost(host, settings, signal, environment);
-  throw new Failure(`TARGET names ${hosts.length} hosts, and nothing tells which of them gets requests`, {
-    exit: EXIT.usage,
-    next: "set TARGET_GROUP_ARN to the load balancer's target group, or name one host with --target",
-  });
+  throw new Failure(
+    `TARGET names ${hosts.length} hosts, and no load balancer is known that sends them requests`,
+    {
+      exit: EXIT.usage,
+      next: "set TARGET_GROUP_ARN to the load balancer's target group, or name one host with --target",
+    },
+  );
 }
 
 /**
- * One deployment at a time: takes the lock on each of the app's hosts, under a name that tells others what is done.
+ * One deployment at a time: takes the lock on each of the app's hosts, under a name that shows others what is under way.
  * @throws Failure with exit 75 that names who deploys what, since when
  */
 export async function lockDeployment(context: DeployContext, what: string): Promise<void> {
-  // A second deployment of a service of ECS is refused by what ECS says of the first.
+  // On ECS the preflight refuses a second deployment: ECS itself knows of the first.
   if (context.dryRun || context.settings.TARGET[0]?.kind === 'ecs') return;
   // One after the other, and in one order: two that start at the same moment do not each hold a part.
   for (const host of context.hosts) await excludeOn(host.uninterrupted, 'deploy', what, context);
@@ -179,7 +182,7 @@ export async function recordVerified(
     const removed = await app.prune(verifiedReleases(await app.records()).slice(0, KEPT));
     if (removed > 0) report.info(`removed ${removed} images that no rollback needs`);
   } catch (error) {
-    // That there is no more room on the disk does not make a finished deployment a failed one.
+    // A deployment that is finished does not fail for a disk that stays full.
     report.warn(`old images stay: ${messageOf(error)}`);
   }
   return record;

@@ -59,7 +59,7 @@ export type Environment =
 export interface DeployedApp {
   /** Its platform finishes by itself what was begun: an interruption rolls nothing back. */
   readonly goesOn?: true;
-  /** Finds what an earlier run left half done. @returns what to tell the operator of it, if anything */
+  /** Finds what an earlier run left half done. @returns a warning for the operator, if there is one */
   unfinished(): Promise<string | undefined>;
   /** What runs now; undefined where containers are missing or of different versions. */
   running(): Promise<Release | undefined>;
@@ -164,7 +164,7 @@ export function migrationsSince(
   return records.slice(last + 1).filter((one) => one.migrated);
 }
 
-/** What going back over migrations means, for whoever decides. */
+/** What rolling back over migrations means, for whoever decides. */
 export const describeMigrations = (migrations: readonly DeploymentRecord[]): string[] =>
   migrations.map(
     ({ version, backup }) =>

@@ -3,7 +3,7 @@ import { deploySettings } from '../../lib/deploy/settings.ts';
 import { script } from '../../lib/script.ts';
 
 await script(import.meta, {
-  does: 'List the deployments of an app, and say what runs now',
+  does: 'List the deployments of an app, and show what runs now',
   step: 'Look at the deployments',
   example: 'npx tsx scripts/deploy/list-deployments.ts',
   settings: deploySettings,

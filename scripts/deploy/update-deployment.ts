@@ -53,9 +53,10 @@ await script(import.meta, {
     const id = backup && (await change('back up', [backup.command], backup.take));
     const begun = { who: who(), backup: id, started: Date.now() };
     if (before && found.isAdoptable)
-      await change(`remember ${before.version}, which runs now`, [], () =>
-        app.record(deploy.recordOf({ ...before, ...begun, did: 'found', migrated: false }, true)),
-      );
+      await change(`remember ${before.version}, which runs now`, [], () => {
+        const adopted = { ...before, ...begun, did: 'found', migrated: false, started: Date.now() } as const;
+        return app.record(deploy.recordOf(adopted, true));
+      });
     const { obtain, migrate, switch: switching } = plan.commands;
     const release = await change(`make ${plan.version} available`, obtain, (step) => plan.obtain(step));
     const migrated = command !== undefined;

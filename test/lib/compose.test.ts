@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { compose, composeCommand, parseListing } from '../../lib/compose.ts';
+import { compose, composeCommand, dockerFailure, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
-import { type Command, cmd, type Host, wordsOf } from '../../lib/shell.ts';
+import { type Command, CommandFailure, cmd, type Host, wordsOf } from '../../lib/shell.ts';
 import { tempDir } from './kit.ts';
 
 const db = { Name: 'bloaty-db-1', State: 'running' };
@@ -121,3 +121,22 @@ test('R3: an `up` with COMPOSE_FILE of the settings starts the version that was 
   // The env file says it.
   assert.equal(up(), 'compose up web');
 });
+
+for (const [stderr, code, message] of [
+  ["unknown shorthand flag: 'f' in -f", 125, 'host: docker knows no compose'],
+  ['sh: 1: docker: not found', 127, 'host: docker: command not found'],
+  ['sh: docker: command not found', 127, 'host: docker: command not found'],
+  ['permission denied while trying to connect to the Docker daemon socket', 1, /this user may not speak/],
+  ['permission denied while trying to connect to the docker API at unix:///x', 1, /this user may not speak/],
+  ['Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?', 1, /^host: Cannot/],
+  ['failed to connect to the docker API at unix:///x; check if the daemon is running', 1, /^host: failed/],
+  ['open /opt/docker/.env: permission denied', 1, undefined],
+  ['no such service: web', 1, undefined],
+] as const)
+  test(`what is wrong with Docker itself is not blamed on the app: ${stderr}`, () => {
+    const failure = new CommandFailure({ command: cmd`docker compose ps`, words: stderr, code, stderr });
+    const problem = dockerFailure(failure, 'host: ');
+    if (message === undefined) assert.equal(problem, undefined);
+    else if (typeof message === 'string') assert.equal(problem?.message, message);
+    else assert.match(problem?.message ?? '', message);
+  });

@@ -1,5 +1,6 @@
-import { type Context, repeatable } from '../../lib/definition.ts';
-import type { DeployedApp, Plan } from '../../lib/deploy/deployment.ts';
+import { repeatable } from '../../lib/definition.ts';
+import type { AppSettings, DeployedApp, Plan } from '../../lib/deploy/deployment.ts';
+import type { Named } from '../../lib/deploy/request.ts';
 import { deploySettings, newEnvironmentFlag } from '../../lib/deploy/settings.ts';
 import { script } from '../../lib/script.ts';
 
@@ -17,7 +18,7 @@ await script(import.meta, {
   reports: true,
   reaches: 'hosts or service',
   async run(context) {
-    const { settings, flags, report, change, json } = context;
+    const { settings, flags, operands, report, change, json } = context;
     const { MIGRATE_COMMAND: command = '', APP_SERVICE: service } = settings;
     const { who } = await import('../../lib/deploy/deployment.ts');
     const deploy = await import('../../lib/deploy/deploy.ts');
@@ -25,7 +26,7 @@ await script(import.meta, {
     // Nothing is changed yet.
     const app = await deploy.openApp(context, flags);
     await deploy.lockDeployment(context, 'migrate');
-    const plan = await preflight(app, context);
+    const plan = await preflight(app, settings, { version: operands[0], images: flags.image });
 
     // From here on something is changed.
     const started = Date.now();
@@ -49,16 +50,7 @@ await script(import.meta, {
  * Checks the image that migrates: that of what is named, or of what runs.
  * @throws Failure with exit 2 when there is no command, or nothing is named and nothing runs
  */
-async function preflight(
-  app: DeployedApp,
-  {
-    settings,
-    operands,
-    flags,
-  }: Pick<Context<typeof deploySettings>, 'settings' | 'operands'> & {
-    flags: { image?: string[] | undefined };
-  },
-): Promise<Plan> {
+async function preflight(app: DeployedApp, settings: AppSettings, named: Named): Promise<Plan> {
   const { EXIT, Failure } = await import('../../lib/failure.ts');
   if (settings.MIGRATE_COMMAND === undefined)
     throw new Failure('MIGRATE_COMMAND is not set', {
@@ -66,7 +58,6 @@ async function preflight(
       next: 'set it, for example MIGRATE_COMMAND=alembic upgrade head',
     });
   const { requestOf } = await import('../../lib/deploy/request.ts');
-  const named = { version: operands[0], images: flags.image };
   if (named.version !== undefined || named.images?.length)
     return app.preflight(requestOf(named, settings.IMAGE));
   const running = await app.running();

@@ -11,7 +11,7 @@ export const composeSettings = {
     type: (z) => z.string(),
   }),
   COMPOSE_PROJECT_NAME: optionalSetting('COMPOSE_PROJECT_NAME', {
-    about: "Compose's name for the app; the directory's name unless told",
+    about: "Compose's name for the app (default: the directory's name)",
     example: 'bloaty',
     type: (z) => z.string(),
   }),
@@ -37,7 +37,7 @@ export interface Compose {
   container(service: string): Promise<string | undefined>;
 }
 
-/** What `docker compose ps --format json` tells of a container. */
+/** A container as `docker compose ps --format json` lists it. */
 export interface Listed {
   Name: string;
   Service: string;
@@ -67,10 +67,15 @@ const BOTH = `project=$1 app=$2; shift 2
 [ ! -e "$project" ] || set -- --env-file "$project" "$@"
 exec docker compose "$@"`;
 
+/** COMPOSE_FILE of the settings beats that of the env file, which has the version that was deployed. */
+const AS_DEPLOYED =
+  '[ ! -e .opsbook/deployed.yml ] || COMPOSE_FILE=$COMPOSE_FILE:.opsbook/deployed.yml; exec "$@"';
+
 /**
  * The one place where a `docker compose …` is made, so that each reads the same env file: SECRETS_FILE, or else what
  * Compose itself reads in the app's directory. That depends on whether COMPOSE_FILE comes from the environment or from
- * the .env: where it leads to another directory, the files are named.
+ * the .env: where it leads to another directory, the files are named. An `up` starts the version that was deployed,
+ * unless COMPOSE_FILE names another one.
  * @param from a working tree of the app, where Compose is to read the compose files
  */
 export function composeCommand(
@@ -84,79 +89,81 @@ export function composeCommand(
     ...(COMPOSE_FILE ? { COMPOSE_FILE } : {}),
     ...(COMPOSE_PROJECT_NAME ? { COMPOSE_PROJECT_NAME } : {}),
   };
-  const file = envFileOf(appDir, settings);
-  if (file) return { ...cmd`docker compose --env-file ${file} ${args}`, env, cwd: from };
-  const [app, project] = [posix.resolve(appDir, '.env'), `${projectDirectory(appDir, settings)}/.env`];
-  if (project === app && from === appDir) return { ...cmd`docker compose ${args}`, env, cwd: from };
-  return { ...cmd`sh -c ${BOTH} compose ${project} ${app} ${args}`, env, cwd: from };
+  const command = withEnvFile(appDir, settings, args, from);
+  const isUnpinned = COMPOSE_FILE && !COMPOSE_FILE.includes('.opsbook/');
+  const pinned = args[0] === 'up' && isUnpinned ? cmd`sh -c ${AS_DEPLOYED} compose ${command}` : command;
+  return { ...pinned, env, cwd: from };
 }
 
-/** COMPOSE_FILE of the settings beats that of the env file, which has the version that was deployed. */
-const AS_DEPLOYED =
-  '[ ! -e .opsbook/deployed.yml ] || COMPOSE_FILE=$COMPOSE_FILE:.opsbook/deployed.yml; exec "$@"';
-
-/** A `docker compose up` that starts what was deployed, whatever COMPOSE_FILE of the settings leaves out. */
-function asDeployed(command: Command): Command {
-  const named = command.env?.COMPOSE_FILE;
-  if (typeof named !== 'string' || named.includes('.opsbook/deployed.yml')) return command;
-  return cmd`sh -c ${AS_DEPLOYED} compose ${command}`;
+function withEnvFile(
+  appDir: string,
+  settings: ComposeSettings,
+  args: readonly string[],
+  from: string,
+): Command {
+  const file = envFileOf(appDir, settings);
+  if (file) return cmd`docker compose --env-file ${file} ${args}`;
+  const [app, project] = [posix.resolve(appDir, '.env'), `${projectDirectory(appDir, settings)}/.env`];
+  if (project === app && from === appDir) return cmd`docker compose ${args}`;
+  return cmd`sh -c ${BOTH} compose ${project} ${app} ${args}`;
 }
 
 export function compose(host: Host, appDir: string, settings: ComposeSettings): Compose {
-  const command = (...args: string[]): Command => {
-    const made = composeCommand(appDir, settings, args);
-    return args[0] === 'up' ? asDeployed(made) : made;
-  };
+  const command = (...args: string[]) => composeCommand(appDir, settings, args);
   return {
     command,
     async container(service) {
-      let found: Listed | undefined;
-      let failed: unknown;
-      try {
-        const text = await host.run(command('ps', '--all', '--format', 'json', service));
-        found = parseListing(text).find((c) => c.State === 'running');
-      } catch (error) {
-        failed = explained(error);
-        if (failed !== error) throw failed;
-      }
-      // Whether ps minds a name that it does not know depends on what else runs.
-      if (!found) await refuseUnknown(host, command, service).catch(rethrow);
-      if (failed) throw failed;
-      return found?.Name;
+      const listing = command('ps', '--all', '--format', 'json', service);
+      const listed = await host.run(listing).then(parseListing, async (error: unknown) => {
+        const problem = dockerFailure(error);
+        if (!problem) await refuseUnknown(host, command, service);
+        throw problem ?? error;
+      });
+      const running = listed.find(({ State }) => State === 'running');
+      // Whether ps fails for a name that it does not know depends on what else runs.
+      if (!running) await refuseUnknown(host, command, service);
+      return running?.Name;
     },
   };
 }
 
-const rethrow = (error: unknown): never => {
-  if (!(error instanceof CommandFailure)) throw error;
-  throw new Failure(`docker compose: ${error.words}`, {
-    next: 'correct COMPOSE_FILE and APP_DIR, or let this user read what they name',
-    cause: error,
-  });
-};
-
 /** With this code docker itself refuses a command line: without the plugin it knows no `compose`. */
 const REFUSED = 125;
+/** With this one a shell says that it may not start docker. */
+const UNSTARTABLE = 126;
 
-/** Says what is wrong with Docker, before it is a question of the app. */
-function explained(error: unknown): unknown {
-  if (!(error instanceof CommandFailure)) return error;
+/**
+ * What is wrong with Docker itself, where a command failed for that; undefined where the app or its files are to blame.
+ * @param where before the message: the host, where that is not plain
+ */
+export function dockerFailure(error: unknown, where = ''): Failure | undefined {
+  if (!(error instanceof CommandFailure)) return undefined;
   const { words, code, stderr } = error;
-  const failure = (message: string, next: string) => new Failure(message, { next, cause: error });
+  const failure = (message: string, next: string) =>
+    new Failure(`${where}${message}`, { next, cause: error });
   if (code === REFUSED) return failure('docker knows no compose', "install Docker's compose plugin");
-  // A shell that was to start it says so in words of its own.
-  if (/docker: (command )?not found/.test(words))
+  // A shell that was to start it has words of its own.
+  if (/docker: (command )?not found/.test(`${words}\n${stderr}`))
     return failure('docker: command not found', 'install Docker, or put it on PATH');
-  if (/permission denied .*docker daemon/i.test(stderr))
+  if (code === UNSTARTABLE || /permission denied .*docker (daemon|api)/i.test(stderr))
     return failure('this user may not speak to Docker', 'run it as root or as a user of the group docker');
-  if (/cannot connect to the docker daemon/i.test(stderr))
+  if (/(cannot|failed to) connect to the docker (daemon|api)|is the docker daemon running/i.test(stderr))
     return failure(words, 'start Docker: systemctl start docker');
-  return error;
+  return undefined;
 }
 
-/** @throws Failure when it is the name of the service that Compose does not know */
+/** @throws Failure where Compose does not know the service, or cannot read the compose files */
 async function refuseUnknown(host: Host, command: Compose['command'], service: string): Promise<void> {
-  const services = (await host.run(command('config', '--services'))).split('\n').filter(Boolean);
+  let services: string[];
+  try {
+    services = (await host.run(command('config', '--services'))).split('\n').filter(Boolean);
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    throw new Failure(`docker compose: ${error.words}`, {
+      next: 'correct COMPOSE_FILE and APP_DIR, or let this user read what they name',
+      cause: error,
+    });
+  }
   if (services.includes(service)) return;
   throw new Failure(`compose has no service ${service}; it has ${services.sort().join(', ')}`, {
     exit: EXIT.usage,

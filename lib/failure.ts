@@ -50,13 +50,16 @@ export class Interrupted extends Error {
   }
 }
 
-/** Runs every check, even after one failed, and throws all that they found as one {@link Problems}. */
-export async function checkAll(checks: ReadonlyArray<() => unknown | Promise<unknown>>): Promise<void> {
+/** Runs every check, even after one failed; throws all that failed as one {@link Problems}, or returns what each found. */
+export async function checkAll<const T extends ReadonlyArray<() => unknown>>(
+  checks: T,
+): Promise<{ -readonly [K in keyof T]: Awaited<ReturnType<T[K]>> }> {
   const outcomes = await Promise.allSettled(checks.map(async (check) => check()));
   const reasons = outcomes.flatMap((o) => (o.status === 'rejected' ? [o.reason] : []));
   const unexpected = reasons.find((r) => !(r instanceof Failure));
   if (unexpected) throw unexpected;
   throwAll(reasons.flatMap((r) => (r instanceof Problems ? [...r.problems] : [r as Failure])));
+  return outcomes.map((o) => (o as PromiseFulfilledResult<unknown>).value) as never;
 }
 
 /** Throws what was found, if anything was. */

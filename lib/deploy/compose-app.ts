@@ -1,23 +1,20 @@
 import { posix } from 'node:path';
-import { type ComposeSettings, composeCommand, envFileOf } from '../compose.ts';
+import { composeCommand, envFileOf } from '../compose.ts';
 import { parseEnv } from '../env-file.ts';
 import { EXIT, Failure, messageOf } from '../failure.ts';
 import { readHostFile, runForSecret, writeOpenHostFile } from '../host-files.ts';
 import { type Command, CommandFailure, cmd, type Host, show } from '../shell.ts';
 import { asOwner, ENTER, stateFileOn } from '../state.ts';
-import { type DeploySettings, type ImageReference, imageText, parseImage } from './settings.ts';
+import type { AppSettings } from './deployment.ts';
+import { type ImageReference, imageText, parseImage } from './settings.ts';
 
-/** Files of the state folder; `next.yml` becomes `deployed.yml` when its containers are trusted. */
-type StateFile =
-  | 'deployed.yml'
-  | 'deployed.env'
-  | 'next.yml'
-  | 'build.yml'
-  | 'deploying.json'
-  | 'deployments.jsonl';
+/** The files of the state folder that are read; before the first deployment there is no folder either. */
+const READABLE = ['deployed.yml', 'deployed.env', 'deploying.json', 'deployments.jsonl'] as const;
+type Readable = (typeof READABLE)[number];
+/** `next.yml` becomes `deployed.yml` when its containers are trusted. */
+type StateFile = Readable | 'next.yml' | 'build.yml';
 
-/** Those that are read, a line each; before the first deployment there is no folder either. */
-const REMEMBERED = ['deployed.yml', 'deployed.env', 'deploying.json', 'deployments.jsonl'] as const;
+/** Prints each file in base64, a line each. */
 const READ = `${ENTER}
 [ ! -d "$1" ] || enter "$1"
 shift
@@ -30,75 +27,74 @@ done`;
 /** A line that a full disk had cut off before does not swallow the next. */
 const APPEND = '[ -z "$(tail -c 1 "$1")" ] || echo >> "$1"; cat >> "$1"';
 
+type StateFiles = ReturnType<typeof stateFiles>;
+
 /**
- * The files by which deployments of an app remember, in its state folder on its host. They are read at once, and once:
- * the lock of the deployment keeps others from changing them, and over SSM every command takes a second.
+ * The files that deployments of an app keep in its state folder on its host. They are read at once, and once: the lock
+ * of the deployment keeps others from changing them, and over SSM every command takes a second.
  */
 function stateFiles(host: Host, appDir: string) {
-  const own = `${appDir}/.opsbook`;
-  const path = (name: StateFile) => `${own}/${name}`;
-  const move = (from: StateFile, to: StateFile): Command => cmd`mv -f ${path(from)} ${path(to)}`;
+  const folder = `${appDir}/.opsbook`;
+  const path = (name: StateFile) => `${folder}/${name}`;
   const known = new Map<StateFile, string>();
-  const load = async (names: readonly StateFile[]): Promise<void> => {
-    const text = await host.run(cmd`sh -c ${READ} read ${own} ${names}`);
-    const lines = text.split('\n');
-    for (const [i, name] of names.entries())
-      known.set(name, Buffer.from(lines[i] ?? '', 'base64').toString('utf8'));
-  };
-  let folder: Promise<string> | undefined;
-
-  /** The folder and the file that lines are added to. */
-  const made = (): Promise<string> => {
-    folder ??= stateFileOn(host, appDir, 'deployments.jsonl');
-    return folder;
-  };
-  /** Does what changes files; what became of them is only known when it worked. */
-  async function changing(names: readonly StateFile[], act: () => Promise<unknown>): Promise<void> {
+  /** What becomes of files is only known when what changes them has worked. */
+  const forget = (...names: StateFile[]) => {
     for (const name of names) known.delete(name);
-    await act();
-  }
-  return {
-    path,
-    move,
+  };
+  let made: Promise<string> | undefined;
+  /** Makes the folder, and the file that lines are added to. */
+  const make = (): Promise<string> => {
+    made ??= stateFileOn(host, appDir, 'deployments.jsonl');
+    return made;
+  };
+  const files = {
     /** Empty when it is not there. */
-    async read(name: (typeof REMEMBERED)[number]): Promise<string> {
-      const unknown = REMEMBERED.filter((one) => !known.has(one));
-      if (!known.has(name)) await load(unknown);
+    async read(name: Readable): Promise<string> {
+      const unknown = READABLE.filter((one) => !known.has(one));
+      if (!known.has(name)) {
+        const lines = (await host.run(cmd`sh -c ${READ} read ${folder} ${unknown}`)).split('\n');
+        for (const [i, one] of unknown.entries())
+          known.set(one, Buffer.from(lines[i] ?? '', 'base64').toString('utf8'));
+      }
       return known.get(name) ?? '';
     },
     async write(name: StateFile, text: string): Promise<void> {
-      await made();
-      await changing([name], () => writeOpenHostFile(host, path(name), text));
+      await make();
+      forget(name);
+      await writeOpenHostFile(host, path(name), text);
       known.set(name, text);
     },
     async append(name: 'deployments.jsonl', line: string): Promise<void> {
-      await made();
-      const append = asOwner(own, cmd`sh -c ${APPEND} append ${name}`);
-      await changing([name], () => host.run(append, `${line}\n`));
+      await make();
+      forget(name);
+      await host.run(asOwner(folder, cmd`sh -c ${APPEND} append ${name}`), `${line}\n`);
     },
     async remove(...names: StateFile[]): Promise<void> {
-      await changing(names, () => host.run(cmd`rm -f ${names.map(path)}`));
+      forget(...names);
+      await host.run(cmd`rm -f ${names.map(path)}`);
     },
-    async become(from: StateFile, to: StateFile): Promise<void> {
-      await changing([from, to], () => host.run(move(from, to)));
+    /** The command by which `next.yml` becomes `deployed.yml`. */
+    trust: cmd`mv -f ${path('next.yml')} ${path('deployed.yml')}`,
+    async trustNext(): Promise<void> {
+      forget('next.yml', 'deployed.yml');
+      await host.run(files.trust);
     },
   };
+  return files;
 }
 
-/** Where Compose looks when it is told no file, in its own order; the first override that is there is added. */
+/** Where Compose looks when nothing names the files, in its own order; the first override that is there is added. */
 const PLAIN = ['compose.yaml', 'compose.yml', 'docker-compose.yml', 'docker-compose.yaml'];
 const OVERRIDES = ['compose', 'docker-compose'].flatMap((name) => [
   `${name}.override.yml`,
   `${name}.override.yaml`,
 ]);
 
-const FIND = `for f in "$@"; do [ ! -e "$f" ] || printf '%s\\n' "$f"; done`;
-
 /** A service as `docker compose config` resolves it; only what a deployment looks at. */
 export interface Service {
   image?: string;
   build?: object;
-  /** With what its \`env_file:\` say. */
+  /** With the variables of its `env_file:`. */
   environment?: Record<string, string | null>;
   healthcheck?: { test?: string[]; disable?: boolean };
   ports?: Array<{ target: number; published?: string }>;
@@ -114,46 +110,49 @@ export interface Model {
   services: Record<string, Service>;
 }
 
+type Pins = 'deployed.yml' | 'next.yml' | 'none';
+
 /** An app's compose files on its host, and the file with the version that runs, which comes after them. */
 export interface ComposeApp {
   readonly host: Host;
   readonly dir: string;
-  readonly files: ReturnType<typeof stateFiles>;
+  /** With COMPOSE_FILE as in {@link composeFile}. */
+  readonly settings: AppSettings;
+  /** Aborted when the run is interrupted. */
+  readonly signal: AbortSignal;
+  readonly files: StateFiles;
   /** The app's own compose files. */
   readonly own: readonly string[];
-  /** `docker compose …` with the pins of a file of the state folder, or without any. */
-  command(pins: 'deployed.yml' | 'next.yml' | 'none', ...args: string[]): Command;
-  model(pins: 'deployed.yml' | 'next.yml' | 'none'): Promise<Model>;
-  /** `docker compose build …` in a working tree, with another compose file of the state folder, and the app's env file. */
-  buildIn(tree: string, ...args: string[]): Command;
-  /** Where Compose reads the app's values, and COMPOSE_FILE when it is not told. */
-  readonly envFile: string;
-  readonly settings: ComposeSettings;
   /** COMPOSE_FILE with which every compose command runs what was deployed. */
   readonly composeFile: string;
+  /** Where Compose reads the app's values, and COMPOSE_FILE where the environment has none. */
+  readonly envFile: string;
+  /** `docker compose …` with the pins of a file of the state folder, or without any. */
+  command(pins: Pins, ...args: string[]): Command;
+  /** `docker compose …` in a working tree, with the names of the images that are built there, and the app's env file. */
+  buildIn(tree: string, ...args: string[]): Command;
+  /** What Compose makes of its files. @throws Failure when they are not valid */
+  model(pins: Pins): Promise<Model>;
 }
 
+/** @throws Failure with exit 2 when there is no app in APP_DIR, or SECRETS_FILE would make it another one */
 export async function composeApp(
   host: Host,
-  settings: DeploySettings & { APP_DIR: string },
+  settings: AppSettings,
+  signal: AbortSignal,
 ): Promise<ComposeApp> {
-  const { APP_DIR: dir, COMPOSE_FILE, COMPOSE_PROJECT_NAME, SECRETS_FILE } = settings;
+  const { APP_DIR: dir } = settings;
   const envFile = envFileOf(dir, settings) ?? `${dir}/.env`;
-  const own = ownFiles(dir, COMPOSE_FILE ?? (await defaultFiles(host, dir, envFile)));
-  const composeFile = (pins: string) => [...own, ...(pins === 'none' ? [] : [`.opsbook/${pins}`])].join(':');
-  const named = { COMPOSE_PROJECT_NAME, SECRETS_FILE };
+  const own = ownFiles(dir, settings.COMPOSE_FILE ?? (await defaultFiles(host, dir, envFile)));
+  const inCompose = (pins: readonly string[], args: readonly string[], from = dir) =>
+    composeCommand(dir, { ...settings, COMPOSE_FILE: [...own, ...pins].join(':') }, args, from);
   const command: ComposeApp['command'] = (pins, ...args) =>
-    composeCommand(dir, { ...named, COMPOSE_FILE: composeFile(pins) }, args);
+    inCompose(pins === 'none' ? [] : [`.opsbook/${pins}`], args);
+  const composeFile = [...own, '.opsbook/deployed.yml'].join(':');
   return {
-    ...{ host, dir, own, files: stateFiles(host, dir), composeFile: composeFile('deployed.yml'), command },
-    ...{ envFile, settings: { ...named, COMPOSE_FILE: composeFile('deployed.yml') } },
-    buildIn: (tree, ...args) =>
-      composeCommand(
-        dir,
-        { ...named, COMPOSE_FILE: [...own, `${dir}/.opsbook/build.yml`].join(':') },
-        args,
-        tree,
-      ),
+    ...{ host, dir, signal, own, envFile, composeFile, command, files: stateFiles(host, dir) },
+    settings: { ...settings, COMPOSE_FILE: composeFile },
+    buildIn: (tree, ...args) => inCompose([`${dir}/.opsbook/build.yml`], args, tree),
     async model(pins) {
       try {
         return JSON.parse(await runForSecret(host, command(pins, 'config', '--format', 'json'))) as Model;
@@ -186,14 +185,14 @@ const ownFiles = (dir: string, composeFile: string): string[] =>
 /** What Compose itself would read here. @throws Failure when it would find nothing, or SECRETS_FILE loses what the .env names */
 async function defaultFiles(host: Host, dir: string, envFile: string): Promise<string> {
   const text = await readHostFile(host, envFile);
-  const told = composeFileIn(envFile, text ?? '');
-  if (told) return told;
+  const named = composeFileIn(envFile, text ?? '');
+  if (named) return named;
   const found = await foundFiles(host, dir);
   const env = `${dir}/.env`;
-  // One that is not there is told by Compose.
+  // Compose itself says that one is not there.
   if (envFile !== env && text !== undefined) {
-    const named = composeFileIn(env, (await readHostFile(host, env)) ?? '');
-    const lost = named && ownFiles(dir, named);
+    const other = composeFileIn(env, (await readHostFile(host, env)) ?? '');
+    const lost = other && ownFiles(dir, other);
     if (lost && !sameFiles(dir, lost, found))
       throw new Failure(
         `${env} has COMPOSE_FILE=${lost.join(':')}, and SECRETS_FILE, ${envFile}, has none: another app would be deployed`,
@@ -214,11 +213,14 @@ const sameFiles = (dir: string, some: readonly string[], others: readonly string
 
 /** Where Compose looks when nothing names the files; empty when there is none. */
 async function foundFiles(host: Host, dir: string): Promise<string[]> {
-  const look: Command = { ...cmd`sh -c ${FIND} find ${PLAIN} ${OVERRIDES}`, cwd: dir };
-  const found = (await host.run(look)).split('\n').filter(Boolean);
+  const found = await existing(host, [...PLAIN, ...OVERRIDES], dir);
   const plain = found.find((name) => PLAIN.includes(name));
   return plain ? [plain, ...found.filter((name) => OVERRIDES.includes(name)).slice(0, 1)] : [];
 }
+
+/** Those of the paths that are there, relative to `cwd`. */
+export const existing = (host: Host, paths: readonly string[], cwd: string): Promise<string[]> =>
+  host.$`${{ ...cmd`sh -c ${'for f; do [ ! -e "$f" ] || printf "%s\\n" "$f"; done'} existing ${paths}`, cwd }}`.lines();
 
 function composeFileIn(envFile: string, text: string): string | undefined {
   try {
@@ -228,11 +230,11 @@ function composeFileIn(envFile: string, text: string): string | undefined {
   }
 }
 
-/** The images that Compose gives to services, by service; one that is built gets a name of the project's. */
+/** The image of a service; Compose names one that is built after the project. */
 export const imageOf = (model: Model, service: string): string =>
   model.services[service]?.image ?? `${model.name}-${service}`;
 
-/** The services that run one of these images, whatever its tag. @throws Failure when an image is none's */
+/** The services that run one of these images, whatever its tag. @throws Failure when no service runs an image */
 export function servicesOf(model: Model, images: readonly ImageReference[]): Map<string, ImageReference> {
   const found = new Map<string, ImageReference>();
   for (const service of Object.keys(model.services)) {
@@ -245,10 +247,7 @@ export function servicesOf(model: Model, images: readonly ImageReference[]): Map
   const used = [...new Set(Object.keys(model.services).map((name) => imageOf(model, name)))].sort();
   throw new Failure(
     `no service of the compose files runs ${unused.map(imageText).join(', ')}; they run ${used.join(', ')}`,
-    {
-      exit: EXIT.usage,
-      next: 'correct IMAGE, or the image of the service',
-    },
+    { exit: EXIT.usage, next: 'correct IMAGE, or the image of the service' },
   );
 }
 

@@ -1,11 +1,11 @@
 import { EXIT, Failure } from '../failure.ts';
 import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import { type ComposeApp, imageOf, type Model, servicesOf } from './compose-app.ts';
-import type { Container } from './compose-containers.ts';
-import { localImage } from './compose-image.ts';
-import { changesOf, refuseNoMigration, refuseUnrollable, switchPlan } from './compose-preflight.ts';
-import type { Pin, Prospect, Release } from './deployment.ts';
-import type { DeploySettings } from './settings.ts';
+import type { Running } from './compose-containers.ts';
+import { localImage, pinOf } from './compose-image.ts';
+import { changesOf, refuseNoMigration, refuseUnrollable } from './compose-preflight.ts';
+import { switchPlan } from './compose-switch.ts';
+import type { Pin, Plan, Release } from './deployment.ts';
 
 /** root must not leave files in the checkout of another user, and has none of that user's keys. */
 const AS_OWNER = `dir=$1; shift
@@ -18,19 +18,9 @@ const gitCommand = (dir: string, ...args: string[]): Command => ({
   env: { GIT_TERMINAL_PROMPT: '0', LC_ALL: 'C' },
 });
 
-/** The git checkout that an app's directory is. */
-interface Checkout {
-  /** The branch that HEAD is on, and the one that it follows. */
-  branch: string;
-  upstream: string;
-  /** Where that one is. */
-  remote: string;
-}
-
-/** The commit of an app's directory; undefined where it is no checkout. */
-export async function headOf(host: Host, dir: string): Promise<string | undefined> {
-  return quietly(host, gitCommand(dir, 'rev-parse', '--verify', '--quiet', 'HEAD'));
-}
+/** The commit of an app's directory; undefined where it is not a checkout. */
+export const headOf = (host: Host, dir: string): Promise<string | undefined> =>
+  quietly(host, gitCommand(dir, 'rev-parse', '--verify', '--quiet', 'HEAD'));
 
 /** What a git command prints; undefined where it exits with another code than 0. */
 async function quietly(host: Host, command: Command): Promise<string | undefined> {
@@ -42,86 +32,59 @@ async function quietly(host: Host, command: Command): Promise<string | undefined
   }
 }
 
+/** The git checkout that an app's directory is. */
+interface Checkout {
+  host: Host;
+  dir: string;
+  /** What a git command prints; undefined where it exits with another code than 0. */
+  git(...args: string[]): Promise<string | undefined>;
+  /** The branch that HEAD is on, and the one that it follows. */
+  branch: string;
+  upstream: string;
+  /** Where that one is. */
+  remote: string;
+}
+
 /**
  * Fetches, and resolves what is named as the remote has it: a branch is its upstream, a tag is a tag, a commit is a
  * commit.
- * @throws Failure when the directory is no checkout of a branch, has changes, the name is of two things, or the commit
- * is not of its branch
+ * @throws Failure when the directory is not a checkout of a branch, has changes, the name is ambiguous, or the commit
+ * is not on its branch
  */
-export async function findCommit(host: Host, dir: string, wanted: string): Promise<string> {
+export async function findCommit(host: Host, dir: string, name: string): Promise<string> {
   const checkout = await checkoutOf(host, dir);
-  const changed = (await host.run(gitCommand(dir, 'status', '--porcelain', '--untracked-files=no'))).trim();
-  if (changed !== '')
+  const { git, upstream, branch } = checkout;
+  const changed = await host.$`${gitCommand(dir, 'status', '--porcelain', '--untracked-files=no')}`.lines();
+  if (changed.length > 0)
     throw new Failure(
-      `${dir} on ${host.name} has changes that are in no commit: ${changed
-        .split('\n')
-        .map((line) => line.trim())
-        .join(', ')}`,
-      {
-        next: `commit them elsewhere, or give them up: git -C ${dir} stash`,
-      },
+      `${dir} on ${host.name} has changes that are in no commit: ${changed.map((line) => line.trim()).join(', ')}`,
+      { next: `commit them elsewhere, or put them aside: git -C ${dir} stash` },
     );
-  await fromRemote(host, dir, 'fetch', '--quiet');
+  await fromRemote(checkout, 'fetch', '--quiet');
   // `main~1` is one of the upstream's as well.
-  const [, name = '', path = ''] = /^([^~^@:]*)(.*)$/s.exec(wanted) ?? [];
-  const ref = await refOf(host, dir, name, checkout.remote);
-  const commit = await quietly(
-    host,
-    gitCommand(dir, 'rev-parse', '--verify', '--quiet', `${ref}${path}^{commit}`),
-  );
+  const [, base = '', path = ''] = /^([^~^@:]*)(.*)$/s.exec(name) ?? [];
+  const ref = await refOf(checkout, base);
+  const commit = await git('rev-parse', '--verify', '--quiet', `${ref}${path}^{commit}`);
   if (commit === undefined)
-    throw new Failure(`${dir} has no commit ${wanted}, also after git fetch`, {
+    throw new Failure(`${dir} has no commit ${name}, also after git fetch`, {
       exit: EXIT.usage,
       next: 'push it, or name another',
     });
-  const { upstream, branch } = checkout;
-  const isOurs = await quietly(host, gitCommand(dir, 'merge-base', '--is-ancestor', commit, upstream));
-  if (isOurs !== undefined) return commit;
-  throw new Failure(`${wanted} is not on ${upstream}, which the branch ${branch} of ${dir} follows`, {
+  if ((await git('merge-base', '--is-ancestor', commit, upstream)) !== undefined) return commit;
+  throw new Failure(`${name} is not on ${upstream}, which the branch ${branch} of ${dir} follows`, {
     exit: EXIT.usage,
     next: 'merge it first: the next git pull would not lead on from it',
   });
 }
 
-/** What a name may stand for. */
-interface Named {
-  name: string;
-  /** Where it is looked up: a branch may follow one of another name, or of another remote. */
-  from: string;
-  branch: string;
-  tag: string;
-  is: { branch: boolean; tag: boolean; commit: boolean };
-  /** The tag is at the remote, and not in the clone alone. */
-  pushed: boolean;
-}
-
-async function named(host: Host, dir: string, name: string, usual: string): Promise<Named> {
-  const git = (...args: string[]) => quietly(host, gitCommand(dir, ...args));
-  const plain = name.replace(/^refs\/(heads|tags)\//, '').replace(RegExp(`^${RegExp.escape(usual)}/`), '');
-  const follows = plain === name ? await git('config', `branch.${plain}.merge`) : undefined;
-  const from = (follows && (await git('config', `branch.${plain}.remote`))) || usual;
-  const [branch, tag] = [follows ?? `refs/heads/${plain}`, `refs/tags/${plain}`];
-  const listed = await fromRemote(host, dir, 'ls-remote', from, branch, tag);
-  const there: string[] = listed.match(/refs\/\S+/g) ?? [];
-  const maybeTag = name === plain || name === tag;
-  const is = {
-    branch: name !== tag && there.includes(branch),
-    tag: maybeTag && (there.includes(tag) || (await isRef(host, dir, tag))),
-    commit: /^[\da-f]{4,39}$/.test(name) && !!(await git('rev-parse', `--disambiguate=${name}`)),
-  };
-  return { name, from, branch, tag, is, pushed: there.includes(tag) };
-}
-
-const isRef = async (host: Host, dir: string, ref: string): Promise<boolean> =>
-  (await quietly(host, gitCommand(dir, 'rev-parse', '--verify', '--quiet', ref))) !== undefined;
-
 /**
- * The ref that a name stands for, as the remote has it now; the name itself where it is no branch and no tag.
+ * The ref that a name stands for, as the remote has it now; the name itself where it is neither a branch nor a tag.
  * @throws Failure when it is both, or a branch of the clone alone
  */
-async function refOf(host: Host, dir: string, name: string, usual: string): Promise<string> {
+async function refOf(checkout: Checkout, name: string): Promise<string> {
   if (name === '' || name === 'HEAD') return name;
-  const { from, branch, tag, is, pushed } = await named(host, dir, name, usual);
+  const { dir, git } = checkout;
+  const { remote, branch, tag, is, isPushed } = await meaningsOf(checkout, name);
   const meanings = Object.entries(is).flatMap(([kind, yes]) => (yes ? [kind] : []));
   if (meanings.length > 1)
     throw new Failure(`${name} is a ${meanings.join(' and a ')}`, {
@@ -129,62 +92,83 @@ async function refOf(host: Host, dir: string, name: string, usual: string): Prom
       next: `name the whole commit, or ${[...(is.branch ? [branch] : []), ...(is.tag ? [tag] : [])].join(' or ')}`,
     });
   if (is.branch) {
-    const tracked = `refs/remotes/${from}/${branch.replace('refs/heads/', '')}`;
+    const tracked = `refs/remotes/${remote}/${branch.replace('refs/heads/', '')}`;
     // A clone of a single branch fetches no other by itself.
-    await fromRemote(host, dir, 'fetch', '--quiet', from, `+${branch}:${tracked}`);
+    await fromRemote(checkout, 'fetch', '--quiet', remote, `+${branch}:${tracked}`);
     return tracked;
   }
-  if (pushed && is.tag) await fromRemote(host, dir, 'fetch', from, `${tag}:${tag}`);
+  if (isPushed && is.tag) await fromRemote(checkout, 'fetch', remote, `${tag}:${tag}`);
   if (is.tag) return tag;
-  if (/^(refs|[^/]+)\//.test(name) || (await isRef(host, dir, `refs/heads/${name}`)))
-    throw new Failure(`${from} has no ${name}, whatever ${dir} has`, {
+  if (/^(refs|[^/]+)\//.test(name) || (await isRef(git, `refs/heads/${name}`)))
+    throw new Failure(`${remote} has no ${name}, whatever ${dir} has`, {
       exit: EXIT.usage,
       next: 'push it, or name a commit',
     });
   return name;
 }
 
+/** What a name may stand for: a branch may follow one of another name, or of another remote. */
+async function meaningsOf(checkout: Checkout, name: string) {
+  const { git, remote: usual } = checkout;
+  const plain = name.replace(/^refs\/(heads|tags)\//, '').replace(RegExp(`^${RegExp.escape(usual)}/`), '');
+  const follows = plain === name ? await git('config', `branch.${plain}.merge`) : undefined;
+  const remote = (follows && (await git('config', `branch.${plain}.remote`))) || usual;
+  const [branch, tag] = [follows ?? `refs/heads/${plain}`, `refs/tags/${plain}`];
+  const listed = await fromRemote(checkout, 'ls-remote', remote, branch, tag);
+  const there: string[] = listed.match(/refs\/\S+/g) ?? [];
+  // The tag may be in the clone alone.
+  const isPushed = there.includes(tag);
+  const is = {
+    branch: name !== tag && there.includes(branch),
+    tag: (name === plain || name === tag) && (isPushed || (await isRef(git, tag))),
+    commit: /^[\da-f]{4,39}$/.test(name) && !!(await git('rev-parse', `--disambiguate=${name}`)),
+  };
+  return { remote, branch, tag, is, isPushed };
+}
+
+const isRef = async (git: Checkout['git'], ref: string): Promise<boolean> =>
+  (await git('rev-parse', '--verify', '--quiet', ref)) !== undefined;
+
 async function checkoutOf(host: Host, dir: string): Promise<Checkout> {
+  const git = (...args: string[]) => quietly(host, gitCommand(dir, ...args));
   const head = await headOf(host, dir);
   if (head === undefined)
-    throw new Failure(`${dir} on ${host.name} is no git checkout`, {
+    throw new Failure(`${dir} on ${host.name} is not a git checkout`, {
       exit: EXIT.usage,
       next: 'deploy an image instead, or clone the app there',
     });
-  const branch = await quietly(host, gitCommand(dir, 'symbolic-ref', '--short', 'HEAD'));
+  const branch = await git('symbolic-ref', '--short', 'HEAD');
   if (branch === undefined)
     throw new Failure(`${dir} on ${host.name} is at ${head.slice(0, 12)} and on no branch`, {
       next: `put it on its branch: git -C ${dir} checkout main`,
     });
   const [upstream, remote] = await Promise.all([
-    quietly(host, gitCommand(dir, 'rev-parse', '--abbrev-ref', `${branch}@{upstream}`)),
-    quietly(host, gitCommand(dir, 'config', `branch.${branch}.remote`)),
+    git('rev-parse', '--abbrev-ref', `${branch}@{upstream}`),
+    git('config', `branch.${branch}.remote`),
   ]);
   if (upstream === undefined || remote === undefined || remote === '.')
     throw new Failure(`the branch ${branch} of ${dir} follows no branch of a remote`, {
       next: `git -C ${dir} branch --set-upstream-to origin/${branch}`,
     });
-  return { branch, upstream, remote };
+  return { host, dir, git, branch, upstream, remote };
 }
 
 /** What was fetched once is not what the remote has: without it nothing is known. @throws Failure that says why */
-async function fromRemote(host: Host, dir: string, ...args: string[]): Promise<string> {
+async function fromRemote({ host, dir }: Checkout, ...args: string[]): Promise<string> {
   try {
     return await host.run(gitCommand(dir, ...args));
   } catch (error) {
     if (!(error instanceof CommandFailure)) throw error;
-    const moved = /would clobber existing tag/.test(error.stderr);
-    throw new Failure(
-      moved
-        ? `the tag ${args.at(-1)?.split('/').at(-1)} is another commit in ${dir} on ${host.name} than at ${args.at(-2)}`
-        : `${dir} on ${host.name} cannot fetch: ${error.words}`,
-      {
-        next: moved
-          ? `name the commit, or take theirs: git -C ${dir} fetch --force ${args.at(-2)} ${args.at(-1)}`
-          : `try it there: git -C ${dir} ${args.join(' ')}`,
-        cause: error,
-      },
-    );
+    const [from, ref] = args.slice(-2);
+    if (/would clobber existing tag/.test(error.stderr))
+      throw new Failure(
+        `the tag ${ref?.split('/').at(-1)} is another commit in ${dir} on ${host.name} than at ${from}`,
+        { next: `name the commit, or take theirs: git -C ${dir} fetch --force ${from} ${ref}`, cause: error },
+      );
+    throw new Failure(`${dir} on ${host.name} cannot fetch: ${error.words}`, {
+      next: `try it there: git -C ${dir} ${args.join(' ')}`,
+      cause: error,
+    });
   }
 }
 
@@ -201,45 +185,40 @@ const DIGITS = 12;
 /** Another working tree of the checkout: what runs now keeps its files while the next version is built. */
 const TREE = '.opsbook/build';
 
-/** A commit of the checkout, to be built on the host, under a name of its own: one can go back to it. */
-export async function prospectOfCommit(
+/** A commit of the checkout, to be built on the host under a name of its own, so that one can roll back to it. */
+export async function planOfCommit(
   app: ComposeApp,
   model: Model,
-  settings: DeploySettings,
-  wanted: string,
-  running: ReadonlyMap<string, readonly Container[]>,
-): Promise<Prospect> {
-  const services = [...servicesOf(model, settings.IMAGE).keys()];
-  await refuseUnrollable(model, settings.ROLLOUT_SERVICES ?? [], services);
-  refuseNoMigration(settings, services);
-  const unbuilt = services.filter((name) => !model.services[name]?.build);
+  name: string,
+  running: Running,
+): Promise<Plan> {
+  const services = [...servicesOf(model, app.settings.IMAGE).keys()];
+  await refuseUnrollable(app, model, services);
+  refuseNoMigration(app, services);
+  const unbuilt = services.filter((service) => !model.services[service]?.build);
   if (unbuilt.length > 0)
     throw new Failure(`--commit: ${unbuilt.join(', ')} have no build in the compose files`, {
       exit: EXIT.usage,
       next: 'deploy a version of their image instead',
     });
-  const commit = await findCommit(app.host, app.dir, wanted);
+  const commit = await findCommit(app.host, app.dir, name);
   const version = commit.slice(0, DIGITS);
-  const names = new Map(services.map((name) => [name, `${bare(imageOf(model, name))}:${version}`]));
-  const build = buildCommand(app, services, commit);
+  const names = new Map(services.map((one) => [one, `${bare(imageOf(model, one))}:${version}`]));
+  const args = ['--build-arg', `COMMIT=${commit}`, '--build-arg', `VERSION=${version}`, ...services];
+  const build = app.buildIn(`${app.dir}/${TREE}`, 'build', '--quiet', ...args);
   return {
     ...{ version, commit },
     changes: changesOf(names, running),
-    plan: {
+    commands: {
       obtain: [gitCommand(app.dir, 'worktree', 'add', '--detach', TREE, commit), build],
       migrate: [],
-      switch: [moveCommand(app.dir, commit), ...switchPlan(app, settings.ROLLOUT_SERVICES ?? [], running)],
+      switch: [moveCommand(app.dir, commit), ...switchPlan(app, running)],
     },
     obtain: () => buildRelease(app, { version, commit }, names, build),
   };
 }
 
 const bare = (image: string) => image.replace(/[:@][^/]*$/, '');
-
-function buildCommand(app: ComposeApp, services: readonly string[], commit: string): Command {
-  const known = ['--build-arg', `COMMIT=${commit}`, '--build-arg', `VERSION=${commit.slice(0, DIGITS)}`];
-  return app.buildIn(`${app.dir}/${TREE}`, 'build', '--quiet', ...known, ...services);
-}
 
 async function buildRelease(
   app: ComposeApp,
@@ -262,11 +241,7 @@ async function buildRelease(
     }
   }
   const images: Record<string, Pin> = {};
-  for (const [service, reference] of names) {
-    const built = await localImage(host, reference);
-    if (!built) throw new Failure(`${reference} was built, and is not there`);
-    images[service] = { reference, id: built.id };
-  }
+  for (const [service, reference] of names) images[service] = await pinOf(host, reference, 'built');
   return { ...named, images };
 }
 
@@ -275,7 +250,7 @@ const LINK = `[ -e "$1/$3" ] || exit 0
 mkdir -p "$(dirname "$2/$3")" && ln -s "$1/$3" "$2/$3"`;
 
 /**
- * Compose reads the files of `env_file:` for a build too, and those with secrets are in no commit. It tells of one at a
+ * Compose reads the files of `env_file:` for a build too, and those with secrets are in no commit. It names one at a
  * time. They are linked, so that no build has in its image what they hold.
  */
 async function linkEnvFiles(app: ComposeApp): Promise<void> {
@@ -283,14 +258,14 @@ async function linkEnvFiles(app: ComposeApp): Promise<void> {
   let before: string | undefined;
   for (;;) {
     const missing = await missingIn(app, tree);
-    // One that the app does not have either is the build's to tell of.
+    // The build itself reports one that the app does not have either.
     if (missing === undefined || missing === before) return;
     await app.host.run(cmd`sh -c ${LINK} link ${app.dir} ${tree} ${missing}`);
     before = missing;
   }
 }
 
-/** The file below the tree that Compose did not find; undefined when it is content, or wants something else. */
+/** The file below the tree that Compose did not find; undefined when it found all, or fails for something else. */
 async function missingIn({ host, buildIn }: ComposeApp, tree: string): Promise<string | undefined> {
   try {
     await host.run(buildIn(tree, 'config', '--quiet'));

@@ -5,9 +5,9 @@ import { redact } from '../secret.ts';
 import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
 import { type ComposeApp, type Model, servicesOf } from './compose-app.ts';
 import { type DeploymentRecord, type Pin, type Release, sameImages } from './deployment.ts';
-import { type ImageReference, parseImage } from './settings.ts';
+import { parseImage } from './settings.ts';
 
-/** A container as `docker inspect` tells of it. */
+/** A container as `docker inspect` describes it. */
 export interface Container {
   id: string;
   name: string;
@@ -96,13 +96,11 @@ export async function lastLines(
 ): Promise<string[]> {
   const text = await host.run(cmd`sh -c ${'docker logs --tail 20 "$1" 2>&1 || true'} logs ${id}`);
   const state = health ? `${status}, ${health.status}` : status;
+  const lines = text.trimEnd().split('\n');
   return [
     `${name} (${state}, exit code ${exitCode}) wrote last:`,
-    ...text
-      .trimEnd()
-      .split('\n')
-      .map((line) => `  ${redact(line)}`),
-    ...(health?.said ? [`its health check said: ${redact(health.said.split('\n')[0] ?? '')}`] : []),
+    ...lines.map((line) => `  ${redact(line)}`),
+    ...(health?.said ? [`its health check said: ${redact(firstLine(health.said))}`] : []),
   ];
 }
 
@@ -114,7 +112,7 @@ const CRASHES = 3;
 const POLL_MS = 200;
 const SLOWEST_POLL_MS = 1000;
 
-/** The longer it takes, the less it matters to see it at once; each look is work for the host that starts the app. */
+/** The longer it takes, the less it matters to see it at once; each check is work for the host that starts the app. */
 const pause = (since: number, signal: AbortSignal): Promise<void> =>
   sleep(Math.min(POLL_MS + (Date.now() - since) / 20, SLOWEST_POLL_MS), undefined, { signal });
 
@@ -126,7 +124,7 @@ export interface Patience {
   signal: AbortSignal;
 }
 
-/** How some containers are, taken together. */
+/** The state of some containers, taken together. */
 export type State =
   | { is: 'healthy' }
   /** This may change: the container, and what its health check said last. */
@@ -138,12 +136,11 @@ export type State =
 const isDone = ({ status, exitCode, restartPolicy }: Container) =>
   status === 'exited' && exitCode === 0 && /^(no|on-failure|)$/.test(restartPolicy);
 
+/** Broken as soon as one is; healthy when all are that do not end by themselves. */
 export function stateOf(containers: readonly Container[]): State {
   const waited = containers.filter((one) => !isDone(one));
-  for (const one of waited) {
-    const what = misfortune(one);
-    if (what) return { is: 'broken', what };
-  }
+  const [what] = waited.flatMap((one) => misfortune(one) ?? []);
+  if (what) return { is: 'broken', what };
   const [late] = waited.filter(
     (one) => one.status !== 'running' || (one.health?.status ?? 'healthy') !== 'healthy',
   );
@@ -175,7 +172,7 @@ export async function awaitHealthy(
 ): Promise<void> {
   const started = Date.now();
   for (;;) {
-    const { state, restarts } = await look(host, ids);
+    const { state, restarts } = await check(host, ids);
     if (state.is === 'broken') throw new Failure(state.what);
     if (state.is === 'healthy') return stayHealthy(host, ids, restarts, { healthyForMs, signal });
     if (Date.now() > started + timeoutMs)
@@ -193,44 +190,37 @@ async function stayHealthy(
   const since = Date.now();
   while (Date.now() - since < healthyForMs) {
     await pause(since, signal);
-    const { state, restarts } = await look(host, ids);
+    const { state, restarts } = await check(host, ids);
     const what = restarts > restartsBefore ? 'a new container crashed' : state.is !== 'healthy' && state.what;
     if (what) throw new Failure(`${what}, after it had been healthy for ${duration(Date.now() - since)}`);
   }
 }
 
-async function look(host: Host, ids: readonly string[]): Promise<{ state: State; restarts: number }> {
+/** @throws Failure when one is gone */
+async function check(host: Host, ids: readonly string[]): Promise<{ state: State; restarts: number }> {
   const all = await inspect(host, ids);
   if (all.length < ids.length)
     throw new Failure(`${ids.length - all.length} of the new containers were removed by somebody else`);
   return { state: stateOf(all), restarts: all.reduce((sum, one) => sum + one.restarts, 0) };
 }
 
+/** Containers by service. */
+export type Running = ReadonlyMap<string, readonly Container[]>;
+
 /** The containers of the app's images, by service. */
-export async function appContainers(
-  app: ComposeApp,
-  model: Model,
-  images: readonly ImageReference[],
-): Promise<Map<string, Container[]>> {
-  const services = [...servicesOf(model, images).keys()];
+export async function appContainers(app: ComposeApp, model: Model): Promise<Running> {
+  const services = [...servicesOf(model, app.settings.IMAGE).keys()];
   const all = await containersOf(app, model.name, services);
   return new Map(services.map((name) => [name, all.filter(({ service }) => service === name)]));
 }
 
 /** What runs, if each service runs one image and every one runs; named as the records name it. */
-export function runningRelease(
-  containers: ReadonlyMap<string, readonly Container[]>,
-  known: readonly Release[],
-): Release | undefined {
+export function runningRelease(containers: Running, known: readonly Release[]): Release | undefined {
   const images: Record<string, Pin> = {};
   for (const [service, all] of containers) {
-    const [first, ...more] = all;
-    if (
-      !first ||
-      all.some((one) => one.status !== 'running') ||
-      more.some((one) => one.imageId !== first.imageId)
-    )
-      return undefined;
+    const [first] = all;
+    const isWhole = all.every(({ status, imageId }) => status === 'running' && imageId === first?.imageId);
+    if (!first || !isWhole) return undefined;
     images[service] = { reference: first.image, id: first.imageId };
   }
   const found = { version: versionOf(Object.values(images)), images };
@@ -250,10 +240,7 @@ function tagOf({ reference, id }: Pin): string {
 }
 
 /** What each service runs, for a person. */
-export function describeContainers(
-  containers: ReadonlyMap<string, readonly Container[]>,
-  known: readonly DeploymentRecord[],
-): string {
+export function describeContainers(containers: Running, known: readonly DeploymentRecord[]): string {
   const name = (one: Container) => {
     const record = known.findLast((record) => record.images[one.service]?.id === one.imageId);
     const state = one.status === 'running' ? '' : ` (${one.status})`;

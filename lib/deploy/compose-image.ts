@@ -1,28 +1,25 @@
 import { Failure } from '../failure.ts';
 import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import type { ComposeApp } from './compose-app.ts';
 import type { DeploymentRecord, Pin, Release } from './deployment.ts';
 import { ecrToken, loginCommand } from './registry.ts';
 import { type ImageReference, imageText, parseImage } from './settings.ts';
 
-/** Who asks ECR for a token: this machine, with its own credentials. */
-export interface Caller {
-  region: string | undefined;
-  signal: AbortSignal;
-}
+type Env = Readonly<Record<string, string>>;
 
 /**
- * Lets docker commands of the host read an image of ECR: with a login that we bring, good for twelve hours, in a folder
- * that is gone when `act` ends. Registries of others, and hosts with a credential helper, are left to the host's own.
+ * Lets docker commands of the host read an image of ECR: with a login that this machine gets by its own credentials,
+ * good for twelve hours, in a folder that is gone when `act` ends. Other registries, and hosts with a credential
+ * helper, are left to the host's own logins.
  */
 async function asReader<T>(
-  host: Host,
+  { host, settings, signal }: ComposeApp,
   image: ImageReference,
-  { region, signal }: Caller,
-  act: (env: Readonly<Record<string, string>>) => Promise<T>,
+  act: (env: Env) => Promise<T>,
 ): Promise<T> {
   if (image.registry === undefined) return act({});
   let refused: unknown;
-  const token = await ecrToken(image, region, signal).catch((error: unknown) => {
+  const token = await ecrToken(image, settings.AWS_REGION, signal).catch((error: unknown) => {
     refused = error;
     return undefined;
   });
@@ -37,7 +34,7 @@ async function asReader<T>(
   }
 }
 
-/** An image for one platform, as `docker manifest inspect --verbose` tells of it. */
+/** An image for one platform, as `docker manifest inspect --verbose` describes it. */
 interface Manifest {
   Descriptor: { digest: string; platform?: { os: string; architecture: string } };
   SchemaV2Manifest?: { layers?: Array<{ size: number }> };
@@ -45,12 +42,7 @@ interface Manifest {
 }
 
 /** What a registry has under a name. @throws Failure when it has nothing, or may not be read */
-async function manifestsOf(
-  host: Host,
-  reference: string,
-  insecure: boolean,
-  env: Readonly<Record<string, string>>,
-): Promise<Manifest[]> {
+async function manifestsOf(host: Host, reference: string, insecure: boolean, env: Env): Promise<Manifest[]> {
   const flags = insecure ? ['--insecure'] : [];
   try {
     const text = await host.run({ ...cmd`docker manifest inspect --verbose ${flags} ${reference}`, env });
@@ -61,26 +53,30 @@ async function manifestsOf(
   }
 }
 
-/** What a registry's refusal is, and what to do about it. */
-function registryFailure(error: CommandFailure, reference: string): Failure {
-  const failure = (what: string, next: string) => new Failure(`${reference} ${what}`, { next, cause: error });
-  if (/no space left/i.test(error.stderr))
-    return failure(
-      'does not fit on the disk of the host',
-      'make room, or take a larger disk; then run it again',
-    );
+/** What registries and the CLI say, and what to do about it; the first that fits. */
+const REFUSALS: ReadonlyArray<[RegExp, string, string]> = [
+  [
+    /no space left/i,
+    'does not fit on the disk of the host',
+    'make room, or take a larger disk; then run it again',
+  ],
   // The CLI says the same of a registry that wants a login.
-  if (/no such manifest|manifest unknown|not found/i.test(error.stderr))
-    return failure(
-      'is not in its registry, or may not be read there',
-      'push it, or log in on the host: docker login',
-    );
-  if (/unauthorized|denied|no basic auth|authentication required|forbidden/i.test(error.stderr))
-    return failure(
-      'may not be read: the host is not logged in to its registry',
-      'log in on the host: docker login',
-    );
-  return failure(`cannot be looked up: ${error.words}`, 'see whether the host reaches the registry');
+  [
+    /no such manifest|manifest unknown|not found/i,
+    'is not in its registry, or may not be read there',
+    'push it, or log in on the host: docker login',
+  ],
+  [
+    /unauthorized|denied|no basic auth|authentication required|forbidden/i,
+    'may not be read: the host is not logged in to its registry',
+    'log in on the host: docker login',
+  ],
+];
+
+function registryFailure(error: CommandFailure, reference: string): Failure {
+  const [, what = `cannot be looked up: ${error.words}`, next = 'check that the host reaches the registry'] =
+    REFUSALS.find(([pattern]) => pattern.test(error.stderr)) ?? [];
+  return new Failure(`${reference} ${what}`, { next, cause: error });
 }
 
 /** An image that was found, before it is fetched. */
@@ -94,8 +90,6 @@ export interface Found {
   /** The name is another image's by now: it has to be given back. */
   moved?: true;
 }
-
-type Env = Readonly<Record<string, string>>;
 
 /** What a host's engine is, and which registries it trusts without TLS. */
 export interface Engine {
@@ -116,16 +110,16 @@ export async function engineOf(host: Host): Promise<Engine> {
 /** The kernel's names, as images call them. */
 const ARCHITECTURES: Record<string, string> = { x86_64: 'amd64', aarch64: 'arm64', armv7l: 'arm' };
 
-/** An image on the host. */
+/** An image on the host; undefined when it is not there. */
 export async function localImage(
   host: Host,
   reference: string,
-): Promise<{ id: string; platform: string; labels: Record<string, string> } | undefined> {
-  const format = '{{.Id}} {{.Os}}/{{.Architecture}} {{json .Config.Labels}}';
+): Promise<{ id: string; platform: string } | undefined> {
+  const format = '{{.Id}} {{.Os}}/{{.Architecture}}';
   try {
     const text = await host.run(cmd`docker image inspect --format ${format} ${reference}`);
-    const [, id = '', platform = '', labels = 'null'] = /^(\S+) (\S+) (.*)/.exec(text) ?? [];
-    return { id, platform, labels: JSON.parse(labels) ?? {} };
+    const [id = '', platform = ''] = text.trim().split(' ');
+    return { id, platform };
   } catch (error) {
     if (error instanceof CommandFailure && /no such image/i.test(error.stderr)) return undefined;
     throw error;
@@ -136,20 +130,15 @@ export async function localImage(
  * Finds an image where it is: on the host, if its name has no registry in it and it is there; else in its registry.
  * @throws Failure when it is in neither, may not be read, or is not for the host's platform
  */
-export async function findImage(
-  host: Host,
-  engine: Engine,
-  image: ImageReference,
-  caller: Caller,
-): Promise<Found> {
+export async function findImage(app: ComposeApp, engine: Engine, image: ImageReference): Promise<Found> {
   const reference = imageText(image);
-  const local = image.registry === undefined ? await localImage(host, reference) : undefined;
-  if (!local) return asReader(host, image, caller, (env) => inRegistry(host, engine, image, env));
+  const local = image.registry === undefined ? await localImage(app.host, reference) : undefined;
+  if (!local) return asReader(app, image, (env) => inRegistry(app.host, engine, image, env));
   refusePlatform(reference, [local.platform], engine);
   return { reference, id: local.id, bytes: 0 };
 }
 
-/** The engine trusts its own machine without being told; the command line has to be. */
+/** The engine trusts its own machine by itself; the command line needs a flag for it. */
 const isInsecure = (registry: string, { insecure }: Engine) =>
   insecure.includes(registry) || /^(127\.|localhost(:|$))/.test(registry);
 
@@ -180,39 +169,39 @@ function refusePlatform(reference: string, platforms: readonly string[], { platf
   });
 }
 
-export const pullCommand = (reference: string, env: Env = {}): Command => ({
-  ...cmd`docker pull --quiet ${reference}`,
-  env,
-});
+export const pullCommand = (reference: string): Command => cmd`docker pull --quiet ${reference}`;
 
 /** Fetches what was found, unless it is on the host. @throws Failure when the registry refuses it now */
-export async function obtainImage(host: Host, found: Found, caller: Caller): Promise<Pin> {
-  const { reference, id, moved } = found;
+export async function obtainImage(app: ComposeApp, { reference, id, moved }: Found): Promise<Pin> {
+  const { host } = app;
   if (id !== undefined) {
     if (moved) await host.run(cmd`docker tag ${id} ${reference}`);
     return { reference, id };
   }
   try {
-    await asReader(host, parseImage(reference), caller, (env) => host.run(pullCommand(reference, env)));
+    await asReader(app, parseImage(reference), (env) => host.run({ ...pullCommand(reference), env }));
   } catch (error) {
     throw error instanceof CommandFailure ? registryFailure(error, reference) : error;
   }
+  return pinOf(host, reference, 'pulled');
+}
+
+/** @throws Failure where an image is not there although it was pulled or built */
+export async function pinOf(host: Host, reference: string, how: 'pulled' | 'built'): Promise<Pin> {
   const local = await localImage(host, reference);
-  if (!local) throw new Failure(`${reference} was pulled, and is not there`);
-  return { reference, id: local.id };
+  if (local) return { reference, id: local.id };
+  throw new Failure(`${reference} was ${how}, and is not there`);
 }
 
-/**
- * The images that deployments have brought here and that no release to keep needs; those that somebody else brought
- * are not ours to remove.
- */
+/** The images that deployments have fetched and that no release to keep needs; images of others stay. */
 export function prunable(records: readonly DeploymentRecord[], keep: readonly Release[]): string[] {
-  const kept = new Set(keep.flatMap(({ images }) => Object.values(images).map(({ id }) => id)));
-  const ours = records.flatMap(({ images }) => Object.values(images));
-  return [...new Set(ours.filter(({ id }) => !kept.has(id)).map(({ reference }) => reference))];
+  const imagesOf = (releases: readonly Release[]) => releases.flatMap(({ images }) => Object.values(images));
+  const kept = new Set(imagesOf(keep).map(({ id }) => id));
+  const unneeded = imagesOf(records).filter(({ id }) => !kept.has(id));
+  return [...new Set(unneeded.map(({ reference }) => reference))];
 }
 
-/** Removes them, those excepted that a container still uses. @returns how many */
+/** Removes them, except those that a container still uses. @returns how many */
 export async function prune(
   host: Host,
   records: readonly DeploymentRecord[],

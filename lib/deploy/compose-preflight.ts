@@ -1,12 +1,11 @@
-import { OF_DEPLOYMENTS, projectDirectory } from '../compose.ts';
-import { checkAll, EXIT, Failure } from '../failure.ts';
+import { dockerFailure, OF_DEPLOYMENTS, projectDirectory } from '../compose.ts';
+import { checkAll, EXIT, Failure, throwAll } from '../failure.ts';
 import { bytes } from '../format.ts';
 import { runForSecret } from '../host-files.ts';
-import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import { CommandFailure, cmd, type Host } from '../shell.ts';
 import { type ComposeApp, imageOf, type Model, type Service, servicesOf } from './compose-app.ts';
-import type { Container } from './compose-containers.ts';
+import type { Running } from './compose-containers.ts';
 import {
-  type Caller,
   type Engine,
   engineOf,
   type Found,
@@ -15,9 +14,9 @@ import {
   obtainImage,
   pullCommand,
 } from './compose-image.ts';
-import { besideCommand, drainCommand, upCommand } from './compose-switch.ts';
-import type { Pin, Prospect, Release } from './deployment.ts';
-import { type DeploySettings, type ImageReference, VALIDATION_LABEL } from './settings.ts';
+import { switchPlan } from './compose-switch.ts';
+import type { Pin, Plan, Release } from './deployment.ts';
+import { type ImageReference, VALIDATION_LABEL } from './settings.ts';
 
 /** Layers take about so many times their compressed size on the disk. */
 const UNPACKED = 3;
@@ -29,39 +28,34 @@ export async function refuseNoDocker(host: Host): Promise<void> {
   try {
     await host.run(cmd`sh -c ${VERSIONS}`);
   } catch (error) {
-    if (!(error instanceof CommandFailure)) throw error;
-    const { words, stderr, code } = error;
-    const failure = (message: string, next: string) =>
-      new Failure(`${host.name}: ${message}`, { next, cause: error });
-    if (code === 127) throw failure('docker: command not found', 'install Docker, or put it on PATH');
-    if (/permission denied/i.test(stderr))
-      throw failure('this user may not speak to Docker', 'use root or a user of the group docker');
-    if (/cannot connect|is the docker daemon running/i.test(stderr))
-      throw failure(words, 'start Docker: systemctl start docker');
-    throw failure(
-      code === 125 || /unknown/.test(words) ? 'docker knows no compose' : words,
-      "install Docker's compose plugin",
+    const problem = dockerFailure(error, `${host.name}: `);
+    if (problem || !(error instanceof CommandFailure)) throw problem ?? error;
+    throw new Failure(
+      `${host.name}: ${/unknown/.test(error.words) ? 'docker knows no compose' : error.words}`,
+      { next: "install Docker's compose plugin", cause: error },
     );
   }
 }
 
-/** @throws Problems when a service cannot have two containers side by side, or nobody could tell when they are ready */
-export function refuseUnrollable(
+/** @throws Problems when a service cannot have two containers side by side, or nothing shows when they are ready */
+export async function refuseUnrollable(
+  { settings: { ROLLOUT_SERVICES = [] } }: ComposeApp,
   model: Model,
-  rollout: readonly string[],
   pinned: readonly string[],
 ): Promise<void> {
-  return checkAll(
-    rollout.map((name) => () => {
-      const next = `take ${name} out of ROLLOUT_SERVICES, or change its definition`;
-      const failure = (what: string) =>
-        new Failure(`ROLLOUT_SERVICES: ${name} ${what}`, { exit: EXIT.usage, next });
+  await checkAll(
+    ROLLOUT_SERVICES.map((name) => () => {
       const service = model.services[name];
-      if (!service)
-        throw failure(`is no service; there are ${Object.keys(model.services).sort().join(', ')}`);
-      if (!pinned.includes(name)) throw failure(`runs ${imageOf(model, name)}, which is none of IMAGE`);
-      const reason = unrollable(service);
-      if (reason) throw failure(reason);
+      const what = !service
+        ? `is not a service; there are ${Object.keys(model.services).sort().join(', ')}`
+        : !pinned.includes(name)
+          ? `runs ${imageOf(model, name)}, which is not one of IMAGE`
+          : unrollable(service);
+      if (what === undefined) return;
+      throw new Failure(`ROLLOUT_SERVICES: ${name} ${what}`, {
+        exit: EXIT.usage,
+        next: `take ${name} out of ROLLOUT_SERVICES, or change its definition`,
+      });
     }),
   );
 }
@@ -72,22 +66,17 @@ function unrollable({ ports = [], container_name, network_mode, healthcheck }: S
   if (container_name) return `has container_name ${container_name}: two containers cannot share it`;
   if (network_mode === 'host') return "is on the host's network: two containers cannot share its port";
   if (!healthcheck?.test || healthcheck.disable)
-    return 'has no healthcheck: nobody could tell when the new container may take requests';
+    return 'has no healthcheck: nothing would show when the new container may take requests';
   return undefined;
 }
 
 /** @throws Failure when MIGRATE_COMMAND could not run in the new version */
-export function refuseNoMigration(
-  { MIGRATE_COMMAND, APP_SERVICE }: Pick<DeploySettings, 'MIGRATE_COMMAND' | 'APP_SERVICE'>,
-  pinned: readonly string[],
-): void {
+export function refuseNoMigration({ settings }: ComposeApp, pinned: readonly string[]): void {
+  const { MIGRATE_COMMAND, APP_SERVICE } = settings;
   if (MIGRATE_COMMAND === undefined || pinned.includes(APP_SERVICE)) return;
   throw new Failure(
-    `MIGRATE_COMMAND runs in APP_SERVICE=${APP_SERVICE}, which is none of ${pinned.join(', ')}`,
-    {
-      exit: EXIT.usage,
-      next: 'set APP_SERVICE to the service that has the command',
-    },
+    `MIGRATE_COMMAND runs in APP_SERVICE=${APP_SERVICE}, which is not one of ${pinned.join(', ')}`,
+    { exit: EXIT.usage, next: 'set APP_SERVICE to the service that has the command' },
   );
 }
 
@@ -101,9 +90,7 @@ export async function refuseFullDisk(host: Host, { root }: Engine, images: reado
   if (Number.isNaN(free) || free >= needed) return;
   throw new Failure(
     `${root} on ${host.name} has ${bytes(free)} free, the image needs about ${bytes(needed)}`,
-    {
-      next: 'make room: docker image prune (it keeps what runs), or a larger disk',
-    },
+    { next: 'make room: docker image prune (it keeps what runs), or take a larger disk' },
   );
 }
 
@@ -123,14 +110,13 @@ interface Inspected {
 const PROJECT = 'com.docker.compose.project';
 
 /**
- * What runs tells which env file and which project name are meant: with others, services would start with the values
+ * What runs shows which env file and which project name are meant: with others, services would start with the values
  * that compose files have for development, or a second time beside themselves.
  * @throws Problems that name the variables of each service, never their values
  */
 export async function refuseOtherEnvironment(app: ComposeApp, model: Model): Promise<void> {
-  const running = (await containersWith(app, `${PROJECT}=${model.name}`)).filter(
-    ({ State }) => State.Running,
-  );
+  const all = await containersWith(app, `${PROJECT}=${model.name}`);
+  const running = all.filter(({ State }) => State.Running);
   if (running.length === 0) return refuseOtherProject(app, model);
   const changes = new Map<string, Set<string>>();
   for (const { Config, own } of running) {
@@ -140,16 +126,15 @@ export async function refuseOtherEnvironment(app: ComposeApp, model: Model): Pro
     const names = changedNames(configured.environment ?? {}, Config.Env ?? [], own);
     if (names.length > 0) changes.set(service, (changes.get(service) ?? new Set()).union(new Set(names)));
   }
-  const problems = [...changes].map(([service, names]) => () => {
-    throw new Failure(
-      `${service} would start with another ${[...names].sort().join(', ')} than it runs with`,
-      {
-        exit: EXIT.usage,
-        next: `correct ${app.envFile}, or name the env file that is meant: SECRETS_FILE; where it is meant: --new-environment`,
-      },
-    );
-  });
-  await checkAll(problems);
+  throwAll(
+    [...changes].map(
+      ([service, names]) =>
+        new Failure(`${service} would start with another ${[...names].sort().join(', ')} than it runs with`, {
+          exit: EXIT.usage,
+          next: `correct ${app.envFile}, or name the right env file: SECRETS_FILE; if the change is meant: --new-environment`,
+        }),
+    ),
+  );
 }
 
 async function containersWith(app: ComposeApp, label: string) {
@@ -176,13 +161,13 @@ export function changedNames(
   const split = (entry: string) => [entry.replace(/=.*/s, ''), entry.replace(/^[^=]*=?/s, '')] as const;
   const [now, image] = [new Map(has.map(split)), new Map((own ?? has).map(split))];
   // `config` writes every `$` of a value twice.
-  const wanted = Object.entries(configured).flatMap(([name, value]) =>
+  const next = Object.entries(configured).flatMap(([name, value]) =>
     value === null ? [] : [[name, value.replaceAll('$$', '$')] as const],
   );
-  const different = wanted.filter(([name, value]) => now.get(name) !== value).map(([name]) => name);
+  const different = next.filter(([name, value]) => now.get(name) !== value).map(([name]) => name);
   const gone = [...now].filter(
     ([name, value]) =>
-      !wanted.some(([other]) => other === name) && image.get(name) !== value && !/_proxy$/i.test(name),
+      !next.some(([other]) => other === name) && image.get(name) !== value && !/_proxy$/i.test(name),
   );
   return [...different, ...gone.map(([name]) => name)].filter((name) => name !== OF_DEPLOYMENTS);
 }
@@ -198,108 +183,79 @@ async function refuseOtherProject(app: ComposeApp, { name }: Model): Promise<voi
   const project = other.Config.Labels[PROJECT];
   throw new Failure(
     `the app of ${directory} runs as the project ${project}, and would start again as ${name}`,
-    {
-      exit: EXIT.usage,
-      next: `set COMPOSE_PROJECT_NAME=${project}`,
-    },
+    { exit: EXIT.usage, next: `set COMPOSE_PROJECT_NAME=${project}` },
   );
 }
 
-type Running = ReadonlyMap<string, readonly Container[]>;
-
-/** Looks at everything that an update needs. @throws Problems with all that is wrong */
-export async function prospectOf(
+/** Checks everything that an update to images needs. @throws Problems with all that is wrong */
+export async function planOf(
   app: ComposeApp,
   model: Model,
-  settings: DeploySettings,
-  wanted: { version: string; images: readonly ImageReference[] },
+  request: { version: string; images: readonly ImageReference[] },
   running: Running,
-  caller: Caller,
-): Promise<Prospect> {
+): Promise<Plan> {
   const engine = await engineOf(app.host);
-  const services = servicesOf(model, settings.IMAGE);
+  const services = servicesOf(model, app.settings.IMAGE);
   const found = new Map<string, Found>();
   await checkAll([
-    () => refuseUnrollable(model, settings.ROLLOUT_SERVICES ?? [], [...services.keys()]),
-    () => refuseNoMigration(settings, [...services.keys()]),
-    ...wanted.images.map((image) => async () => {
-      const one = await findImage(app.host, engine, image, caller);
+    () => refuseUnrollable(app, model, [...services.keys()]),
+    () => refuseNoMigration(app, [...services.keys()]),
+    ...request.images.map((image) => async () => {
+      const one = await findImage(app, engine, image);
       for (const [service, { registry, repository }] of services)
         if (registry === image.registry && repository === image.repository) found.set(service, one);
     }),
   ]);
   await refuseFullDisk(app.host, engine, [...new Set(found.values())]);
-  return prospect(app, settings, { version: wanted.version }, found, running, caller);
+  return planOfImages(app, { version: request.version }, found, running);
 }
 
-/** Looks whether a release that ran here can run again: its images have to be on the host, or in their registry. */
-export async function prospectOfReturn(
-  app: ComposeApp,
-  settings: DeploySettings,
-  release: Release,
-  running: Running,
-  caller: Caller,
-): Promise<Prospect> {
-  const found = new Map<string, Found>();
-  await checkAll(
+/** Checks whether a release that ran here can run again: its images have to be on the host. */
+export async function planOfRelease(app: ComposeApp, release: Release, running: Running): Promise<Plan> {
+  const found = await checkAll(
     Object.entries(release.images).map(([service, { reference, id }]) => async () => {
+      const image: Found = { reference, id, bytes: 0 };
       const named = await localImage(app.host, reference);
-      if (named?.id === id) return void found.set(service, { reference, id, bytes: 0 });
-      // A tag that has moved since is moved back.
-      if (await localImage(app.host, id))
-        return void found.set(service, { reference, id, bytes: 0, moved: true });
+      if (named?.id === id) return [service, image] as const;
+      // A tag that was moved meanwhile is given back to this image.
+      if (await localImage(app.host, id)) return [service, { ...image, moved: true }] as const;
       throw new Failure(
         `the image of ${release.version}, ${reference}, is not on ${app.host.name} any more`,
-        {
-          next: `deploy it anew: update-deployment ${release.version}`,
-        },
+        { next: `deploy it again: update-deployment ${release.version}` },
       );
     }),
   );
-  return prospect(app, settings, release, found, running, caller);
+  return planOfImages(app, release, new Map(found), running);
 }
 
-function prospect(
+function planOfImages(
   app: ComposeApp,
-  { ROLLOUT_SERVICES: rollout = [] }: DeploySettings,
   { version, commit }: { version: string; commit?: string },
   found: ReadonlyMap<string, Found>,
   running: Running,
-  caller: Caller,
-): Prospect {
+): Plan {
   const named = { version, ...(commit === undefined ? {} : { commit }) };
   const images = [...new Map([...found.values()].map((one) => [one.reference, one])).values()];
   return {
     ...named,
     changes: changesOf(new Map([...found].map(([service, { reference }]) => [service, reference])), running),
-    plan: {
-      obtain: images.map((one) =>
-        one.id === undefined ? pullCommand(one.reference) : `${one.reference} is on the host`,
+    commands: {
+      obtain: images.map(({ id, reference }) =>
+        id === undefined ? pullCommand(reference) : `${reference} is on the host`,
       ),
       migrate: [],
-      switch: switchPlan(app, rollout, running),
+      switch: switchPlan(app, running),
     },
     async obtain() {
       const pins: Record<string, Pin> = {};
-      for (const [service, image] of found) pins[service] = await obtainImage(app.host, image, caller);
+      for (const [service, image] of found) pins[service] = await obtainImage(app, image);
       return { ...named, images: pins };
     },
   };
 }
 
-export const changesOf = (names: ReadonlyMap<string, string>, running: Running): Prospect['changes'] =>
+export const changesOf = (names: ReadonlyMap<string, string>, running: Running): Plan['changes'] =>
   [...names].map(([service, next]) => ({
     ...{ service, next },
     now: [...new Set((running.get(service) ?? []).map(({ image }) => image))].join(', ') || 'nothing',
   }));
-
-/** The commands of a switch, as far as they are known before. */
-export function switchPlan(app: ComposeApp, rollout: readonly string[], running: Running): Command[] {
-  const old = (service: string) => (running.get(service) ?? []).map(({ name }) => name);
-  return [
-    ...rollout.map((service) => besideCommand(app, service, 2 * Math.max(1, old(service).length))),
-    app.files.move('next.yml', 'deployed.yml'),
-    ...rollout.filter((service) => old(service).length > 0).map((service) => drainCommand(old(service))),
-    upCommand(app),
-  ];
-}

@@ -5,12 +5,13 @@ import { duration } from '../format.ts';
 import type { Report } from '../output.ts';
 import { membersOf, Secret } from '../secret.ts';
 import {
+  type DeployedApp,
+  type DeployRequest,
   type Pin,
-  type Prospect,
+  type Plan,
   type Release,
-  type Strategy,
   sameImages,
-  type Wanted,
+  who,
 } from './deployment.ts';
 import {
   capacityOf,
@@ -29,18 +30,17 @@ import {
 } from './ecs-service.ts';
 import { switchTo } from './ecs-switch.ts';
 import { describeDeaths, runOnce } from './ecs-tasks.ts';
-import { who } from './health.ts';
 import { findImage } from './registry.ts';
 import { type DeploySettings, type ImageReference, imageText, parseImage } from './settings.ts';
 
 /** A service of ECS, whose records are tags of its task definition's revisions. */
-export async function ecsStrategy(
+export async function appOnEcs(
   target: { cluster: string; service: string },
   settings: DeploySettings & { AWS_REGION?: string | undefined },
   signal: AbortSignal,
   report: Pick<Report, 'info' | 'warn'>,
   waitMs?: number,
-): Promise<Strategy> {
+): Promise<DeployedApp> {
   const { AWS_REGION: region, APP_SERVICE, HEALTH_TIMEOUT, HEALTHY_FOR, MIGRATE_TIMEOUT } = settings;
   const app: EcsApp = { ecs: await ecsClient(region), region, ...target, signal };
   const repositories = settings.IMAGE.map(imageText);
@@ -69,21 +69,21 @@ export async function ecsStrategy(
       };
     },
     preflight: (request) => preflight(app, request),
-    async preflightReturn(release) {
+    async preflightRelease(release) {
       const revision =
         release.revision ?? (await records()).findLast((one) => sameImages(one, release))?.revision;
       if (revision === undefined)
         throw new Failure(`no revision of the task definition is ${release.version} any more`, {
           next: `deploy it again: update-deployment ${release.version}`,
         });
-      return preflightReturn(app, { ...release, revision });
+      return preflightRelease(app, { ...release, revision });
     },
     async migrate({ images, revision = '' }, command, say) {
       const [first = ''] = Object.keys(images);
       const container = APP_SERVICE in images ? APP_SERVICE : first;
       await runOnce(app, { revision, container, command }, MIGRATE_TIMEOUT * 1000, say);
     },
-    async switchTo({ version, revision = '' }, _who, step) {
+    async switchTo({ version, revision = '' }, step) {
       let begun: string | undefined;
       try {
         await switchTo(app, revision, times, step.note, (id) => {
@@ -114,7 +114,7 @@ async function deployedBy(app: EcsApp, { taskDefinition = '' }: Deployment) {
 }
 
 /** Checks everything that an update needs. @throws Problems with all that is wrong */
-async function preflight(app: EcsApp, request: Wanted): Promise<Prospect> {
+async function preflight(app: EcsApp, request: DeployRequest): Promise<Plan> {
   if ('commit' in request)
     throw new Failure('ECS runs images, and builds none', {
       exit: EXIT.usage,
@@ -160,7 +160,7 @@ function isThis({ definition, tags }: Revision, { version, images }: Release): b
 }
 
 /** Checks whether a revision that ran here can run again. @throws Problems when its images are gone, or it is */
-async function preflightReturn(app: EcsApp, release: Release & { revision: string }): Promise<Prospect> {
+async function preflightRelease(app: EcsApp, release: Release & { revision: string }): Promise<Plan> {
   const [service, { definition }] = await Promise.all([
     describeService(app),
     describeRevision(app, release.revision),
@@ -193,7 +193,7 @@ function planOf(
   { version, commit, images, revision: known = 'the new revision' }: Release,
   obtaining: string[],
   obtain: () => Promise<string>,
-): Prospect {
+): Plan {
   const named = { version, ...(commit === undefined ? {} : { commit }) };
   const runs = (name: string) => now.containerDefinitions?.find((one) => one.name === name)?.image;
   return {
@@ -206,7 +206,7 @@ function planOf(
       step.note(revision);
       return { ...named, images, revision };
     },
-    plan: {
+    commands: {
       obtain: obtaining,
       migrate: [`RunTask ${now.family}, the new revision, and wait for its exit code`],
       switch: [

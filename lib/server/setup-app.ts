@@ -177,7 +177,7 @@ const unitWord = (word: string) =>
 
 /** systemd wants the whole path of what it starts. */
 function unitCommand(settings: SetupSettings, ...args: string[]): string {
-  const [program, ...words] = wordsOf(composeCommand(settings.APP_DIR, settings, args));
+  const [program, ...words] = [...wordsOf(composeCommand(settings.APP_DIR, settings, [])), ...args];
   return [program === 'docker' ? '/usr/bin/docker' : `/bin/${program}`, ...words.map(unitWord)].join(' ');
 }
 

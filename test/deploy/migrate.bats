@@ -119,7 +119,7 @@ assert_left_alone() {
   MIGRATE_COMMAND= run -2 --separate-stderr migrate 2.0.0
   assert_regex "$stderr" 'error: MIGRATE_COMMAND is not set. Next: set it'
   APP_SERVICE=proxy run -2 --separate-stderr migrate 2.0.0
-  assert_regex "$stderr" 'error: MIGRATE_COMMAND runs in APP_SERVICE=proxy, which is none of'
+  assert_regex "$stderr" 'error: MIGRATE_COMMAND runs in APP_SERVICE=proxy, which is not one of'
   assert_left_alone
 }
 

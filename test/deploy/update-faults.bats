@@ -41,8 +41,8 @@ update_until() {
   ROLLOUT_SERVICES=proxy,nginx VERSION_URL=$HEALTH_URL HEALTH_URL=$APP_URL/no-such-page MIGRATE_COMMAND=x APP_SERVICE=db \
     run -2 --separate-stderr opsbook update-deployment 7.0.0
   [[ $stderr == *"is for linux/s390x, and the host is linux/"* ]] || fail "$stderr"
-  [[ $stderr == *"ROLLOUT_SERVICES: nginx is no service"* ]] || fail "$stderr"
-  [[ $stderr == *"APP_SERVICE=db, which is none of web, worker"* ]] || fail "$stderr"
+  [[ $stderr == *"ROLLOUT_SERVICES: nginx is not a service"* ]] || fail "$stderr"
+  [[ $stderr == *"APP_SERVICE=db, which is not one of web, worker"* ]] || fail "$stderr"
   [[ $stderr == *"HEALTH_URL: $APP_URL/no-such-page answers 404"* ]] || fail "$stderr"
   assert_equal "$(docker ps --quiet --no-trunc)" "$before"
 }

@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { compose, composeCommand, parseListing } from '../../lib/compose.ts';
+import { compose, composeCommand, dockerFailure, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
-import { type Command, cmd, type Host, wordsOf } from '../../lib/shell.ts';
+import { type Command, CommandFailure, cmd, type Host, wordsOf } from '../../lib/shell.ts';
 import { tempDir } from './kit.ts';
 
 const db = { Name: 'bloaty-db-1', State: 'running' };
@@ -73,15 +73,15 @@ test('what fails for another reason than the name is told as it is', async () =>
 const words = (...given: Parameters<typeof composeCommand>) => composeCommand(...given).text;
 
 test('F27, R3: every command reads SECRETS_FILE, and what Compose reads by itself is not told', () => {
-  assert.equal(words('/opt/a', {}, ['up']), 'docker compose up');
+  assert.equal(words('/opt/a', {}, ['ps']), 'docker compose ps');
   assert.equal(
-    words('/opt/a/', { SECRETS_FILE: './.env', COMPOSE_FILE: 'b.yml' }, ['up']),
-    'docker compose up',
+    words('/opt/a/', { SECRETS_FILE: './.env', COMPOSE_FILE: 'b.yml' }, ['ps']),
+    'docker compose ps',
   );
   for (const file of ['.env.production', '/opt/a/.env.production'])
     assert.equal(
-      words('/opt/a', { SECRETS_FILE: file, COMPOSE_FILE: 'deploy/b.yml' }, ['up']),
-      'docker compose --env-file /opt/a/.env.production up',
+      words('/opt/a', { SECRETS_FILE: file, COMPOSE_FILE: 'deploy/b.yml' }, ['ps']),
+      'docker compose --env-file /opt/a/.env.production ps',
     );
 });
 
@@ -121,3 +121,22 @@ test('R3: an `up` with COMPOSE_FILE of the settings starts the version that was 
   // The env file says it.
   assert.equal(up(), 'compose up web');
 });
+
+for (const [stderr, code, message] of [
+  ["unknown shorthand flag: 'f' in -f", 125, 'host: docker knows no compose'],
+  ['sh: 1: docker: not found', 127, 'host: docker: command not found'],
+  ['sh: docker: command not found', 127, 'host: docker: command not found'],
+  ['permission denied while trying to connect to the Docker daemon socket', 1, /this user may not speak/],
+  ['permission denied while trying to connect to the docker API at unix:///x', 1, /this user may not speak/],
+  ['Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?', 1, /^host: Cannot/],
+  ['failed to connect to the docker API at unix:///x; check if the daemon is running', 1, /^host: failed/],
+  ['open /opt/docker/.env: permission denied', 1, undefined],
+  ['no such service: web', 1, undefined],
+] as const)
+  test(`what is wrong with Docker itself is not blamed on the app: ${stderr}`, () => {
+    const failure = new CommandFailure({ command: cmd`docker compose ps`, words: stderr, code, stderr });
+    const problem = dockerFailure(failure, 'host: ');
+    if (message === undefined) assert.equal(problem, undefined);
+    else if (typeof message === 'string') assert.equal(problem?.message, message);
+    else assert.match(problem?.message ?? '', message);
+  });

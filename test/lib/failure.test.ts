@@ -16,8 +16,8 @@ const fails = (message: string, exit?: (typeof EXIT)[keyof typeof EXIT]) => () =
   throw new Failure(message, exit === undefined ? {} : { exit });
 };
 
-test('checks that pass are silent', async () => {
-  await checkAll([() => {}, async () => 1]);
+test('checks that pass return what they found', async () => {
+  assert.deepEqual(await checkAll([() => {}, async () => 1]), [undefined, 1]);
 });
 
 test('one problem is thrown as it is', async () => {

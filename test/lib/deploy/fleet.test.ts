@@ -12,7 +12,7 @@ for (const [always, did] of [
     const switched: string[] = [];
     const members = ['a', 'b'].map((name) => ({
       ...{ host: { name }, target: { Id: name } },
-      strategy: {
+      app: {
         running: async () => release,
         unfinished: async () => undefined,
         switchTo: async () => void switched.push(name),
@@ -20,7 +20,13 @@ for (const [always, did] of [
     })) as unknown as Member[];
     const targets = members.map(({ target }) => ({ Target: target, TargetHealth: { State: 'healthy' } }));
     const group = { targets: async () => targets, putIn: async () => {}, takeOut: async () => {} };
-    const rotation = { group, uninterrupted: group, timeoutMs: 1, always, say() {} } as unknown as Rotation;
-    await rotate(members, release, 'a person', rotation, { note() {}, progress() {} });
+    const rotation = {
+      group,
+      uninterrupted: group,
+      timeoutMs: 1,
+      always,
+      report: { info() {} },
+    } as unknown as Rotation;
+    await rotate(members, release, rotation, { note() {}, progress() {} });
     assert.deepEqual(switched, did);
   });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { awaitAnswers, lookBefore } from '../../../lib/deploy/health.ts';
+import { awaitAnswers, preflightAnswers } from '../../../lib/deploy/health.ts';
 import { Failure } from '../../../lib/failure.ts';
 import { WebAddress } from '../../../lib/web.ts';
 import { httpServer } from '../kit.ts';
@@ -35,7 +35,7 @@ const wait = (urls: Parameters<typeof awaitAnswers>[0], timeoutMs: number) =>
 
 test('a health address that redirects is refused before anything is changed, with where it leads', async (t) => {
   const urls = await app(t, { status: 301, location: 'https://shop.example.org/health' });
-  await assert.rejects(lookBefore(urls, signal), (error: Failure) => {
+  await assert.rejects(preflightAnswers(urls, signal), (error: Failure) => {
     assert.match(error.message, /HEALTH_URL: .* answers 301, a redirect to https:\/\/shop\.example\.org/);
     assert.match(error.next ?? '', /set HEALTH_URL to where it leads/);
     return error.exit !== 0;

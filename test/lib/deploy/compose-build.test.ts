@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { findCommit } from '../../../../lib/deploy/compose-build.ts';
-import { localHost } from '../../../../lib/shell.ts';
+import { findCommit } from '../../../lib/deploy/compose-build.ts';
+import { localHost } from '../../../lib/shell.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opsbook-checkout-'));
 const [remote, clone, app] = ['remote.git', 'clone', 'app'].map((name) => join(root, name)) as [

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { composeStrategy } from '../../../../lib/deploy/compose.ts';
-import type { Environment, Release } from '../../../../lib/deploy/deployment.ts';
-import { parseImage } from '../../../../lib/deploy/settings.ts';
-import { type Command, CommandFailure, localHost, wordsOf } from '../../../../lib/shell.ts';
-import { tempDir } from '../../kit.ts';
+import { appOnHost } from '../../../lib/deploy/compose.ts';
+import { namesOnce } from '../../../lib/deploy/compose-switch.ts';
+import type { AppSettings, Environment, Release } from '../../../lib/deploy/deployment.ts';
+import { parseImage } from '../../../lib/deploy/settings.ts';
+import { type Command, CommandFailure, localHost, wordsOf } from '../../../lib/shell.ts';
+import { tempDir } from '../kit.ts';
 
 const release = (version: number): Release => ({
   version: `${version}.0.0`,
@@ -107,13 +108,13 @@ async function switchTo(
   const settings = {
     ...{ APP_DIR: dir, COMPOSE_FILE: 'compose.yml', IMAGE: [parseImage('shop/web')], DRAIN_COMMAND: 'drain' },
     ...{ ROLLOUT_SERVICES: ['web'], HEALTH_TIMEOUT: 5, HEALTHY_FOR: 0 },
-  } as unknown as Parameters<typeof composeStrategy>[1];
-  const strategy = await composeStrategy(hostOf(engine), settings, new AbortController().signal, environment);
+  } as unknown as AppSettings;
+  const app = await appOnHost(hostOf(engine), settings, new AbortController().signal, environment);
   let noted = '';
   const note = (text: string) => {
     noted = text;
   };
-  await strategy.switchTo(release(version), 'a person', { note, progress() {} });
+  await app.switchTo(release(version), { note, progress() {} });
   return noted;
 }
 
@@ -187,3 +188,16 @@ test('F20: a container that was started in this run and never was healthy is not
   assert.deepEqual(ids(engine), ['proxy', 'old']);
   assert.ok(!engine.did.some((text) => text.endsWith('sh -c drain')), engine.did.join('\n'));
 });
+
+for (const [once, configuration] of [
+  [true, 'upstream app {\n  server web:8000;\n}'],
+  [true, '  proxy_pass http://web:8000/api/;'],
+  [true, 'server web:8000 max_fails=2;'],
+  [false, 'server web:8000 resolve;'],
+  [false, 'set $web http://web:8000;\nproxy_pass $web;'],
+  [false, 'proxy_pass http://website:8000;'],
+  [false, 'server_name web;'],
+] as const)
+  test(`nginx looks web up ${once ? 'once' : 'again and again, or not at all'}: ${configuration.split('\n').join(' ')}`, () => {
+    assert.equal(namesOnce(configuration, 'web'), once);
+  });

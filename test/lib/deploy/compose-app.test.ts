@@ -3,10 +3,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { composeApp } from '../../../../lib/deploy/compose-app.ts';
-import type { Failure } from '../../../../lib/failure.ts';
-import { localHost } from '../../../../lib/shell.ts';
-import { tempDir } from '../../kit.ts';
+import { composeApp } from '../../../lib/deploy/compose-app.ts';
+import type { AppSettings } from '../../../lib/deploy/deployment.ts';
+import type { Failure } from '../../../lib/failure.ts';
+import { localHost } from '../../../lib/shell.ts';
+import { tempDir } from '../kit.ts';
+
+const { signal } = new AbortController();
 
 for (const [what, files, own] of [
   [
@@ -36,7 +39,7 @@ for (const [what, files, own] of [
     const dir = mkdtempSync(join(tmpdir(), 'opsbook-app-'));
     for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
     const settings = { APP_DIR: dir, SECRETS_FILE: '.env.x' in files ? '.env.x' : '.env' };
-    const app = await composeApp(localHost(), settings as unknown as Parameters<typeof composeApp>[1]);
+    const app = await composeApp(localHost(), settings as unknown as AppSettings, signal);
     assert.deepEqual(app.own, own);
     rmSync(dir, { recursive: true });
   });
@@ -53,8 +56,8 @@ for (const line of [
       ['compose.yml', ''],
     ] as const)
       writeFileSync(join(dir, name), `${text}\n`);
-    const settings = { APP_DIR: dir, SECRETS_FILE: '.env.x' } as unknown as Parameters<typeof composeApp>[1];
-    await assert.rejects(composeApp(localHost(), settings), (error: Failure) => {
+    const settings = { APP_DIR: dir, SECRETS_FILE: '.env.x' } as unknown as AppSettings;
+    await assert.rejects(composeApp(localHost(), settings, signal), (error: Failure) => {
       assert.equal(error.exit, 2);
       assert.match(
         error.message,

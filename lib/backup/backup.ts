@@ -112,7 +112,7 @@ async function remember(
   }
 }
 
-const identity = (app: string, { id, sealer: { recipient } }: Work) => ({
+const identity = (app: string, { id, encrypter: { recipient } }: Work) => ({
   app,
   id,
   recipient,

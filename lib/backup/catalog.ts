@@ -316,7 +316,7 @@ function unlike(found: Listed | undefined, key: string, bytes: number): string |
     : `has ${found.bytes} bytes, not ${bytes}`;
 }
 
-/** Whether an object has its bytes. Of an encrypted content the plain ones are known, and that sealing only adds. */
+/** Whether an object has its bytes. Of an encrypted content the plain ones are known, and encryption only adds to them. */
 export const holds = (found: Listed, key: string, bytes: number): boolean =>
   key.startsWith('content/') && key.endsWith('.age') ? found.bytes >= bytes : found.bytes === bytes;
 

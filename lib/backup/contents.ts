@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { Failure } from '../failure.ts';
 import { count } from '../format.ts';
 import { folderIn, readKept, writeWhole } from '../state.ts';
-import type { Measure, Sealer } from './encryption.ts';
+import type { Encrypter, Measure } from './encryption.ts';
 import { CLOCK_TOLERANCE_MS, headers, isManifest, SETTLED_MS, sha256 } from './schema.ts';
 import type { Store } from './store.ts';
 import type { Headers } from './tree.ts';
@@ -85,7 +85,7 @@ export const contentKey = (sha256: string, suffix: string): string =>
  * What the keys of contents end with. It names the recipient: a content that is encrypted to another one is not
  * the same, or backups after a change of key would need the old one.
  */
-export const suffixOf = ({ recipient, suffix }: Pick<Sealer, 'recipient' | 'suffix'>): string =>
+export const suffixOf = ({ recipient, suffix }: Pick<Encrypter, 'recipient' | 'suffix'>): string =>
   recipient === null ? suffix : `.${recipient.slice(-8)}${suffix}`;
 
 /** The contents of a part that are in the store or on their way to it, each once. */

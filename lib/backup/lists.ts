@@ -14,7 +14,7 @@ import {
   remember,
   suffixOf,
 } from './contents.ts';
-import type { Opener } from './encryption.ts';
+import type { Decrypter } from './encryption.ts';
 import type { BucketPart, DirectoryPart, Source, Work } from './manifest.ts';
 import { measureOf, SMALL } from './read.ts';
 import type { Store } from './store.ts';
@@ -26,7 +26,7 @@ export type FilesPart = DirectoryPart | BucketPart;
 
 export interface Reader {
   store: Store;
-  opener: Opener;
+  decrypter: Decrypter;
   /** Where copies of the trees are that this host wrote; without it the store is read. */
   stateDir?: string | undefined;
 }
@@ -50,12 +50,12 @@ export function forgetTrees(stateDir: string, kept: ReadonlySet<string>): void {
  * The tree of a part, whole and checked against its hash.
  * @throws Failure when it is neither here nor may be read from the store; Damaged when it is missing or another there
  */
-export async function readTree(part: FilesPart, { store, opener, stateDir }: Reader): Promise<Buffer> {
+export async function readTree(part: FilesPart, { store, decrypter, stateDir }: Reader): Promise<Buffer> {
   const { key, sha256, bytes } = part.tree;
   const copy = stateDir === undefined ? undefined : copiedTree(stateDir, sha256);
   if (copy) return copy;
   return fetchWhole(
-    { store, opener },
+    { store, decrypter },
     { key, measure: { sha256, bytes }, label: `${part.name}: its list of files` },
   );
 }
@@ -85,7 +85,7 @@ export function copiedTree(stateDir: string, sha256: string): Buffer | undefined
 /** Stores the list of all that a part has, as a content of its own, and keeps a copy of it here. */
 async function storeTree(
   lines: Iterable<string>,
-  { store, sealer, stateDir }: Work,
+  { store, encrypter, stateDir }: Work,
   contents: Contents,
 ): Promise<{ key: string; bytes: number; sha256: string }> {
   const hash = createHash('sha256');
@@ -99,7 +99,7 @@ async function storeTree(
   const measure = { bytes, sha256: hash.digest('hex') };
   const { sha256 } = measure;
   await storeContent(
-    { store, sealer, contents },
+    { store, encrypter, contents },
     measure,
     bytes <= SMALL
       ? Buffer.concat(chunks)
@@ -110,7 +110,7 @@ async function storeTree(
   if (stateDir !== undefined && !existsSync(copyOf(stateDir, sha256))) {
     keepTree(stateDir, sha256, Buffer.concat(chunks));
   }
-  return { key: contentKey(sha256, suffixOf(sealer)), ...measure };
+  return { key: contentKey(sha256, suffixOf(encrypter)), ...measure };
 }
 
 /** What a part is saved with: what was stored before, and what can be trusted the next time. */
@@ -148,7 +148,7 @@ export async function beginSaving(
 ): Promise<Saving & { memory: Memory | undefined }> {
   const place = placeOf(source, work);
   const memory = place && recall(place);
-  const contents = await openContents({ store: work.store, suffix: suffixOf(work.sealer) }, memory);
+  const contents = await openContents({ store: work.store, suffix: suffixOf(work.encrypter) }, memory);
   return { source, work, contents, memory, before: memory?.known ?? new Map(), known: new Map(), gone: 0 };
 }
 
@@ -177,6 +177,6 @@ export async function endSaving(
   };
 }
 
-function placeOf(part: Source, { stateDir, store, sealer }: Work) {
-  return stateDir === undefined ? undefined : { stateDir, part, store, suffix: suffixOf(sealer) };
+function placeOf(part: Source, { stateDir, store, encrypter }: Work) {
+  return stateDir === undefined ? undefined : { stateDir, part, store, suffix: suffixOf(encrypter) };
 }

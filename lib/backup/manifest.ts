@@ -5,7 +5,7 @@ import type { Report, Step } from '../output.ts';
 import type { Command, Host } from '../shell.ts';
 import { keyName } from './addresses.ts';
 import { contentKey, suffixOf } from './contents.ts';
-import { type Opener, RECIPIENT, type Sealer } from './encryption.ts';
+import { type Decrypter, type Encrypter, RECIPIENT } from './encryption.ts';
 import { clean, dateOf, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
 import { Corrupted, type Store } from './store.ts';
 
@@ -193,7 +193,7 @@ export interface Work {
   id: string;
   host: Host;
   store: Store;
-  sealer: Sealer;
+  encrypter: Encrypter;
   report: Report;
   signal: AbortSignal;
   appDir: string;
@@ -238,7 +238,7 @@ export interface Recovery {
   id: string;
   host: Host;
   store: Store;
-  opener: Opener;
+  decrypter: Decrypter;
   report: Report;
   signal: AbortSignal;
   appDir: string;

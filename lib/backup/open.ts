@@ -1,7 +1,7 @@
 import type { Context } from '../definition.ts';
 import type { Values } from '../settings.ts';
 import { stateDirectory } from '../state.ts';
-import { opener } from './encryption.ts';
+import { decrypter } from './encryption.ts';
 import type { Recovery } from './manifest.ts';
 import type { identitySettings } from './settings.ts';
 import type { Store, StoreAccess, StoreAddress } from './store.ts';
@@ -40,7 +40,7 @@ export async function recoveryOf(
   const { settings, host, report, signal } = context;
   return {
     ...{ id, host, store, report, signal },
-    opener: await opener(settings.BACKUP_IDENTITY_FILE),
+    decrypter: decrypter(settings.BACKUP_IDENTITY_FILE),
     appDir: settings.APP_DIR,
     stateDir: stateDirectory(settings.APP_DIR),
   };

@@ -12,7 +12,7 @@ import {
   weight,
 } from './catalog.ts';
 import { contentKey } from './contents.ts';
-import type { Opener } from './encryption.ts';
+import type { Decrypter } from './encryption.ts';
 import { contentOf, type FilesPart, forgetTrees, type Reader, readTree, suffixOfPart } from './lists.ts';
 import type { Manifest, PartRecord } from './manifest.ts';
 import { CLOCK_TOLERANCE_MS, isManifest, SETTLED_MS } from './schema.ts';
@@ -270,7 +270,7 @@ async function contentsIn({ store }: Reader): Promise<Map<string, Listed>> {
 interface Where {
   app: string;
   store: Store;
-  opener: Opener;
+  decrypter: Decrypter;
   stateDir: string;
 }
 

@@ -94,14 +94,14 @@ const SMALL = 1e6;
 /** Who runs such a file does so with its owner's, or its group's, rights. */
 const SETUID = 0o6000;
 
-type Access = Pick<Recovery, 'id' | 'store' | 'opener' | 'signal' | 'report' | 'host' | 'allowSetuid'>;
+type Access = Pick<Recovery, 'id' | 'store' | 'decrypter' | 'signal' | 'report' | 'host' | 'allowSetuid'>;
 
 /** The entries that a part lists, its own directory first; from the store, so that a drill proves that it is there. */
 async function entriesOfPart(
   part: DirectoryPart,
-  { id, store, opener, report, allowSetuid }: Access,
+  { id, store, decrypter, report, allowSetuid }: Access,
 ): Promise<Entry[]> {
-  const entries = [...parseEntries(await readTree(part, { store, opener }), { ...part, backup: id })];
+  const entries = [...parseEntries(await readTree(part, { store, decrypter }), { ...part, backup: id })];
   const setuid = entries.filter(({ type, mode }) => type === 'file' && (mode & SETUID) !== 0);
   if (setuid.length === 0 || allowSetuid) return entries;
   // Whoever can write to the store could hand out root's rights by one.

@@ -33,7 +33,7 @@ async function saveBucket(source: Source, bucket: Bucket, work: Work, step: Step
   const total = done + unread.length;
   await forEach(unread, {
     signal: work.signal,
-    weigh: ({ size }) => memoryFor(size, SMALL, work.sealer),
+    weigh: ({ size }) => memoryFor(size, SMALL, work.encrypter),
     act: async (object) => {
       const entry = await saveObject(bucket, object, saving);
       if (entry) entries.push(entry);
@@ -72,7 +72,7 @@ async function saveObject(
   saving: Saving,
 ): Promise<ObjectEntry | undefined> {
   const { source, work, contents, known } = saving;
-  const { store, sealer } = work;
+  const { store, encrypter } = work;
   for (let attempt = 1; attempt <= TRIES; attempt += 1) {
     const open = await bucket.get(key);
     if (!open) return undefined;
@@ -89,7 +89,7 @@ async function saveObject(
       if (changed) throw new Error('the object changed');
     };
     try {
-      await storeContent({ store, sealer, contents }, measure, content ?? again);
+      await storeContent({ store, encrypter, contents }, measure, content ?? again);
     } catch (error) {
       if (changed) continue;
       throw error;

@@ -79,17 +79,17 @@ function symlinkEntry(root: BytePath, path: BytePath, stats: Stats): Entry[] {
 /** Stores the files that are new or changed. */
 async function storeUnread({ unread, total, entries }: Scan, saving: Saving, step: Step): Promise<void> {
   const { source, work, contents, known } = saving;
-  const { store, sealer, signal } = work;
+  const { store, encrypter, signal } = work;
   const root = fromText(source.uri);
   let done = total - unread.length;
   step.progress({ done, total, unit: 'files' });
   await forEach(unread, {
     signal,
-    weigh: ({ size }) => memoryFor(size, SMALL, sealer),
+    weigh: ({ size }) => memoryFor(size, SMALL, encrypter),
     act: async ({ path }) => {
       const label = `${source.name}: ${shown(path)}`;
       const found = await readStable(below(root, path), label, async ({ content, ...reading }) => {
-        await storeContent({ store, sealer, contents }, reading.measure, content);
+        await storeContent({ store, encrypter, contents }, reading.measure, content);
         return reading;
       });
       done += 1;

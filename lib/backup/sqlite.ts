@@ -157,7 +157,7 @@ export function sqliteSource(address: SqliteAddress): Source {
       inspect(realPath(address.file));
       const { size } = await stat(address.file);
       await enoughSpace(work.stateDir ?? dirname(address.file), size, `a snapshot of ${address.file}`);
-      const key = `backups/${work.id}/${address.name}.db.zst${work.sealer.suffix}`;
+      const key = `backups/${work.id}/${address.name}.db.zst${work.encrypter.suffix}`;
       const plan = [`snapshot of ${address.file}, zstd`, `  → ${work.store.address(key)}`];
       return { source, plan, save: (step) => save(source, address, key, work, step) };
     },

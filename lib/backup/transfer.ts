@@ -5,7 +5,7 @@ import { EXIT, Failure, Interrupted, messageOf } from '../failure.ts';
 import { bytes } from '../format.ts';
 import type { Running } from '../shell.ts';
 import type { Contents } from './contents.ts';
-import { counted, type Flow, type Measure, measured, type Opener, type Sealer } from './encryption.ts';
+import { counted, type Decrypter, type Encrypter, type Flow, type Measure, measured } from './encryption.ts';
 import type { Recovery, Stored, Work } from './manifest.ts';
 import { Corrupted, Missing, type Store } from './store.ts';
 
@@ -21,7 +21,7 @@ export async function* outputOf(running: Running): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** A pipe brings a few kB at a time; hashing, sealing and sending cost less on pieces of this size. */
+/** A pipe brings a few kB at a time; hashing, encrypting and sending cost less on pieces of this size. */
 const PIECE_BYTES = 256 * 1024;
 
 async function* gathered(flow: Flow): AsyncGenerator<Uint8Array> {
@@ -78,15 +78,15 @@ export async function* unzstd(flow: Flow): AsyncGenerator<Uint8Array> {
   if (!whole) throw new Error('there are bytes behind the end of what was compressed');
 }
 
-/** Seals, measures and stores a flow. */
+/** Encrypts, measures and stores a flow. */
 export async function saveFlow(
   flow: Flow,
   key: string,
   most: number,
-  { sealer, store }: Pick<Work, 'sealer' | 'store'>,
+  { encrypter, store }: Pick<Work, 'encrypter' | 'store'>,
   onBytes?: (total: number) => void,
 ): Promise<Stored> {
-  const measure = measured(await sealer.seal(flow), onBytes);
+  const measure = measured(await encrypter.encrypt(flow), onBytes);
   await store.putStream(key, measure.flow, most);
   return { key, ...measure.result() };
 }
@@ -106,7 +106,7 @@ interface Wanted {
  * @throws Damaged when it is missing, truncated or another
  */
 export async function* contentFlow(
-  { store, opener }: { store: Store; opener: Opener },
+  { store, decrypter }: { store: Store; decrypter: Decrypter },
   { key, measure, label }: Wanted,
 ): AsyncGenerator<Uint8Array> {
   const damaged = (how: string, cause?: unknown) =>
@@ -116,7 +116,7 @@ export async function* contentFlow(
     });
   let found: Measure;
   try {
-    const reading = measured(await opener.open(await store.get(key), key));
+    const reading = measured(await decrypter.decrypt(await store.get(key), key));
     yield* reading.flow;
     found = reading.result();
   } catch (error) {
@@ -165,7 +165,7 @@ export async function asFinding<T>(act: () => Promise<T>): Promise<T> {
 export async function openStored(
   object: Stored,
   part: string,
-  { store, opener }: Pick<Recovery, 'store' | 'opener'>,
+  { store, decrypter }: Pick<Recovery, 'store' | 'decrypter'>,
   onBytes?: (total: number) => void,
 ): Promise<Flow> {
   const { key } = object;
@@ -181,7 +181,7 @@ export async function openStored(
     }
     refuseOther(object, part, store, measure.result());
   }
-  return opener.open(verified(), key);
+  return decrypter.decrypt(verified(), key);
 }
 
 function refuseOther({ key, sha256, bytes }: Stored, part: string, store: Store, found: Omit<Stored, 'key'>) {
@@ -228,35 +228,35 @@ const STREAM_MEMORY = 24e6;
 
 interface Where {
   store: Store;
-  sealer: Sealer;
+  encrypter: Encrypter;
   contents: Contents;
 }
 
 /** Stores a content unless it is in the store. */
 export async function storeContent(
-  { store, sealer, contents }: Where,
+  { store, encrypter, contents }: Where,
   measure: Measure,
   content: Uint8Array | (() => Flow),
 ): Promise<void> {
   await contents.add(measure, async (key) => {
     if (content instanceof Uint8Array) {
-      const sealed = await sealer.sealBytes(content);
-      await store.put(key, sealed);
-      return sealed.byteLength;
+      const encrypted = await encrypter.encryptBytes(content);
+      await store.put(key, encrypted);
+      return encrypted.byteLength;
     }
-    const sealed = counted(await sealer.seal(content()));
-    await store.putStream(key, sealed.flow, mostSealed(measure.bytes));
-    return sealed.bytes();
+    const encrypted = counted(await encrypter.encrypt(content()));
+    await store.putStream(key, encrypted.flow, mostEncrypted(measure.bytes));
+    return encrypted.bytes();
   });
 }
 
 /** age adds a header and 16 bytes to each 64 KiB. */
-const mostSealed = (bytes: number): number => bytes + 16 * Math.ceil(bytes / 65_536) + 2_048;
+const mostEncrypted = (bytes: number): number => bytes + 16 * Math.ceil(bytes / 65_536) + 2_048;
 
 /** Memory that a content takes while it is stored. */
-export function memoryFor(size: number, small: number, sealer: Sealer): number {
+export function memoryFor(size: number, small: number, encrypter: Encrypter): number {
   if (size > small) return STREAM_MEMORY;
-  return sealer.recipient === null ? size : 2 * size;
+  return encrypter.recipient === null ? size : 2 * size;
 }
 
 /** What must stay free on a disk beside what we write to it. */

@@ -4,7 +4,7 @@ import { bytes, count, duration, table } from '../format.ts';
 import type { Step } from '../output.ts';
 import { forEach } from '../pool.ts';
 import { contentKey } from './contents.ts';
-import type { Opener } from './encryption.ts';
+import type { Decrypter, Flow } from './encryption.ts';
 import { copiedTree, type FilesPart, readTree, suffixOfPart } from './lists.ts';
 import type { Manifest, PartRecord, Recovery, Stored } from './manifest.ts';
 import type { Listed, Store } from './store.ts';
@@ -13,7 +13,7 @@ import { type Content, contentsOfTree } from './tree.ts';
 
 interface Reading {
   store: Store;
-  opener: Opener;
+  decrypter: Decrypter;
   signal: AbortSignal;
 }
 
@@ -24,8 +24,8 @@ interface Reading {
 export async function checkContent(part: FilesPart, reading: Reading, step: Step): Promise<string[]> {
   let contents: Content[];
   try {
-    const { store, opener } = reading;
-    contents = [...contentsOfTree(await readTree(part, { store, opener }), part).values()];
+    const { store, decrypter } = reading;
+    contents = [...contentsOfTree(await readTree(part, { store, decrypter }), part).values()];
   } catch (error) {
     if (isDamage(error)) return [error.message];
     throw error;
@@ -140,9 +140,9 @@ async function problemOf(
   const total = object.bytes;
   const onBytes = (done: number) => step.progress({ done, total, unit: 'bytes' });
   try {
-    const opener = sealed ? { open: async <T>(flow: T) => flow } : recovery.opener;
+    const decrypter = sealed ? { decrypt: async (flow: Flow) => flow } : recovery.decrypter;
     await usingStored(object, part, recovery, async () => {
-      for await (const _ of await openStored(object, part, { store: recovery.store, opener }, onBytes));
+      for await (const _ of await openStored(object, part, { store: recovery.store, decrypter }, onBytes));
     });
     return [];
   } catch (error) {

@@ -36,7 +36,7 @@ await script(import.meta, {
       import('../../lib/backup/list.ts'),
     ]);
     const { nearNames, selectSources, sourcesOf } = await import('../../lib/backup/parts.ts');
-    const { sealer } = await import('../../lib/backup/encryption.ts');
+    const { encrypter } = await import('../../lib/backup/encryption.ts');
     const { checkAll, throwAll } = await import('../../lib/failure.ts');
     const { readEnvironment } = await import('../../lib/env-file.ts');
 
@@ -54,7 +54,7 @@ await script(import.meta, {
 
     const work = {
       ...{ id: freshId(entries, now), host, store, report, signal, appDir: settings.APP_DIR },
-      sealer: await sealer(settings.BACKUP_RECIPIENT),
+      encrypter: await encrypter(settings.BACKUP_RECIPIENT),
       stateDir: stateOf(context),
       allowEmpty: flags.allowEmpty === true,
     };

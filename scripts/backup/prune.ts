@@ -33,7 +33,7 @@ await script(import.meta, {
     const { encryptedBy, examineAll, examiner } = await import('../../lib/backup/catalog.ts');
     const { isFinished } = await import('../../lib/backup/contents.ts');
     const { keepLarger } = await import('../../lib/backup/prune.ts');
-    const { opener } = await import('../../lib/backup/encryption.ts');
+    const { decrypter } = await import('../../lib/backup/encryption.ts');
     const { bytes, count, table } = await import('../../lib/format.ts');
 
     const store = await openSettingsStore(context);
@@ -46,7 +46,7 @@ await script(import.meta, {
       if (doubt) report.warn(`backup ${id} is left alone, and counts for nothing: ${doubt.message}`);
     if (!flags.force) lib.refuseAbsurd(entries, settings.BACKUP_KEEP, now);
     const where = {
-      ...{ app: settings.APP, store, opener: await opener(settings.BACKUP_IDENTITY_FILE) },
+      ...{ app: settings.APP, store, decrypter: decrypter(settings.BACKUP_IDENTITY_FILE) },
       stateDir,
     };
     let verdicts =

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { catalog, examineAll, examiner } from '../../../lib/backup/catalog.ts';
 import { contentKey } from '../../../lib/backup/contents.ts';
-import { opener } from '../../../lib/backup/encryption.ts';
+import { decrypter } from '../../../lib/backup/encryption.ts';
 import { freshest } from '../../../lib/backup/list.ts';
 import { doubtPlain, judge, judgeByAge, keepLarger, refuseAbsurd } from '../../../lib/backup/prune.ts';
 import { measureOf } from '../../../lib/backup/read.ts';
@@ -97,15 +97,15 @@ function filesBackup(
     ...{ files: sizes.length, directories: 0, symlinks: 0 },
   };
   const at = dateOf(id) as Date;
-  const sealed = recipient ? 200 : 0;
+  const encrypted = recipient ? 200 : 0;
   return {
     ...backup(id, { parts: [], manifest: { parts: [part] }, recipient }),
-    [tree.key]: { text, bytes: tree.bytes + sealed, at },
+    [tree.key]: { text, bytes: tree.bytes + encrypted, at },
     ...Object.fromEntries(
       sizes.flatMap((size, i) =>
         lost.includes(size)
           ? []
-          : [[contentKey(hashes[i] as string, suffix), { bytes: size + sealed, at: new Date(0) }]],
+          : [[contentKey(hashes[i] as string, suffix), { bytes: size + encrypted, at: new Date(0) }]],
       ),
     ),
   };
@@ -123,7 +123,7 @@ async function examined(objects: Objects, readable = true) {
 
 /** What prune would delete, and what it warns of. */
 async function pruned(objects: Objects, policy: string, at = now) {
-  const reader = { store: holding(objects), opener: await opener(undefined) };
+  const reader = { store: holding(objects), decrypter: decrypter(undefined) };
   const verdicts = judge(await examined(objects), parsePolicy(policy), at);
   const larger = await keepLarger(verdicts, reader);
   const deleted = larger.verdicts.filter((v) => v.reasons.length === 0).map((v) => v.entry.id);

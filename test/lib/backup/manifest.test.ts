@@ -122,7 +122,7 @@ const uploads = {
 const dumpOf = (key: string) => ({ ...values.parts[0], dump: { key, bytes: 99, sha256 } });
 const withPart = (part: unknown) => edit((json) => Object.assign(json, { parts: [part] }));
 const recipient = `age1${'q'.repeat(58)}`;
-const sealed = (part: unknown) => edit((json) => Object.assign(json, { recipient, parts: [part] }));
+const encrypted = (part: unknown) => edit((json) => Object.assign(json, { recipient, parts: [part] }));
 const folder = 'backups/20261121-030000/';
 
 test('A3: a manifest names only what is its own, and says which part and which value is not', () => {
@@ -138,8 +138,8 @@ test('A3: a manifest names only what is its own, and says which part and which v
     [withPart(dumpOf(`${folder}other.db.zst`)), /dump\/key: is not of app /],
     [withPart(dumpOf(`${folder}app.\u001b[2Jb`)), /has control characters \(it says ".*\\u001b\[2Jb"\)/],
     [withPart(dumpOf(`${folder}app.db.zst.age`)), /is encrypted, and the backup has no recipient/],
-    [sealed(dumpOf(`${folder}app.db.zst`)), /dump\/key: is not encrypted/],
-    [sealed(uploads), /parts\/0\/tree\/key: is not content\/aa\/a{64}\.q{8}\.age/],
+    [encrypted(dumpOf(`${folder}app.db.zst`)), /dump\/key: is not encrypted/],
+    [encrypted(uploads), /parts\/0\/tree\/key: is not content\/aa\/a{64}\.q{8}\.age/],
     [
       withPart({ ...uploads, tree: { ...uploads.tree, key: `content/bb/${sha256}` } }),
       /tree\/key: is not content\/aa/,
@@ -212,6 +212,6 @@ test('A3: what we write is read: encrypted parts, and a database whose name has 
     };
     assert.equal(read(withPart({ ...part, tree: undefined })).parts.length, 1);
   }
-  assert.equal(read(sealed(dumpOf(`${folder}app.db.zst.age`))).recipient, recipient);
-  assert.equal(read(sealed({ ...uploads, tree })).parts[0]?.name, 'uploads');
+  assert.equal(read(encrypted(dumpOf(`${folder}app.db.zst.age`))).recipient, recipient);
+  assert.equal(read(encrypted({ ...uploads, tree })).parts[0]?.name, 'uploads');
 });

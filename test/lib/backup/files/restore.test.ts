@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { opener, sealer } from '../../../../lib/backup/encryption.ts';
+import { decrypter, encrypter } from '../../../../lib/backup/encryption.ts';
 import { contentOf, forgetTrees, readTree } from '../../../../lib/backup/lists.ts';
 import type { DirectoryPart } from '../../../../lib/backup/manifest.ts';
 import { measureOf } from '../../../../lib/backup/read.ts';
@@ -98,16 +98,16 @@ test('an encrypted backup comes back by its identity alone', async () => {
   const identity = await generateIdentity();
   const w = world();
   write(w.uploads, { a: 'secret text', big: Buffer.alloc(9e6, 'secret text') });
-  const part = await backUp(w, { sealer: await sealer(await identityToRecipient(identity)) });
+  const part = await backUp(w, { encrypter: await encrypter(await identityToRecipient(identity)) });
   const readable = spawnSync('grep', ['-rl', 'secret text', w.stored], { encoding: 'utf8' });
   assert.equal(readable.stdout, '');
-  const opened = await opener(new Secret(identity));
-  const restored = await restoreBeside(w, part, { opener: opened });
+  const opened = decrypter(new Secret(identity));
+  const restored = await restoreBeside(w, part, { decrypter: opened });
   assert.deepEqual(await restored.compare(), []);
-  assert.deepEqual(await checkContent(part, await recoveryIn(w, { opener: opened }), w.step), []);
+  assert.deepEqual(await checkContent(part, await recoveryIn(w, { decrypter: opened }), w.step), []);
   await assert.rejects(restoreBeside(w, part), /is encrypted/);
-  const another = await opener(new Secret(await generateIdentity()));
-  await assert.rejects(restoreBeside(w, part, { opener: another }), /encrypted to another key/);
+  const another = decrypter(new Secret(await generateIdentity()));
+  await assert.rejects(restoreBeside(w, part, { decrypter: another }), /encrypted to another key/);
 });
 
 test('a corrupted encrypted content is told as damage, not as a bug', async () => {
@@ -115,20 +115,23 @@ test('a corrupted encrypted content is told as damage, not as a bug', async () =
   const identity = await generateIdentity();
   const w = world();
   write(w.uploads, { a: 'secret text' });
-  const part = await backUp(w, { sealer: await sealer(await identityToRecipient(identity)) });
+  const part = await backUp(w, { encrypter: await encrypter(await identityToRecipient(identity)) });
   const suffix = part.tree.key.slice(part.tree.key.indexOf('.'));
   const path = storedAt(w, 'secret text') + suffix;
   const bytes = readFileSync(path);
   bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
   writeFileSync(path, bytes);
-  const opened = await opener(new Secret(identity));
-  await assert.rejects(restoreBeside(w, part, { opener: opened }), /uploads: a: its content .* is damaged/);
+  const opened = decrypter(new Secret(identity));
+  await assert.rejects(
+    restoreBeside(w, part, { decrypter: opened }),
+    /uploads: a: its content .* is damaged/,
+  );
 });
 
 test('what a backup references is known without reading the store, and forgotten with it', async () => {
   const { w, part } = await backedUp();
   const refusing = { ...w.store, get: () => Promise.reject(new Error('refused')) };
-  const reader = { store: refusing, opener: await opener(undefined), stateDir: w.state };
+  const reader = { store: refusing, decrypter: decrypter(undefined), stateDir: w.state };
   const keys = await contentOf(part, reader);
   assert.equal(keys.size, 3);
   for (const key of keys) assert.ok(existsSync(join(w.stored, key)), key);
@@ -247,12 +250,12 @@ test('what a restore left that was killed is cleared by the next, and the live f
   const script = `
     import { directoryRestorer } from ${JSON.stringify(join(process.cwd(), 'lib/backup/restore-directory.ts'))};
     import { fileStore } from ${JSON.stringify(join(process.cwd(), 'lib/backup/store-file.ts'))};
-    import { opener } from ${JSON.stringify(join(process.cwd(), 'lib/backup/encryption.ts'))};
+    import { decrypter } from ${JSON.stringify(join(process.cwd(), 'lib/backup/encryption.ts'))};
     const signal = new AbortController().signal;
     const store = fileStore(${JSON.stringify(w.stored)}, signal);
     let n = 0;
     const slow = { ...store, get: async (key) => { if (++n > 20) await new Promise((r) => setTimeout(r, 60_000)); return store.get(key); } };
-    const recovery = { id: '${id}', store: slow, opener: await opener(undefined), signal, stateDir: ${JSON.stringify(w.state)} };
+    const recovery = { id: '${id}', store: slow, decrypter: decrypter(undefined), signal, stateDir: ${JSON.stringify(w.state)} };
     await directoryRestorer(${JSON.stringify(part)}, ${JSON.stringify(w.uploads)}, recovery).restoreBeside({ progress({ done }) { if (done >= 10) console.log(done); } });
   `;
   const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
@@ -272,7 +275,7 @@ test('what a restore left that was killed is cleared by the next, and the live f
 
 test('a tree can be read from the copy here or from the store', async () => {
   const { w, part } = await backedUp();
-  const reader = { store: w.store, opener: await opener(undefined) };
+  const reader = { store: w.store, decrypter: decrypter(undefined) };
   const fromStore = await readTree(part, reader);
   const fromCopy = await readTree(part, { ...reader, stateDir: w.state });
   assert.ok(fromStore.equals(fromCopy));

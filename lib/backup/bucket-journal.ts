@@ -3,7 +3,8 @@ import { EXIT, Failure } from '../failure.ts';
 import { forEach } from '../pool.ts';
 import { readJournalFile, refusedJournal, removeKept, writeWhole } from '../state.ts';
 import { type Bucket, freeSibling, siblingName } from './bucket.ts';
-import { dateOf, fileName, quoted } from './schema.ts';
+import { dateOf } from './id.ts';
+import { fileName, quoted } from './schema.ts';
 
 const keys = z.array(z.string().min(1).max(1024));
 

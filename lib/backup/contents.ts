@@ -4,7 +4,8 @@ import { Failure } from '../failure.ts';
 import { count } from '../format.ts';
 import { folderIn, readKept, writeWhole } from '../state.ts';
 import type { Encrypter, Measure } from './encryption.ts';
-import { CLOCK_TOLERANCE_MS, headers, isManifest, SETTLED_MS, sha256 } from './schema.ts';
+import { CLOCK_TOLERANCE_MS, isManifest, SETTLED_MS } from './id.ts';
+import { headers, sha256 } from './schema.ts';
 import type { Store } from './store.ts';
 import type { Headers } from './tree.ts';
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { EXIT, Failure, messageOf } from '../failure.ts';
 import { readJournalFile, refusedJournal, removeKept, writeWhole } from '../state.ts';
 import { type BytePath, below, fromText } from './addresses.ts';
-import { dateOf } from './schema.ts';
+import { dateOf } from './id.ts';
 import {
   attributesOf,
   ensureDirectory,

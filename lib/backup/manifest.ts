@@ -6,7 +6,8 @@ import type { Command, Host } from '../shell.ts';
 import { keyName } from './addresses.ts';
 import { contentKey, suffixOf } from './contents.ts';
 import { type Decrypter, type Encrypter, RECIPIENT } from './encryption.ts';
-import { clean, dateOf, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
+import { dateOf } from './id.ts';
+import { clean, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
 import { Corrupted, type Store } from './store.ts';
 
 /** Of this version are the manifests that we write; readers refuse a newer one. */

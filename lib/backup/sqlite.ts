@@ -24,6 +24,7 @@ import type { Step } from '../output.ts';
 import { ident, sql } from '../sql.ts';
 import type { SqliteAddress } from './addresses.ts';
 import type { Flow } from './encryption.ts';
+import { dateOf } from './id.ts';
 import {
   differences,
   type Prepared,
@@ -35,7 +36,6 @@ import {
   type TableRows,
   type Work,
 } from './manifest.ts';
-import { dateOf } from './schema.ts';
 import { hold } from './swap.ts';
 import { enoughSpace, openStored, saveFlow, unzstd, usingStored, zstd } from './transfer.ts';
 import { realPath } from './walk.ts';

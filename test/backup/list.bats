@@ -27,7 +27,7 @@ teardown() {
   assert_line --regexp '^[0-9-]{15} +2 d 12 h ago +complete +[0-9.]+ (B|kB)  uploads$'
   assert_line --regexp '^[0-9-]{15} +36 h 0 min ago +partial +[0-9.]+ (B|kB)  more$'
   assert_line --regexp '^[0-9-]{15} +12 h 0 min ago +unfinished +[0-9.]+ (B|kB)  uploads$'
-  assert_line --regexp '^3 backups, [0-9.]+ kB; [0-9]+ files stored once for all, [0-9.]+ kB$'
+  assert_line --regexp '^3 backups, [0-9.]+ kB; [0-9]+ distinct files, shared by all, [0-9.]+ kB$'
   assert_equal "$(awk 'length > 80' <<<"$output")" ''
 }
 
@@ -46,7 +46,7 @@ teardown() {
   opsbook backup
   run -0 later 1 opsbook list --max-age 26h
   run -3 --separate-stderr later 1.2 opsbook list --max-age 26h --json
-  assert_error 'the newest complete backup, [0-9-]+, is 28 h 48 min old, allowed is 26 h 0 min'
+  assert_error 'the newest complete backup, [0-9-]+, is 28 h 48 min old; the limit is 26 h 0 min'
   run -3 --separate-stderr later -3 opsbook list --max-age 26h
   assert_error 'is from the future: a clock is wrong'
   run -2 opsbook list --max-age soon

@@ -7,9 +7,9 @@ import type { BucketAccess } from '../../../../lib/backup/bucket.ts';
 import { readJournal } from '../../../../lib/backup/bucket-journal.ts';
 import type { BucketPart, Restored } from '../../../../lib/backup/manifest.ts';
 import { measureOf } from '../../../../lib/backup/read.ts';
+import { checkContent } from '../../../../lib/backup/references.ts';
 import { bucketCopier, bucketRestorer, undoBucket } from '../../../../lib/backup/restore-bucket.ts';
 import { bucketSource } from '../../../../lib/backup/save-bucket.ts';
-import { checkContent } from '../../../../lib/backup/verify.ts';
 import { backUp, recoveryIn, type World, world } from './kit.ts';
 import { MemoryServer } from './memory-bucket.ts';
 

@@ -8,8 +8,8 @@ import { parseBucket } from '../../../../lib/backup/addresses.ts';
 import { type BucketAccess, siblingName } from '../../../../lib/backup/bucket.ts';
 import type { BucketPart } from '../../../../lib/backup/manifest.ts';
 import { measureOf } from '../../../../lib/backup/read.ts';
+import { checkContent } from '../../../../lib/backup/references.ts';
 import { bucketCopier, undoBucket } from '../../../../lib/backup/restore-bucket.ts';
-import { checkContent } from '../../../../lib/backup/verify.ts';
 import { backUp, recoveryIn, restoreBeside, type World, world, write } from './kit.ts';
 import { MemoryServer } from './memory-bucket.ts';
 

@@ -19,8 +19,8 @@ import { decrypter, encrypter } from '../../../../lib/backup/encryption.ts';
 import { contentOf, forgetTrees, readTree } from '../../../../lib/backup/lists.ts';
 import type { DirectoryPart } from '../../../../lib/backup/manifest.ts';
 import { measureOf } from '../../../../lib/backup/read.ts';
+import { checkContent, checkPresence } from '../../../../lib/backup/references.ts';
 import { directoryCopier } from '../../../../lib/backup/restore-directory.ts';
-import { checkContent, checkPresence } from '../../../../lib/backup/verify.ts';
 import { Secret } from '../../../../lib/secret.ts';
 import { backUp, nextId, recoveryIn, restoreBeside, type World, world, write } from './kit.ts';
 

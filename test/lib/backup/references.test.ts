@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { catalog } from '../../../lib/backup/catalog.ts';
+import { idOf } from '../../../lib/backup/id.ts';
 import type { Manifest } from '../../../lib/backup/manifest.ts';
-import { findGarbage, judge } from '../../../lib/backup/prune.ts';
-import { idOf } from '../../../lib/backup/schema.ts';
-import { parsePolicy } from '../../../lib/backup/settings.ts';
+import { findUnreferenced } from '../../../lib/backup/references.ts';
+import { judge, parsePolicy } from '../../../lib/backup/retention.ts';
 import { age, backUp, nextId, recoveryIn, type World, world, write } from './files/kit.ts';
 
 const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3_600_000);
@@ -25,7 +25,8 @@ async function garbage(w: World) {
     .filter(({ reasons }) => reasons.length > 0)
     .map(({ entry }) => entry);
   const { decrypter } = await recoveryIn(w);
-  return (await findGarbage(kept, { app: 'app', store: w.store, decrypter, stateDir: w.state }, now)).keys;
+  return (await findUnreferenced(kept, { app: 'app', store: w.store, decrypter, stateDir: w.state }, now))
+    .keys;
 }
 
 test('A10: what was stored since the oldest backup in progress began is not collected', async () => {
@@ -58,6 +59,6 @@ test('A10: a list of files that several kept backups have is read once', async (
   w.asked.length = 0;
   const where = { app: 'app', store: w.store, decrypter, stateDir: w.state };
   const later = new Date(Date.now() + 48 * 3_600_000);
-  assert.deepEqual((await findGarbage(kept, where, later)).keys, []);
+  assert.deepEqual((await findUnreferenced(kept, where, later)).keys, []);
   assert.deepEqual(w.asked, [`get ${part.tree.key}`, 'list content/']);
 });

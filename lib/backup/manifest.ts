@@ -28,7 +28,7 @@ const filesPart = { ...part, name: fileName };
 
 /** What may be granted on a database; the error names what else was found. */
 const privilege = z.enum(['CONNECT', 'CREATE', 'TEMPORARY'], {
-  error: ({ input }) => `${JSON.stringify(input)} is no privilege on a database`,
+  error: ({ input }) => `${JSON.stringify(input)} is not a privilege on a database`,
 });
 const access = z.object({ to: z.string().nullable(), privilege, grantable: z.boolean() });
 
@@ -82,14 +82,14 @@ const partRecord = z.discriminatedUnion('kind', [postgresPart, sqlitePart, direc
 const manifest = z
   .object({
     version: z.literal(MANIFEST_VERSION),
-    app: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is no name of an app'),
-    id: z.string().refine((id) => dateOf(id) !== undefined, 'is no id of a backup'),
+    app: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is not the name of an app'),
+    id: z.string().refine((id) => dateOf(id) !== undefined, 'is not the id of a backup'),
     started: z.iso.datetime(),
     finished: z.iso.datetime(),
     tool: clean,
     host: clean,
     /** The age recipient that the parts are encrypted to. */
-    recipient: z.string().regex(RECIPIENT, 'is no age recipient').nullable(),
+    recipient: z.string().regex(RECIPIENT, 'is not an age recipient').nullable(),
     /** Whether it has every part that the settings named. */
     complete: z.boolean(),
     parts: z.array(partRecord),
@@ -160,9 +160,7 @@ export function readManifest(text: string, app: string, id: string): Manifest {
   if (typeof json?.version === 'number' && json.version > MANIFEST_VERSION) {
     throw new Failure(
       `backup ${id}: manifest version ${json.version}, this opsbook reads ${MANIFEST_VERSION}`,
-      {
-        next: 'update opsbook',
-      },
+      { next: 'update opsbook' },
     );
   }
   if (typeof json?.id === 'string' && json.id !== id) {

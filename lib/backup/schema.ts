@@ -19,17 +19,17 @@ export const clean = z
   .min(1, 'is empty')
   .refine((text) => !CONTROLS.test(text), 'has control characters');
 
-export const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'is no SHA-256');
-export const natural = z.int('is no whole number').nonnegative('is less than 0');
+export const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'is not a SHA-256');
+export const natural = z.int('is not a whole number').nonnegative('is less than 0');
 
 /** 2^32 - 1 means "as it is" to chown. */
-export const owner = natural.max(2 ** 32 - 2, 'is no user or group');
+export const owner = natural.max(2 ** 32 - 2, 'is not a user or group');
 
 /** A part's name where it is a segment of keys and of files' names. */
 export const fileName = z
   .string()
-  .regex(/^[\w.-]+$/, 'is no name of a part')
-  .refine((name) => !/^\.{1,2}$/.test(name), 'is no name of a part');
+  .regex(/^[\w.-]+$/, 'is not the name of a part')
+  .refine((name) => !/^\.{1,2}$/.test(name), 'is not the name of a part');
 
 /** Header values as HTTP can carry them. */
 const header = z.string().regex(/^[^\r\n\0]*$/, 'has line breaks');
@@ -42,7 +42,7 @@ export const headers = z.strictObject({
   ContentEncoding: header.optional(),
   ContentLanguage: header.optional(),
   Metadata: z
-    .record(z.string().regex(/^(?!__proto__$)[!#$%&'*+.^`|~\w-]+$/, 'is no name of a header'), header)
+    .record(z.string().regex(/^(?!__proto__$)[!#$%&'*+.^`|~\w-]+$/, 'is not the name of a header'), header)
     .optional(),
 });
 
@@ -52,7 +52,7 @@ export function firstProblem(error: z.ZodError, json: unknown): string {
   if (!issue) return 'is not valid';
   const names = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
   const path = [...issue.path, ...names];
-  const message = names.length > 0 ? 'is nothing that belongs there' : issue.message;
+  const message = names.length > 0 ? 'does not belong there' : issue.message;
   const value = valueAt(json, path);
   const says = value === undefined || typeof value === 'object' ? '' : ` (it says ${quoted(value)})`;
   const shown = path.map((name) => (/^[\w.-]+$/.test(String(name)) ? String(name) : quoted(name)));

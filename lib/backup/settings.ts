@@ -20,7 +20,7 @@ function parseDatabase(raw: string): PostgresAddress | SqliteAddress {
   if (raw.startsWith('compose://')) return parseCompose(raw);
   if (/^postgres(ql)?:\/\//.test(raw)) return parseDirect(raw);
   if (raw.startsWith('sqlite://')) return parseSqlite(raw);
-  throw new Error('has an item that is none of compose://, postgres:// and sqlite://');
+  throw new Error('has an item that is not one of compose://, postgres:// and sqlite://');
 }
 
 /** Where backups are, for every script of the area. */
@@ -56,7 +56,7 @@ export const sourceSettings = {
     type: list(parseBucket),
   }),
   BUCKET_ACCESS_KEY_ID: optionalSetting('BUCKET_ACCESS_KEY_ID', {
-    about: 'the access key of BACKUP_BUCKETS, where it is another than that of AWS',
+    about: 'the access key of BACKUP_BUCKETS, where it differs from that of AWS',
     example: 'images-backup',
     type: (z) => z.string(),
   }),

@@ -37,7 +37,7 @@ import {
   type Work,
 } from './manifest.ts';
 import { hold } from './swap.ts';
-import { enoughSpace, openStored, saveFlow, unzstd, usingStored, zstd } from './transfer.ts';
+import { enoughSpace, readStored, saveFlow, unzstd, zstd } from './transfer.ts';
 import { realPath } from './walk.ts';
 
 /** How long we wait for the app's write locks. */
@@ -235,10 +235,8 @@ async function restoreBeside(
   const discard = async () => removeDatabase(beside);
   try {
     await clearBeside(beside, id);
-    await usingStored(part.dump, part.name, recovery, async () => {
-      const plain = await openStored(part.dump, part.name, recovery, (done) =>
-        step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
-      );
+    const onBytes = (done: number) => step.progress({ done, total: part.dump.bytes, unit: 'bytes' });
+    await readStored(part.dump, part.name, { ...recovery, onBytes }, async (plain) => {
       const file = createWriteStream(beside, { fd: createFile(beside) });
       await pipeline(Readable.from(unzstd(plain), { objectMode: false }), file, { signal });
     });

@@ -109,7 +109,7 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
       } catch (error) {
         throw explained(error, path(key));
       }
-      throw new Corrupted(`${path(key)} is no file, and no object of a backup`);
+      throw new Corrupted(`${path(key)} is not a file, and so not an object of a backup`);
     },
     list: (prefix) => listBelow(directory, prefix),
     async remove(keys) {
@@ -237,8 +237,8 @@ function explained(error: unknown, path: string): unknown {
     ENOSPC: ['no space left on the disk', 'free space: npx tsx scripts/backup/prune.ts, or a larger disk'],
     EDQUOT: ['no space left in the quota', 'free space: npx tsx scripts/backup/prune.ts, or a larger quota'],
     EACCES: ['permission denied', 'give this user the right to read and write there'],
-    ELOOP: ['is a link, and no object of a backup', 'look who made it, and remove it'],
-    ENXIO: ['is a pipe, and no object of a backup', 'look who made it, and remove it'],
+    ELOOP: ['is a link, and so not an object of a backup', 'look who made it, and remove it'],
+    ENXIO: ['is a pipe, and so not an object of a backup', 'look who made it, and remove it'],
     EROFS: ['the disk is mounted read-only', 'mount it writable'],
   };
   const [said, next] = known[code ?? ''] ?? [];

@@ -161,13 +161,19 @@ export async function asFinding<T>(act: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The plain bytes of a stored object; the flow fails at its end when they are not what was stored. */
-export async function openStored(
+/**
+ * Hands the plain bytes of a stored object to `use`; their flow fails at its end when they are not what was stored.
+ * What age or zstd say of broken bytes does not tell that they are broken: the object is then read once more to see
+ * whether it is what was stored.
+ * @param onBytes hears how many bytes were read so far
+ * @throws Corrupted where it is not what was stored, else what `use` threw
+ */
+export async function readStored<T>(
   object: Stored,
   part: string,
-  { store, decrypter }: Pick<Recovery, 'store' | 'decrypter'>,
-  onBytes?: (total: number) => void,
-): Promise<Flow> {
+  { store, decrypter, onBytes }: Reading,
+  use: (plain: Flow) => Promise<T>,
+): Promise<T> {
   const { key } = object;
   const measure = measured(await store.get(key), onBytes);
   async function* verified(): AsyncGenerator<Uint8Array> {
@@ -175,34 +181,14 @@ export async function openStored(
       yield* measure.flow;
     } catch (error) {
       if (error instanceof Failure || error instanceof Interrupted) throw error;
-      const next = 'see that the store answers, and run it again';
+      const next = 'check that the store answers, and run it again';
       const message = `part ${part}: reading ${store.address(key)} was cut off: ${messageOf(error)}`;
       throw new Failure(message, { next, cause: error });
     }
     refuseOther(object, part, store, measure.result());
   }
-  return decrypter.decrypt(verified(), key);
-}
-
-function refuseOther({ key, sha256, bytes }: Stored, part: string, store: Store, found: Omit<Stored, 'key'>) {
-  if (found.sha256 === sha256) return;
-  const what = found.bytes < bytes ? `is truncated: ${found.bytes} of ${bytes} bytes` : 'is corrupted';
-  throw new Corrupted(`part ${part}: ${store.address(key)} ${what}`);
-}
-
-/**
- * Does what uses a stored object. What age or zstd say of broken bytes does not tell that they are broken: the object
- * is read once more to see whether it is what was stored.
- * @throws Corrupted where it is not, else what `act` threw
- */
-export async function usingStored<T>(
-  object: Stored,
-  part: string,
-  { store }: Pick<Recovery, 'store'>,
-  act: () => Promise<T>,
-): Promise<T> {
   try {
-    return await act();
+    return await use(await decrypter.decrypt(verified(), key));
   } catch (error) {
     if (!isSymptom(error)) throw error;
     const found = await measureStored(object, store).catch(() => undefined);
@@ -211,13 +197,21 @@ export async function usingStored<T>(
   }
 }
 
+type Reading = Pick<Recovery, 'store' | 'decrypter'> & { onBytes?: (total: number) => void };
+
+function refuseOther({ key, sha256, bytes }: Stored, part: string, store: Store, found: Measure): void {
+  if (found.sha256 === sha256) return;
+  const what = found.bytes < bytes ? `is truncated: ${found.bytes} of ${bytes} bytes` : 'is corrupted';
+  throw new Corrupted(`part ${part}: ${store.address(key)} ${what}`);
+}
+
 /** "Encrypted to another key" is what age says of a broken header too. */
 const isSymptom = (error: unknown) =>
   error instanceof Failure
     ? error.exit === EXIT.usage && error.cause !== undefined
     : !(error instanceof Interrupted);
 
-async function measureStored({ key }: Stored, store: Store): Promise<Omit<Stored, 'key'>> {
+async function measureStored({ key }: Stored, store: Store): Promise<Measure> {
   const measure = measured(await store.get(key));
   for await (const _ of measure.flow);
   return measure.result();

@@ -132,12 +132,12 @@ export function nearNames(
   for (const name of Object.keys(raw)) {
     const meant = settings.includes(name) ? undefined : settings.find((setting) => isNear(name, setting));
     if (meant === undefined) continue;
-    if (raw[meant]?.trim()) warnings.push(`${name} is no setting, and not read; ${meant} is`);
+    if (raw[meant]?.trim()) warnings.push(`${name} is not a setting, and not read; ${meant} is`);
     else if (partsKnown && /_(DATABASES|DIRECTORIES|BUCKETS)$/.test(meant))
-      warnings.push(`${name} is no setting, and not read; ${meant} is, and is not set`);
+      warnings.push(`${name} is not a setting, and not read; ${meant} is, and is not set`);
     else
       refused.push(
-        new Failure(`${name} is no setting of ours: ${meant} is, and is not set`, {
+        new Failure(`${name} is not a setting of ours: ${meant} is, and is not set`, {
           exit: EXIT.usage,
           next: `write ${meant} instead of ${name}, or take it out of the environment and the env file`,
         }),

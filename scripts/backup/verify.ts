@@ -78,11 +78,11 @@ async function problemOf(
   recovery: Recovery,
   step: Step,
 ): Promise<string | undefined> {
-  const { isDamage, openStored, usingStored } = await import('../../lib/backup/transfer.ts');
+  const { isDamage, readStored } = await import('../../lib/backup/transfer.ts');
   const onBytes = (done: number) => step.progress({ done, total: object.bytes, unit: 'bytes' });
   try {
-    await usingStored(object, part, recovery, async () => {
-      for await (const _ of await openStored(object, part, recovery, onBytes));
+    await readStored(object, part, { ...recovery, onBytes }, async (plain) => {
+      for await (const _ of plain);
     });
     return undefined;
   } catch (error) {
@@ -114,10 +114,7 @@ function refuseDamaged(id: string, parts: readonly Finding[], passed: readonly F
   if (problem !== undefined)
     throw new Failure(
       `backup ${id} is damaged: ${problem}${more.length > 0 ? ` (and ${more.length} more)` : ''}`,
-      {
-        exit: EXIT.problem,
-        next: 'take a new backup, and restore from another one until then',
-      },
+      { exit: EXIT.problem, next: 'take a new backup, and restore from another one until then' },
     );
   if (newer)
     throw new Failure(`a backup newer than ${id} is none: ${newer.message}`, {

@@ -65,10 +65,10 @@ teardown() {
   printf 'BACKUP_DATABASE=sqlite:///nowhere.db\n' >"$BATS_TEST_TMPDIR/app.env"
   # It may be the app's own where the last backup says what there was; before the first nothing does.
   run -0 --separate-stderr later 1 opsbook backup --without more --dry-run --env-file "$BATS_TEST_TMPDIR/app.env"
-  [[ $stderr == *'warning: BACKUP_DATABASE is no setting, and not read; BACKUP_DATABASES is, and is not set'* ]]
+  [[ $stderr == *'warning: BACKUP_DATABASE is not a setting, and not read; BACKUP_DATABASES is, and is not set'* ]]
   BACKUP_STORE=file://$BATS_TEST_TMPDIR/first \
     run -2 --separate-stderr later 1 opsbook backup --env-file "$BATS_TEST_TMPDIR/app.env"
-  assert_error 'BACKUP_DATABASE is no setting of ours: BACKUP_DATABASES is, and is not set'
+  assert_error 'BACKUP_DATABASE is not a setting of ours: BACKUP_DATABASES is, and is not set'
   assert_equal "$(keys | grep -c manifest)" 1
   # A host that forgot, and may not read, says that it does not know.
   mv "$APP_DIR/.opsbook/manifests" "$BATS_TEST_TMPDIR"

@@ -178,7 +178,11 @@ test('F2: a variable that is nearly a setting is refused where that is not set, 
     ['backup_databases', 'BACKUP_DATABASES'],
   ] as const) {
     const { refused, warnings } = near({ [name]: 'sqlite:///hidden.db' });
-    assert.match(refused[0]?.message ?? '', new RegExp(`^${name} is no setting of ours: ${meant} is`), name);
+    assert.match(
+      refused[0]?.message ?? '',
+      new RegExp(`^${name} is not a setting of ours: ${meant} is`),
+      name,
+    );
     assert.doesNotMatch(sentence(refused[0]), /hidden/);
     assert.deepEqual(warnings, []);
     assert.deepEqual(near({ [name]: 'x', [meant]: 'y' }).refused, []);
@@ -206,11 +210,11 @@ test('F2: a variable that is nearly a setting of parts is only named where the p
   const { refused, warnings } = nearNames(settings, raw, true);
   assert.deepEqual(refused, []);
   assert.deepEqual(warnings, [
-    'BACKUP_BUCKET is no setting, and not read; BACKUP_BUCKETS is, and is not set',
-    'BACKUP_DIRECTORY is no setting, and not read; BACKUP_DIRECTORIES is, and is not set',
-    'BACKUP_DATABASE is no setting, and not read; BACKUP_DATABASES is, and is not set',
+    'BACKUP_BUCKET is not a setting, and not read; BACKUP_BUCKETS is, and is not set',
+    'BACKUP_DIRECTORY is not a setting, and not read; BACKUP_DIRECTORIES is, and is not set',
+    'BACKUP_DATABASE is not a setting, and not read; BACKUP_DATABASES is, and is not set',
   ]);
   // No backup before this one says that it was to be encrypted.
   const recipient = nearNames(settings, { BACKUP_RECEPIENT: 'age1' }, true);
-  assert.match(recipient.refused[0]?.message ?? '', /^BACKUP_RECEPIENT is no setting of ours/);
+  assert.match(recipient.refused[0]?.message ?? '', /^BACKUP_RECEPIENT is not a setting of ours/);
 });

@@ -131,8 +131,8 @@ test('F1: a database whose name has a line break is refused before anything is s
 
 test('F1: a name that is given has to be fit for keys and files', () => {
   for (const name of ['', '..', 'a/b', 'a b', '-x', '.x', 'a\n']) {
-    assert.throws(() => parseDirectory(`uploads?name=${name}`), /has a \?name= that is none/, name);
-    assert.throws(() => parseCompose(`compose://db/app?name=${name}`), /has a \?name= that is none/, name);
+    assert.throws(() => parseDirectory(`uploads?name=${name}`), /has a wrong \?name=/, name);
+    assert.throws(() => parseCompose(`compose://db/app?name=${name}`), /has a wrong \?name=/, name);
   }
 });
 

@@ -33,9 +33,13 @@ const counts = { symlinks: 0, bytesIn: 1, bytesOut: 1 };
 const lines: Array<[string, unknown, RegExp]> = [
   ['a device', { ...file, type: 'device' }, /line 2: type: .*\(it says "device"\)/],
   ['a type that objects inherit', { ...file, type: 'constructor' }, /line 2: type: .*"constructor"/],
-  ['a hash that is a path', { ...file, sha256: '../../../etc/passwd' }, /line 2: sha256: is no SHA-256/],
+  ['a hash that is a path', { ...file, sha256: '../../../etc/passwd' }, /line 2: sha256: is not a SHA-256/],
   ['a mode of five digits', { ...file, mode: '10644' }, /line 2: mode: .*\(it says "10644"\)/],
-  ['an owner that chown takes for none', { ...file, uid: 2 ** 32 - 1 }, /line 2: uid: is no user or group/],
+  [
+    'an owner that chown takes for none',
+    { ...file, uid: 2 ** 32 - 1 },
+    /line 2: uid: is not a user or group/,
+  ],
   ['a negative group', { ...file, gid: -1 }, /line 2: gid: /],
   ['a size that is none', { ...file, size: -1 }, /line 2: size: /],
   ['a time that is none', { ...file, mtime: 1e300 }, /line 2: mtime: is no time/],
@@ -119,7 +123,7 @@ const objects: Array<[string, unknown, RegExp]> = [
   ],
   ['no headers', { ...object, headers: undefined }, /line 1: headers: /],
   ['an empty key', { ...object, key: '' }, /line 1: key: is empty/],
-  ['a hash that is none', { ...object, sha256: 'x' }, /line 1: sha256: is no SHA-256/],
+  ['a hash that is none', { ...object, sha256: 'x' }, /line 1: sha256: is not a SHA-256/],
 ];
 const address = parseBucket('images?endpoint=http://minio:9000');
 const access = { signal: new AbortController().signal } as BucketAccess;
@@ -153,12 +157,15 @@ test('A3: a pipe, a link or a directory in a file store is refused, and not wait
   ];
   for (const make of ways) {
     make();
-    await assert.rejects(restoreBeside(w, part), /is no file, and no object|is a link, and no object/);
+    await assert.rejects(
+      restoreBeside(w, part),
+      /is not a file, and so not an object|is a link, and so not an object/,
+    );
     const listed: string[] = [];
     for await (const { key } of w.store.list('content/')) listed.push(key);
     assert.ok(!listed.some((key) => key.endsWith(name)), 'and it is no object for those who list');
     const [problem] = await checkContent(part, await recoveryIn(w), w.step);
-    assert.match(problem ?? '', /^uploads: a: .*is (no file|a link), and no object/);
+    assert.match(problem ?? '', /^uploads: a: .*is (not a file|a link), and so not an object/);
     rmSync(path, { recursive: true });
   }
 });

@@ -6,7 +6,7 @@ import { CLOCK_TOLERANCE_MS } from './id.ts';
 import { type Manifest, type PartRecord, readManifest, type Stored } from './manifest.ts';
 import { Corrupted, type Listed, Missing, type Store, Unreadable } from './store.ts';
 
-/** A backup after a look at what its name promises. Without a doubt it counts. */
+/** A backup that was examined. Without a doubt it counts. */
 export interface Examined extends Entry {
   manifest?: Manifest;
   /** Why it does not count: neither as the newest, nor as one for which another may be deleted. */
@@ -54,7 +54,7 @@ export function examiner(where: Where): Examine {
 }
 
 /**
- * The manifest of a backup, or why what is there is none of it.
+ * The manifest of a backup, or why what is there is not one.
  * @throws Unreadable when it may not be read and this host did not write it
  */
 async function manifestOf(entry: Entry, where: Where, mayRead: boolean): Promise<Manifest | Failure> {
@@ -207,7 +207,7 @@ function untimely(entry: Entry, manifest: Manifest): string | undefined {
   const took = finished - started.getTime();
   if (took > LONGEST_MS)
     return `it says that it took ${duration(took)}: longer than the ${duration(LONGEST_MS)} that one may take`;
-  // What else lies there, of a file manager or of whoever may write, is none of it.
+  // What else lies there, of a file manager or of whoever may write, does not belong to it.
   const own = new Set([stored?.key, ...manifest.parts.flatMap(objectsOf).map(({ key }) => key)]);
   const times = objects.flatMap(({ key, modified }) => (own.has(key) ? modified.getTime() : []));
   const late = Math.max(...times) - finished;

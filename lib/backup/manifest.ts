@@ -36,7 +36,7 @@ const postgresPart = z.object({
   ...part,
   kind: z.literal('postgres'),
   dump: stored,
-  /** Roles and settings (`postgres/globals.ts`); of older backups, roles as `pg_dumpall --globals-only` writes them. */
+  /** Roles and settings (`postgres-globals.ts`); of older backups, roles as `pg_dumpall --globals-only` writes them. */
   globals: stored,
   database: z.string().min(1, 'is empty'),
   owner: z.string(),
@@ -148,7 +148,7 @@ export function writeManifest(values: Omit<Manifest, 'version'>): string {
 
 /**
  * The manifest in `text`, found under `id` in the folder of `app`.
- * @throws Failure when it is no manifest, a newer version's, another backup's or another app's
+ * @throws Failure when it is not a manifest, a newer version's, another backup's or another app's
  */
 export function readManifest(text: string, app: string, id: string): Manifest {
   let json: { version?: unknown; id?: unknown } | null;
@@ -196,7 +196,7 @@ export interface Work {
   report: Report;
   signal: AbortSignal;
   appDir: string;
-  /** Where the host remembers what it has stored (`lib/state.ts`); not there in a dry run. */
+  /** This host's state, with what it has stored (`lib/state.ts`); undefined in a dry run. */
   stateDir: string | undefined;
   /** An empty directory or bucket is what the operator expects. */
   allowEmpty: boolean;
@@ -210,7 +210,7 @@ export interface Source {
   /** As the manifest and messages show it; without passwords. */
   readonly uri: string;
   /**
-   * Looks whether it can be backed up; changes nothing.
+   * Checks that it can be backed up; changes nothing.
    * @throws Failure or Problems with all that would go wrong
    */
   prepare(work: Work): Promise<Prepared>;
@@ -224,10 +224,10 @@ export interface Prepared {
   save(step: Step): Promise<PartRecord>;
   /**
    * Right before the manifest is written.
-   * @throws Failure when something that was stored, or that was there already, is no more: a prune elsewhere
+   * @throws Failure when something that was stored, or was there already, is gone: a prune elsewhere
    */
   confirm?(): Promise<void>;
-  /** After the manifest was written: what the part remembers for the next backup becomes true. */
+  /** After the manifest was written: writes the state by which the next backup knows this one. */
   committed?(): Promise<void>;
 }
 
@@ -249,15 +249,15 @@ export interface Recovery {
 /** A part of a backup, and how it comes back. Nothing live is touched before {@link Restored.swapIn}. */
 export interface Restorer {
   readonly part: PartRecord;
-  /** Looks whether it can be restored: service, disk space, names that are taken. @throws Failure or Problems */
+  /** Checks that it can be restored: service, disk space, names that are taken. @throws Failure or Problems */
   prepare(): Promise<void>;
   /** What a dry run prints. */
   readonly plan: readonly (Command | string)[];
-  /** Brings it back beside the live one. What a failed or killed run left there is cleared first. */
+  /** Restores it beside the live one. What a failed or killed run left there is cleared first. */
   restoreBeside(step: Step): Promise<Restored>;
 }
 
-/** A part that was brought back beside the live one. */
+/** A part that was restored beside the live one. */
 export interface Restored {
   /** Where it is now, for messages. */
   readonly place: string;
@@ -267,7 +267,7 @@ export interface Restored {
   swapIn(): Promise<string>;
   /** After {@link swapIn}: puts the live one back, because another part could not be swapped in. */
   swapBack(): Promise<void>;
-  /** Removes what was brought back. */
+  /** Removes what was restored. */
   discard(): Promise<void>;
 }
 

@@ -1,16 +1,17 @@
 import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
+import type { Values } from '../settings.ts';
 import { stateDirectory } from '../state.ts';
 import { catalog, fetchManifest } from './catalog.ts';
 import { decrypter } from './encryption.ts';
 import { encryptedBy, examiner, newestSound, plainDoubt } from './examine.ts';
 import { chooseId } from './id.ts';
 import type { Manifest, Recovery } from './manifest.ts';
-import type { SourceSettings } from './settings.ts';
+import type { identitySettings, SourceSettings, storeSettings } from './settings.ts';
 import { type Store, Unreadable } from './store.ts';
 
 type Opening = Pick<Context, 'signal'> & {
-  settings: Context['settings'] & Pick<SourceSettings, 'BACKUP_STORE'>;
+  settings: Context['settings'] & Values<typeof storeSettings>;
 };
 
 /** The app's folder in the store that the settings name. In one run no object of a backup is written twice in it. */
@@ -48,26 +49,19 @@ export function writingOnce(store: Store): Store {
   };
 }
 
-type ReadingSettings = Opening['settings'] &
-  Partial<Pick<SourceSettings, 'BACKUP_RECIPIENT'>> & {
-    BACKUP_IDENTITY_FILE?: Parameters<typeof decrypter>[0];
-  };
-
-/** A backup that was found, what restoring it takes, and why newer ones were passed over. */
-interface OpenedBackup {
-  manifest: Manifest;
-  recovery: Recovery;
-  passed: Failure[];
-}
+type Reading = Pick<Context, 'host' | 'report' | 'signal' | 'operands'> & {
+  settings: Opening['settings'] & Values<typeof identitySettings> & Partial<SourceSettings>;
+};
 
 /**
  * Opens the backup that the first operand names; `latest`, also the default, is the newest complete one.
+ * @returns its manifest, what restoring it takes, and why newer ones were passed over
  * @throws what {@link findBackup} throws
  */
 export async function openBackup(
-  context: Pick<Context, 'host' | 'report' | 'operands'> & Opening & { settings: ReadingSettings },
+  context: Reading,
   allowPlain: boolean | undefined,
-): Promise<OpenedBackup> {
+): Promise<{ manifest: Manifest; recovery: Recovery; passed: Failure[] }> {
   const { settings, operands, host, report, signal } = context;
   const store = await openStore(context);
   const by = encryptedBy(settings, allowPlain);

@@ -40,9 +40,9 @@ export async function checkContent(
     signal: reading.signal,
     act: async ({ sha256, bytes, path }) => {
       const label = `${part.name}: ${path}`;
-      const wanted = { key: contentKey(sha256, suffix), measure: { sha256, bytes }, label };
+      const content = { key: contentKey(sha256, suffix), measure: { sha256, bytes }, label };
       try {
-        for await (const _ of contentFlow(reading, wanted));
+        for await (const _ of contentFlow(reading, content));
       } catch (error) {
         if (!isDamage(error)) throw error;
         problems.push(error instanceof Damaged ? error.message : `${label}: ${error.message}`);
@@ -63,11 +63,11 @@ export async function checkPresence(
   { store, stateDir }: { store: Store; stateDir: string },
 ): Promise<string[]> {
   const tree = copiedTree(stateDir, part.tree.sha256);
-  const wanted: Content[] = [{ ...part.tree, path: 'its list of files' }];
-  if (tree) wanted.push(...contentsOfTree(tree, part).values());
+  const contents: Content[] = [{ ...part.tree, path: 'its list of files' }];
+  if (tree) contents.push(...contentsOfTree(tree, part).values());
   const there = await contentsIn(store);
   const suffix = suffixOfPart(part);
-  return wanted.flatMap(({ sha256, bytes, path }) => {
+  return contents.flatMap(({ sha256, bytes, path }) => {
     const key = contentKey(sha256, suffix);
     const found = there.get(key);
     const content = `${part.name}: ${path}: its content ${store.address(key)}`;

@@ -65,7 +65,7 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     try {
       const file = await open(partial, WRITE, 0o600);
       try {
-        if (!(await file.stat()).isFile()) throw new Corrupted(`${name}${PARTIAL} is no file`);
+        if (!(await file.stat()).isFile()) throw new Corrupted(`${name}${PARTIAL} is not a file`);
         if (isRoot) await file.chown(...(await owner()));
         let at = 0;
         for await (const chunk of body) {
@@ -237,8 +237,8 @@ function explained(error: unknown, path: string): unknown {
     ENOSPC: ['no space left on the disk', 'free space: npx tsx scripts/backup/prune.ts, or a larger disk'],
     EDQUOT: ['no space left in the quota', 'free space: npx tsx scripts/backup/prune.ts, or a larger quota'],
     EACCES: ['permission denied', 'give this user the right to read and write there'],
-    ELOOP: ['is a link, and so not an object of a backup', 'look who made it, and remove it'],
-    ENXIO: ['is a pipe, and so not an object of a backup', 'look who made it, and remove it'],
+    ELOOP: ['is a link, and so not an object of a backup', 'see who made it, and remove it'],
+    ENXIO: ['is a pipe, and so not an object of a backup', 'see who made it, and remove it'],
     EROFS: ['the disk is mounted read-only', 'mount it writable'],
   };
   const [said, next] = known[code ?? ''] ?? [];

@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { pipeline, Readable, type Transform } from 'node:stream';
+import { pipeline as piped } from 'node:stream/promises';
 import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import { EXIT, Failure, Interrupted, messageOf } from '../failure.ts';
 import { bytes } from '../format.ts';
@@ -40,11 +41,7 @@ async function* gathered(flow: Flow): AsyncGenerator<Uint8Array> {
 
 /** Feeds a flow to a command's input and waits until it has ended. */
 export async function feed(flow: Flow, running: Running): Promise<void> {
-  const drained = new Promise<void>((resolve, reject) => {
-    pipeline(Readable.from(flow, { objectMode: false }), running.stdin, (error) =>
-      error ? reject(error) : resolve(),
-    );
-  });
+  const drained = piped(Readable.from(flow, { objectMode: false }), running.stdin);
   try {
     await Promise.all([drained, discard(running.stdout)]);
   } catch (error) {
@@ -94,7 +91,8 @@ export async function saveFlow(
 /** A content that is not in the store, or not what it was. */
 export class Damaged extends Failure {}
 
-interface Wanted {
+/** A content as a tree names it. */
+interface Named {
   key: string;
   measure: Measure;
   /** Names what it belongs to: part and file. */
@@ -107,7 +105,7 @@ interface Wanted {
  */
 export async function* contentFlow(
   { store, decrypter }: { store: Store; decrypter: Decrypter },
-  { key, measure, label }: Wanted,
+  { key, measure, label }: Named,
 ): AsyncGenerator<Uint8Array> {
   const damaged = (how: string, cause?: unknown) =>
     new Damaged(`${label}: its content ${store.address(key)} ${how}`, {
@@ -130,8 +128,8 @@ export async function* contentFlow(
 }
 
 /** A content that fits into memory, whole and checked. */
-export async function fetchWhole(from: Parameters<typeof contentFlow>[0], wanted: Wanted): Promise<Buffer> {
-  return Buffer.concat(await Array.fromAsync(contentFlow(from, wanted)));
+export async function fetchWhole(from: Parameters<typeof contentFlow>[0], content: Named): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(contentFlow(from, content)));
 }
 
 /** Whether the store, the disk or a signal is behind an error, not the bytes. */
@@ -220,15 +218,9 @@ async function measureStored({ key }: Stored, store: Store): Promise<Measure> {
 /** What a stream of a store may hold in memory: a few parts of an upload. */
 const STREAM_MEMORY = 24e6;
 
-interface Where {
-  store: Store;
-  encrypter: Encrypter;
-  contents: Contents;
-}
-
 /** Stores a content unless it is in the store. */
 export async function storeContent(
-  { store, encrypter, contents }: Where,
+  { store, encrypter, contents }: Pick<Work, 'store' | 'encrypter'> & { contents: Contents },
   measure: Measure,
   content: Uint8Array | (() => Flow),
 ): Promise<void> {

@@ -186,20 +186,32 @@ function partIn(json: unknown, { issues: [issue] }: z.ZodError): string {
   return name === undefined ? '' : `, in the part ${quoted(name)}`;
 }
 
-/** What a part has to work with while it is backed up. */
-export interface Work {
+/** What a part has to work with. */
+interface Job {
   /** The backup's id. */
   id: string;
   host: Host;
   store: Store;
-  encrypter: Encrypter;
   report: Report;
   signal: AbortSignal;
+}
+
+/** What a part has to work with while it is backed up. */
+export interface Work extends Job {
+  encrypter: Encrypter;
   appDir: string;
   /** This host's state, with what it has stored (`lib/state.ts`); undefined in a dry run. */
   stateDir: string | undefined;
   /** An empty directory or bucket is what the operator expects. */
   allowEmpty: boolean;
+}
+
+/** What a part has to work with while it is restored. */
+export interface Recovery extends Job {
+  decrypter: Decrypter;
+  stateDir: string;
+  /** Files that were setuid are to be so again. */
+  allowSetuid?: boolean | undefined;
 }
 
 /** One database, one directory, one bucket: what the settings name. */
@@ -229,21 +241,6 @@ export interface Prepared {
   confirm?(): Promise<void>;
   /** After the manifest was written: writes the state by which the next backup knows this one. */
   committed?(): Promise<void>;
-}
-
-/** What a part has to work with while it is restored. */
-export interface Recovery {
-  /** The backup that is restored. */
-  id: string;
-  host: Host;
-  store: Store;
-  decrypter: Decrypter;
-  report: Report;
-  signal: AbortSignal;
-  appDir: string;
-  stateDir: string;
-  /** Files that were setuid are to be so again. */
-  allowSetuid?: boolean | undefined;
 }
 
 /** A part of a backup, and how it comes back. Nothing live is touched before {@link Restored.swapIn}. */

@@ -69,7 +69,6 @@ export async function openBackup(
   const recovery: Recovery = {
     ...{ id: manifest.id, host, store, report, signal },
     decrypter: decrypter(settings.BACKUP_IDENTITY_FILE),
-    appDir: settings.APP_DIR,
     stateDir: stateDirectory(settings.APP_DIR),
   };
   return { manifest, recovery, passed };

@@ -197,7 +197,7 @@ export function bucketCopier(
   target: string,
   address: BucketAddress,
   access: BucketAccess,
-  recovery: Omit<Recovery, 'appDir' | 'stateDir'>,
+  recovery: Omit<Recovery, 'stateDir'>,
   open: typeof openBucket = openBucket,
 ): Copier {
   const opened = async () => (await open(address, access)).sibling(target);

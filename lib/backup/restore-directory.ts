@@ -259,11 +259,7 @@ export interface Copier {
 type Copy = Pick<Restored, 'place' | 'compare' | 'discard'>;
 
 /** Brings a directory back to another one, which must be empty or absent. */
-export function directoryCopier(
-  part: DirectoryPart,
-  target: string,
-  recovery: Omit<Recovery, 'appDir'>,
-): Copier {
+export function directoryCopier(part: DirectoryPart, target: string, recovery: Recovery): Copier {
   return {
     part,
     plan: [`restore ${count(part.files, 'file')} (${bytes(part.bytesIn)}) to ${target}`],
@@ -342,7 +338,7 @@ function discard(directory: string, staged: HeldDirectory): Promise<void> {
 async function restoreTo(
   part: DirectoryPart,
   directory: string,
-  recovery: Omit<Recovery, 'appDir'>,
+  recovery: Recovery,
   step: Step,
 ): Promise<{ staged: HeldDirectory; entries: Entry[] }> {
   const entries = await entriesOfPart(part, recovery);

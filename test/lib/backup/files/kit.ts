@@ -168,7 +168,6 @@ export async function recoveryIn(world: World, changes: Partial<Recovery> = {}):
     decrypter: decrypter(undefined),
     report: world.report,
     signal: new AbortController().signal,
-    appDir: world.app,
     stateDir: world.state,
     ...changes,
   };

@@ -1,7 +1,12 @@
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import type { Entry, KnownParts, PartName } from '../../lib/backup/catalog.ts';
+import { encrypter } from '../../lib/backup/encryption.ts';
+import { dateOf, manifestKey } from '../../lib/backup/id.ts';
 import type { Manifest, PartRecord, Prepared, Work } from '../../lib/backup/manifest.ts';
+import { weight } from '../../lib/backup/retention.ts';
 import { sourceSettings } from '../../lib/backup/settings.ts';
-import type { Store } from '../../lib/backup/store.ts';
+import { type Store, Taken, Unreadable } from '../../lib/backup/store.ts';
 import { type Context, flag, repeatable } from '../../lib/definition.ts';
 import { checkAll, EXIT, Failure, messageOf, throwAll } from '../../lib/failure.ts';
 import { bytes, duration, table } from '../../lib/format.ts';
@@ -31,12 +36,9 @@ await script(import.meta, {
     const { readEnvironment } = await import('../../lib/env-file.ts');
     const { stateDirectory } = await import('../../lib/state.ts');
     const { catalog, freshId } = await import('../../lib/backup/catalog.ts');
-    const { encrypter } = await import('../../lib/backup/encryption.ts');
-    const { dateOf, manifestKey } = await import('../../lib/backup/id.ts');
     const { writeManifest } = await import('../../lib/backup/manifest.ts');
     const { openStore } = await import('../../lib/backup/open.ts');
     const { select, sourcesOf } = await import('../../lib/backup/parts.ts');
-    const { Taken } = await import('../../lib/backup/store.ts');
 
     // No impact yet.
     const names = Object.keys(sourceSettings).filter((name) => name.startsWith('BACKUP_'));
@@ -91,7 +93,7 @@ await script(import.meta, {
         await store.settle();
         for (const { confirm } of prepared) await confirm?.();
         const times = { started: (dateOf(id) ?? now).toISOString(), finished: new Date().toISOString() };
-        const text = writeManifest({ ...(await originOf(work, settings.APP)), ...times, complete, parts });
+        const text = writeManifest({ ...originOf(work, settings.APP), ...times, complete, parts });
         await store.put(key, Buffer.from(text));
         return JSON.parse(text) as Manifest;
       });
@@ -188,7 +190,6 @@ export async function lastComplete(
 ): Promise<Before | undefined> {
   const { examiner, isTimely, newestSound } = await import('../../lib/backup/examine.ts');
   const { partsReader } = await import('../../lib/backup/catalog.ts');
-  const { Unreadable } = await import('../../lib/backup/store.ts');
   const { newest, passed } = await newestSound(entries, examiner(where));
   const unread = passed.find((entry) => entry.doubt instanceof Unreadable && isTimely(entry));
   const last = unread ?? newest ?? passed[0];
@@ -250,8 +251,6 @@ export function lacking(
 
 /** The first write: it proves that we may, and tells of a backup that was never finished who began it. */
 async function claim({ id, store }: Work, app: string): Promise<void> {
-  const { hostname } = await import('node:os');
-  const { Taken } = await import('../../lib/backup/store.ts');
   const started = { app, id, host: hostname(), pid: process.pid, started: new Date().toISOString() };
   try {
     await store.claim(`backups/${id}/started.json`, Buffer.from(`${JSON.stringify(started)}\n`));
@@ -267,10 +266,8 @@ async function claim({ id, store }: Work, app: string): Promise<void> {
 }
 
 /** What backup it is, and what took it where. */
-async function originOf({ id, encrypter: { recipient } }: Work, app: string) {
-  const { readFile } = await import('node:fs/promises');
-  const { hostname } = await import('node:os');
-  const packageJson = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+function originOf({ id, encrypter: { recipient } }: Work, app: string) {
+  const packageJson = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   return { app, id, recipient, tool: `opsbook ${JSON.parse(packageJson).version}`, host: hostname() };
 }
 
@@ -293,7 +290,7 @@ async function writeState(
 ): Promise<void> {
   const { localManifestBefore, writeLocalManifest } = await import('../../lib/backup/catalog.ts');
   try {
-    await warnOfShrinking(localManifestBefore(stateDir, manifest), manifest, report);
+    warnOfShrinking(localManifestBefore(stateDir, manifest), manifest, report);
     writeLocalManifest(stateDir, manifest);
     for (const { committed } of prepared) await committed?.();
   } catch (error) {
@@ -302,12 +299,7 @@ async function writeState(
 }
 
 /** Warns of each part that is less than half of what it was in the backup before. */
-async function warnOfShrinking(
-  before: Manifest | undefined,
-  { parts }: Manifest,
-  report: Context['report'],
-): Promise<void> {
-  const { weight } = await import('../../lib/backup/retention.ts');
+function warnOfShrinking(before: Manifest | undefined, { parts }: Manifest, report: Context['report']): void {
   for (const part of parts) {
     const last = before?.parts.find((p) => p.kind === part.kind && p.name === part.name);
     if (!before || !last || weight(part) * 2 >= weight(last)) continue;

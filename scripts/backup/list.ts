@@ -1,7 +1,8 @@
 import type { Entry, KnownParts } from '../../lib/backup/catalog.ts';
 import type { Examine } from '../../lib/backup/examine.ts';
+import { CLOCK_TOLERANCE_MS } from '../../lib/backup/id.ts';
 import { sourceSettings, storeSettings } from '../../lib/backup/settings.ts';
-import type { Store } from '../../lib/backup/store.ts';
+import { type Store, Unreadable } from '../../lib/backup/store.ts';
 import { option } from '../../lib/definition.ts';
 import { EXIT, Failure } from '../../lib/failure.ts';
 import { bytes, count, duration, parseAge, table } from '../../lib/format.ts';
@@ -45,7 +46,7 @@ await script(import.meta, {
       examiner({ ...where, encryptedBy: encryptedBy(settings) }),
     );
     for (const warning of warnings) report.warn(warning);
-    await refuseStale(store.uri, newest, flags.maxAge, now);
+    refuseStale(store.uri, newest, flags.maxAge, now);
   },
 });
 
@@ -112,7 +113,6 @@ export async function freshest(
   examine: Examine,
 ): Promise<{ newest: Entry | undefined; warnings: string[] }> {
   const { isTimely, newestSound } = await import('../../lib/backup/examine.ts');
-  const { Unreadable } = await import('../../lib/backup/store.ts');
   const { newest, passed } = await newestSound(entries, examine);
   const at = passed.findIndex(isTimely);
   const first = passed[at];
@@ -134,13 +134,7 @@ export async function freshest(
  * @throws Failure with exit 3 when the newest complete backup is older than `maxAge` milliseconds, there is none, or it
  * is from the future
  */
-export async function refuseStale(
-  uri: string,
-  newest: Entry | undefined,
-  maxAge: number,
-  now: Date,
-): Promise<void> {
-  const { CLOCK_TOLERANCE_MS } = await import('../../lib/backup/id.ts');
+export function refuseStale(uri: string, newest: Entry | undefined, maxAge: number, now: Date): void {
   const next = 'check the log of the last backup run, and run it again';
   if (!newest) throw new Failure(`no complete backup in ${uri}`, { exit: EXIT.problem, next });
   const age = now.getTime() - newest.started.getTime();

@@ -1,9 +1,13 @@
+import { decrypter } from '../../lib/backup/encryption.ts';
+import { isManifest } from '../../lib/backup/id.ts';
+import { judge, judgeByAge, keepLarger, refuseAbsurd } from '../../lib/backup/retention.ts';
 import {
   identitySettings,
   retentionSettings,
   sourceSettings,
   storeSettings,
 } from '../../lib/backup/settings.ts';
+import { Unreadable } from '../../lib/backup/store.ts';
 import { flag, option } from '../../lib/definition.ts';
 import { messageOf } from '../../lib/failure.ts';
 import { bytes, count, parseAge, table } from '../../lib/format.ts';
@@ -29,10 +33,8 @@ await script(import.meta, {
     const { openStore } = await import('../../lib/backup/open.ts');
     const { catalog } = await import('../../lib/backup/catalog.ts');
     const { doubtPlain, encryptedBy, examineAll, examiner } = await import('../../lib/backup/examine.ts');
-    const { judge, judgeByAge, keepLarger, refuseAbsurd } = await import('../../lib/backup/retention.ts');
     const { findUnreferenced, storedBytes } = await import('../../lib/backup/references.ts');
     const { isFinished } = await import('../../lib/backup/contents.ts');
-    const { decrypter } = await import('../../lib/backup/encryption.ts');
     const { stateDirectory } = await import('../../lib/state.ts');
 
     // No impact yet.
@@ -64,7 +66,7 @@ await script(import.meta, {
     const deleted = verdicts.filter(({ reasons }) => reasons.length === 0).map(({ entry }) => entry);
     const ids = (all: typeof kept) => all.map(({ id }) => id);
     for (const { id, state, objects } of deleted) {
-      const keys = await deletionOrder(
+      const keys = deletionOrder(
         id,
         objects.map(({ key }) => key),
       );
@@ -84,7 +86,7 @@ await script(import.meta, {
       if (keys.length > 0) await change(title, [bytes(unreferenced.bytes)], () => store.remove(keys));
       if (!dryRun) await forget(ids(kept), where);
     } catch (error) {
-      report.warn(await notCollected(error));
+      report.warn(notCollected(error));
     }
     const { keys, bytes: size } = unreferenced;
     const result = { deleted: ids(deleted), kept: ids(kept), contents: keys.length, bytes: size };
@@ -93,14 +95,12 @@ await script(import.meta, {
 });
 
 /** The order in which a backup is deleted: its manifest first, so that from then on it is none, whatever happens. */
-export async function deletionOrder(id: string, keys: readonly string[]): Promise<string[]> {
-  const { isManifest } = await import('../../lib/backup/id.ts');
+export function deletionOrder(id: string, keys: readonly string[]): string[] {
   return [...keys].sort((a, b) => Number(isManifest(b, id)) - Number(isManifest(a, id)));
 }
 
 /** Says why files were left alone: what a kept backup refers to is not known. */
-async function notCollected(error: unknown): Promise<string> {
-  const { Unreadable } = await import('../../lib/backup/store.ts');
+function notCollected(error: unknown): string {
   const next =
     error instanceof Unreadable
       ? 'run prune once with the credentials of a reader that may delete'

@@ -1,3 +1,5 @@
+import { locate, partName } from '../../lib/backup/addresses.ts';
+import { dateOf } from '../../lib/backup/id.ts';
 import type { Manifest, PartKind, Restorer } from '../../lib/backup/manifest.ts';
 import type { RestoredPart } from '../../lib/backup/restore.ts';
 import { allowPlainFlag, identitySettings, sourceSettings } from '../../lib/backup/settings.ts';
@@ -164,7 +166,6 @@ export async function lastRestoration(stateDir: string): Promise<Restoration> {
 
 async function parseRestoration(line: string): Promise<Restoration | undefined> {
   const { z } = await import('zod');
-  const { dateOf } = await import('../../lib/backup/id.ts');
   const kind = z.enum(['postgres', 'sqlite', 'directory', 'bucket']);
   const restoration = z.object({
     id: z.string().refine((id) => dateOf(id), 'is not the id of a backup'),
@@ -214,7 +215,6 @@ async function undoPart(
 ): Promise<string> {
   const { settings, host } = context;
   const { APP_DIR, BACKUP_DATABASES = [], BACKUP_DIRECTORIES = [], BACKUP_BUCKETS = [] } = settings;
-  const { locate, partName } = await import('../../lib/backup/addresses.ts');
   const isIt = (address: Parameters<typeof partName>[0]) => partName(address) === name;
   const unnamed = (setting: string) =>
     new Failure(`${setting} does not name ${name} any more`, { next: 'set it again' });

@@ -10,9 +10,7 @@ import {
   parseDirectory,
   parseSqlite,
 } from '../../../lib/backup/addresses.ts';
-import { writingOnce } from '../../../lib/backup/open.ts';
 import { bucketAccess, select, sourcesOf } from '../../../lib/backup/parts.ts';
-import type { Store } from '../../../lib/backup/store.ts';
 import { EXIT, type Failure, Problems, sentence } from '../../../lib/failure.ts';
 import { Secret } from '../../../lib/secret.ts';
 import { localHost } from '../../../lib/shell.ts';
@@ -134,23 +132,6 @@ test('F1: a name that is given has to be fit for keys and files', () => {
     assert.throws(() => parseDirectory(`uploads?name=${name}`), /has a wrong \?name=/, name);
     assert.throws(() => parseCompose(`compose://db/app?name=${name}`), /has a wrong \?name=/, name);
   }
-});
-
-test('F1: no object of a backup is written twice, whatever writes it', async () => {
-  const stored: string[] = [];
-  const store = writingOnce({
-    address: (key: string) => key,
-    put: async (key: string) => void stored.push(key),
-    putStream: async (key: string) => void stored.push(key),
-  } as unknown as Store);
-  await store.put('backups/1/a', new Uint8Array());
-  await store.put('content/aa/a', new Uint8Array());
-  await store.put('content/aa/a', new Uint8Array());
-  assert.throws(
-    () => store.putStream('backups/1/a', (async function* () {})(), 0),
-    /backups\/1\/a would be written twice/,
-  );
-  assert.equal(stored.length, 3);
 });
 
 test('A3: a part by the name of what objects inherit is none', () => {

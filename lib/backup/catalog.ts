@@ -114,11 +114,9 @@ export function localManifest(stateDir: string, app: string, id: string): Manife
 /** The newest manifest that this host wrote before that of the backup `id`. */
 export function localManifestBefore(stateDir: string, { app, id }: Manifest): Manifest | undefined {
   const folder = join(stateDir, 'manifests');
-  const ids = existsSync(folder) ? readdirSync(folder).map((name) => name.replace(/\.json$/, '')) : [];
-  const last = ids
-    .filter((known) => known < id)
-    .sort()
-    .at(-1);
+  const names = existsSync(folder) ? readdirSync(folder).sort() : [];
+  const ids = names.flatMap((name) => /^(.*)\.json$/.exec(name)?.[1] ?? []);
+  const last = ids.findLast((known) => known < id);
   return last === undefined ? undefined : localManifest(stateDir, app, last);
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { composeSettings } from '../compose.ts';
+import { composeSettings } from '../app.ts';
 import { flag } from '../definition.ts';
 import { Secret } from '../secret.ts';
 import { list, optionalSetting, parsed, secret, setting, type Values } from '../settings.ts';

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { composeSettings } from '../compose.ts';
+import { composeSettings } from '../app.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { count, parseAge } from '../format.ts';
 import { healthUrlSettings } from '../health.ts';

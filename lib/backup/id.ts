@@ -26,25 +26,25 @@ export const isManifest = (key: string, id: string): boolean =>
   key === manifestKey(id, true) || key === manifestKey(id, false);
 
 /**
- * The id among `ids` (oldest first) that an operator means by `wanted`: an id, or `latest`.
+ * The id among `ids` (oldest first) that an operator means by `requested`: an id, or `latest`.
  * @throws Failure that suggests the nearest, exit 2
  */
-export function chooseId(wanted: string, ids: readonly string[], where: string): string {
+export function chooseId(requested: string, ids: readonly string[], where: string): string {
   if (ids.length === 0) {
     throw new Failure(`no backup in ${where}`, { next: 'check BACKUP_STORE and APP, or run backup first' });
   }
-  if (wanted === 'latest') return ids.at(-1) as string;
-  if (ids.includes(wanted)) return wanted;
-  const near = nearest(wanted, ids).join(', ');
-  throw new Failure(`no backup ${wanted} in ${where}; near it: ${near}`, {
+  if (requested === 'latest') return ids.at(-1) as string;
+  if (ids.includes(requested)) return requested;
+  const near = nearest(requested, ids).join(', ');
+  throw new Failure(`no backup ${requested} in ${where}; near it: ${near}`, {
     exit: EXIT.usage,
     next: 'name one of these, or "latest"',
   });
 }
 
-/** The three ids nearest in time to what `wanted` begins to say; a file name with a date in it will do. */
-function nearest(wanted: string, ids: readonly string[]): string[] {
-  const digits = wanted.replaceAll(/\D/g, '').slice(0, 14);
+/** The three ids nearest in time to what `requested` begins to say; a file name with a date in it will do. */
+function nearest(requested: string, ids: readonly string[]): string[] {
+  const digits = requested.replaceAll(/\D/g, '').slice(0, 14);
   const start = '00000101000000';
   const padded = digits + start.slice(digits.length);
   const time = dateOf(`${padded.slice(0, 8)}-${padded.slice(8)}`)?.getTime();

@@ -116,8 +116,8 @@ function strangeKey(
 ): string | undefined {
   const suffix = recipient === null ? '' : '.age';
   if (field === 'tree') {
-    const wanted = contentKey(sha256, suffixOf({ recipient, suffix }));
-    return key === wanted ? undefined : `is not ${wanted}`;
+    const expected = contentKey(sha256, suffixOf({ recipient, suffix }));
+    return key === expected ? undefined : `is not ${expected}`;
   }
   const folder = `backups/${id}/`;
   const segments = key.slice(folder.length).split('/');

@@ -82,11 +82,11 @@ export async function openBackup(
 export async function findBackup(
   store: Store,
   app: string,
-  wanted: string,
+  requested: string,
   by: ReturnType<typeof encryptedBy>,
 ): Promise<{ manifest: Manifest; passed: Failure[] }> {
   const entries = await catalog(store);
-  if (wanted === 'latest' && entries.some(({ state }) => state === 'complete')) {
+  if (requested === 'latest' && entries.some(({ state }) => state === 'complete')) {
     const { newest, passed } = await newestSound(entries, examiner({ app, store, encryptedBy: by }));
     const doubts = passed.flatMap(({ doubt }) => doubt ?? []);
     const [first] = doubts;
@@ -96,11 +96,11 @@ export async function findBackup(
   // One that is asked for by its id is told that it was never finished.
   const candidates = entries.filter(
     ({ id, state }) =>
-      state === 'complete' || (wanted !== 'latest' && (state === 'partial' || id === wanted)),
+      state === 'complete' || (requested !== 'latest' && (state === 'partial' || id === requested)),
   );
   const ids = candidates.map((entry) => entry.id);
   const where = entries.length > candidates.length ? `${store.uri} that is complete` : store.uri;
-  const id = chooseId(wanted, ids, where);
+  const id = chooseId(requested, ids, where);
   const entry = candidates.find((candidate) => candidate.id === id);
   const manifest = await fetchManifest(store, app, entry as (typeof candidates)[number]);
   const plain = plainDoubt(manifest, by);

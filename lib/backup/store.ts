@@ -1,6 +1,5 @@
 import type { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
-import type { Secret } from '../secret.ts';
 
 /** An object as a listing shows it. */
 export interface Listed {
@@ -55,13 +54,6 @@ export function parseStore(raw: string): StoreAddress {
   const file = /^file:\/\/(\/.+)$/.exec(raw);
   if (file) return { kind: 'file', directory: decodeURIComponent(file[1] ?? '').replace(/\/+$/, '') };
   throw new Error('is neither s3://bucket/prefix nor file:///directory');
-}
-
-export interface StoreAccess {
-  region: string | undefined;
-  endpoint?: string | undefined;
-  credentials?: { accessKeyId: string; secretAccessKey: Secret } | undefined;
-  signal: AbortSignal;
 }
 
 /** An object that is not in the store. */

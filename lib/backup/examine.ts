@@ -161,7 +161,8 @@ async function contradiction(
   return undefined;
 }
 
-function objectsOf(part: PartRecord): Stored[] {
+/** What a part has in the store under keys of its own: its dump, or its list of files. */
+export function objectsOf(part: PartRecord): Stored[] {
   if (part.kind === 'postgres') return [part.dump, part.globals];
   return [part.kind === 'sqlite' ? part.dump : part.tree];
 }

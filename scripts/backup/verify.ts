@@ -58,13 +58,13 @@ async function problemsOf(
   presenceOnly: boolean,
   step: Step,
 ): Promise<string[]> {
+  const { objectsOf } = await import('../../lib/backup/examine.ts');
   const { checkContent, checkPresence } = await import('../../lib/backup/references.ts');
   if ('tree' in part)
     return presenceOnly ? checkPresence(part, recovery) : checkContent(part, recovery, step);
   const decrypter = presenceOnly ? { decrypt: async (flow: Flow) => flow } : recovery.decrypter;
-  const objects = part.kind === 'postgres' ? [part.dump, part.globals] : [part.dump];
   const problems: string[] = [];
-  for (const object of objects) {
+  for (const object of objectsOf(part)) {
     const problem = await problemOf(object, part.name, { ...recovery, decrypter }, step);
     if (problem !== undefined) problems.push(problem);
   }

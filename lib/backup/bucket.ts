@@ -8,7 +8,7 @@ import type { Secret } from '../secret.ts';
 import { cmd, type Host } from '../shell.ts';
 import type { BucketAddress } from './addresses.ts';
 import type { Flow } from './encryption.ts';
-import type { Headers } from './tree.ts';
+import type { Headers } from './schema.ts';
 
 /** An object as a listing shows it. */
 export interface ListedObject {
@@ -231,8 +231,14 @@ function s3Bucket(name: string, server: Server): Bucket {
   const at = (key: string) => ({ Bucket: name, Key: key });
   const address = (key?: string) =>
     key === undefined ? `bucket ${name}` : `bucket ${name}, ${JSON.stringify(key)}`;
-  const asked = <T>(call: string, on: string, act: () => Promise<T>): Promise<T> =>
-    explaining(server, call, on, act);
+  async function asked<T>(call: string, on: string, act: () => Promise<T>): Promise<T> {
+    try {
+      return await act();
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      throw error instanceof Failure ? error : awsFailure(error, call, on);
+    }
+  }
   const bucket: Bucket = {
     name,
     address,
@@ -273,18 +279,4 @@ function s3Bucket(name: string, server: Server): Bucket {
     },
   };
   return bucket;
-}
-
-async function explaining<T>(
-  { signal }: Server,
-  call: string,
-  on: string,
-  act: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    if (signal.aborted) throw signal.reason;
-    throw error instanceof Failure ? error : awsFailure(error, call, on);
-  }
 }

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import type { Context } from '../definition.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { bytes, duration, table } from '../format.ts';
+import { removeTree } from './file-system.ts';
 import type { Manifest, Restorer } from './manifest.ts';
 import { bringAll, discardAll, rememberDrill } from './restore.ts';
 import { isDamage } from './transfer.ts';
-import { removeTree } from './walk.ts';
 
 /** What a drill found of one part. */
 interface Proof {

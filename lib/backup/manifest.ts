@@ -4,7 +4,7 @@ import { count } from '../format.ts';
 import type { Report, Step } from '../output.ts';
 import type { Command, Host } from '../shell.ts';
 import { keyName } from './addresses.ts';
-import { contentKey, suffixOf } from './contents.ts';
+import { contentKey, suffixOf } from './blobs.ts';
 import { type Opener, RECIPIENT, type Sealer } from './encryption.ts';
 import { clean, dateOf, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
 import { Corrupted, type Store } from './store.ts';

@@ -27,7 +27,7 @@ import type {
 import { postgresSource } from './postgres-dump.ts';
 import { postgresRestorer } from './postgres-restore.ts';
 import { bucketCopier, bucketRestorer } from './restore-bucket.ts';
-import { type Copier, directoryCopier, directoryRestorer } from './restore-directory.ts';
+import { directoryCopier, directoryRestorer } from './restore-directory.ts';
 import { bucketSource } from './save-bucket.ts';
 import { directorySource } from './save-directory.ts';
 import { quoted } from './schema.ts';
@@ -314,7 +314,7 @@ function directory(part: DirectoryPart, area: Area): Restorer {
   const live = locate(address, settings.APP_DIR);
   if (destination.kind === 'live') return directoryRestorer(part, live, recovery);
   const elsewhere = place(area, join(recovery.stateDir, `drill-${recovery.id}-${part.name}`), live);
-  return copying(directoryCopier(part, elsewhere, recovery));
+  return directoryCopier(part, elsewhere, recovery);
 }
 
 function bucket(part: BucketPart, area: Area): Restorer {
@@ -324,20 +324,8 @@ function bucket(part: BucketPart, area: Area): Restorer {
   const access = bucketAccess(settings, recovery);
   if (destination.kind === 'live') return bucketRestorer(part, address, access, recovery);
   const elsewhere = place(area, siblingName(address.name, `-drill-${recovery.id}`), part.name);
-  return copying(bucketCopier(part, elsewhere, address, access, recovery));
+  return bucketCopier(part, elsewhere, address, access, recovery);
 }
-
-/** A part that stays where it is brought: nothing of it can be swapped in. */
-const copying = ({ part, plan, prepare, restore }: Copier): Restorer => ({
-  part,
-  plan,
-  prepare,
-  restoreBeside: async (step) => ({
-    ...(await restore(step)),
-    swapIn: async () => '',
-    swapBack: async () => {},
-  }),
-});
 
 /** The parts of a backup that `only` names, by name or by kind. @throws Failure on a name that is none */
 export function selectParts(manifest: Manifest, only: readonly string[] | undefined): PartRecord[] {

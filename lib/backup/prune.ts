@@ -1,5 +1,6 @@
 import { Failure, messageOf } from '../failure.ts';
 import { bytes, duration } from '../format.ts';
+import { contentKey } from './blobs.ts';
 import {
   type Entry,
   type Examined,
@@ -11,14 +12,20 @@ import {
   recallManifest,
   weight,
 } from './catalog.ts';
-import { contentKey } from './contents.ts';
 import type { Opener } from './encryption.ts';
-import { contentOf, type FilesPart, forgetTrees, type Reader, readTree, suffixOfPart } from './lists.ts';
 import type { Manifest, PartRecord } from './manifest.ts';
 import { CLOCK_TOLERANCE_MS, isManifest, SETTLED_MS } from './schema.ts';
 import { keep, type Policy, shortestPeriod } from './settings.ts';
 import { type Listed, type Store, Unreadable } from './store.ts';
-import { contentsOfTree } from './tree.ts';
+import {
+  contentOf,
+  contentsOfTree,
+  type FilesPart,
+  forgetTrees,
+  type Reader,
+  readTree,
+  suffixOfPart,
+} from './tree.ts';
 
 /** What is deleted and what is kept, and why. */
 export interface Verdict {

@@ -12,11 +12,11 @@ import { describeRows, type Manifest, type Restored, type Restorer } from './man
 import { bucketAccess } from './parts.ts';
 import { undoPostgres } from './postgres-swap.ts';
 import { undoBucket } from './restore-bucket.ts';
-import { undoDirectory } from './restore-directory.ts';
 import { chooseId, dateOf } from './schema.ts';
 import type { sourceSettings } from './settings.ts';
 import { undoSqlite } from './sqlite.ts';
 import { type Store, Unreadable } from './store.ts';
+import { undoDirectory } from './swap.ts';
 
 /**
  * The manifest of the backup that an operator means: an id or `latest`, which is the newest that is complete.

@@ -4,7 +4,7 @@ import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import { EXIT, Failure, Interrupted, messageOf } from '../failure.ts';
 import { bytes } from '../format.ts';
 import type { Running } from '../shell.ts';
-import type { Contents } from './contents.ts';
+import type { Blobs } from './blobs.ts';
 import { counted, type Flow, type Measure, measured, type Opener, type Sealer } from './encryption.ts';
 import type { Recovery, Stored, Work } from './manifest.ts';
 import { Corrupted, Missing, type Store } from './store.ts';
@@ -229,7 +229,7 @@ const STREAM_MEMORY = 24e6;
 interface Where {
   store: Store;
   sealer: Sealer;
-  contents: Contents;
+  contents: Blobs;
 }
 
 /** Stores a content unless it is in the store. */

@@ -1,22 +1,71 @@
+import { zstdDecompressSync } from 'node:zlib';
 import { z } from 'zod';
+import { folderIn, readKept, removeOthers } from '../state.ts';
 import { type BytePath, fromText, shown, toBytes, toText } from './addresses.ts';
+import { contentKey, measureOf } from './blobs.ts';
+import type { Opener } from './encryption.ts';
+import type { Attributes } from './file-system.ts';
+import type { BucketPart, DirectoryPart } from './manifest.ts';
 import { clean, firstProblem, headers, natural, owner, quoted, sha256 } from './schema.ts';
-import { Corrupted } from './store.ts';
+import { Corrupted, type Store } from './store.ts';
+import { fetchWhole } from './transfer.ts';
 
-interface Common {
-  path: BytePath;
-  mode: number;
-  uid: number;
-  gid: number;
-  /** Microseconds since 1970. */
-  mtime: number;
+/** Parts whose files are contents, listed by a tree. */
+export type FilesPart = DirectoryPart | BucketPart;
+
+export interface Reader {
+  store: Store;
+  opener: Opener;
+  /** Where copies of the trees are that this host wrote; without it the store is read. */
+  stateDir?: string | undefined;
 }
 
-export interface FileEntry extends Common {
-  type: 'file';
-  size: number;
-  sha256: string;
+/** What the keys of a part's contents end with: what its tree's ends with. */
+export function suffixOfPart({ tree }: FilesPart): string {
+  return tree.key.slice(contentKey(tree.sha256, '').length);
 }
+
+/**
+ * The tree of a part, whole and checked against its hash.
+ * @throws Failure when it is neither here nor may be read from the store; Damaged when it is missing or another there
+ */
+export async function readTree(part: FilesPart, { store, opener, stateDir }: Reader): Promise<Buffer> {
+  const { key, sha256, bytes } = part.tree;
+  const copy = stateDir === undefined ? undefined : copiedTree(stateDir, sha256);
+  if (copy) return copy;
+  const label = `${part.name}: its list of files`;
+  return fetchWhole({ store, opener }, { key, measure: { sha256, bytes }, label });
+}
+
+/** Where the copy of a tree is that this host wrote. */
+export const copyOf = (stateDir: string, sha256: string): string =>
+  `${folderIn(stateDir, 'trees')}/${sha256}.jsonl.zst`;
+
+/** The copy of a tree that this host wrote, or nothing. */
+export function copiedTree(stateDir: string, sha256: string): Buffer | undefined {
+  try {
+    const tree = zstdDecompressSync(readKept(copyOf(stateDir, sha256)) ?? '');
+    return measureOf(tree).sha256 === sha256 ? tree : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Removes the copies of trees that `used` does not name. */
+export function forgetTrees(stateDir: string, used: ReadonlySet<string>): void {
+  removeOthers(`${stateDir}/trees`, (name) => used.has(name.slice(0, 64)));
+}
+
+/** The key of every content that a part references, its tree's among them. */
+export async function contentOf(part: FilesPart, reader: Reader): Promise<Set<string>> {
+  const suffix = suffixOfPart(part);
+  const hashes = contentsOfTree(await readTree(part, reader), part).keys();
+  return new Set([part.tree.key, ...hashes.map((sha256) => contentKey(sha256, suffix))]);
+}
+
+type Common = Attributes & { path: BytePath };
+
+export type FileEntry = Common & { type: 'file'; size: number; sha256: string };
 
 /** One entry of a directory, as a tree lists it. */
 export type Entry =
@@ -25,16 +74,7 @@ export type Entry =
   | (Common & { type: 'symlink'; target: BytePath });
 
 /** One object of a bucket, as a tree lists it. */
-export interface ObjectEntry {
-  key: string;
-  size: number;
-  sha256: string;
-  etag: string;
-  modified: string;
-  headers: Headers;
-}
-
-export type Headers = z.infer<typeof headers>;
+export type ObjectEntry = z.infer<typeof objectLines>;
 
 /** An entry as a line of the tree: JSON, in names that a person with `jq` can use. */
 export function entryLine(entry: Entry): string {
@@ -124,10 +164,8 @@ function entryOf(json: unknown, refuse: Line['refuse']): Entry {
   if (!success) throw refuse(firstProblem(error, json));
   const path = bytesOf(data.path, data.path_base64, 'path', refuse);
   const { uid, gid } = data;
-  const entry = {
-    ...{ uid, gid, path: path === '.' ? '' : path },
-    ...{ mode: Number.parseInt(data.mode, 8), mtime: Math.round(data.mtime * 1e6) },
-  };
+  const [mode, mtime] = [Number.parseInt(data.mode, 8), Math.round(data.mtime * 1e6)];
+  const entry = { path: path === '.' ? '' : path, mode, uid, gid, mtime };
   if (data.type === 'file') return { ...entry, type: data.type, size: data.size, sha256: data.sha256 };
   if (data.type === 'directory') return { ...entry, type: data.type };
   return { ...entry, type: data.type, target: bytesOf(data.target, data.target_base64, 'target', refuse) };

@@ -3,13 +3,12 @@ import { EXIT, Failure } from '../failure.ts';
 import { bytes, count, duration, table } from '../format.ts';
 import type { Step } from '../output.ts';
 import { forEach } from '../pool.ts';
-import { contentKey } from './contents.ts';
+import { contentKey } from './blobs.ts';
 import type { Opener } from './encryption.ts';
-import { copiedTree, type FilesPart, readTree, suffixOfPart } from './lists.ts';
 import type { Manifest, PartRecord, Recovery, Stored } from './manifest.ts';
 import type { Listed, Store } from './store.ts';
 import { contentFlow, Damaged, isDamage, openStored, usingStored } from './transfer.ts';
-import { type Content, contentsOfTree } from './tree.ts';
+import { type Content, contentsOfTree, copiedTree, type FilesPart, readTree, suffixOfPart } from './tree.ts';
 
 interface Reading {
   store: Store;

@@ -31,7 +31,7 @@ await script(import.meta, {
     const { stateDirectory } = await import('../../lib/state.ts');
     const { catalog } = await import('../../lib/backup/catalog.ts');
     const { encryptedBy, examineAll, examiner } = await import('../../lib/backup/catalog.ts');
-    const { isFinished } = await import('../../lib/backup/contents.ts');
+    const { isFinished } = await import('../../lib/backup/blobs.ts');
     const { keepLarger } = await import('../../lib/backup/prune.ts');
     const { opener } = await import('../../lib/backup/encryption.ts');
     const { bytes, count, table } = await import('../../lib/format.ts');

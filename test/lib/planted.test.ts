@@ -21,7 +21,7 @@ import { writeHostFile } from '../../lib/host-files.ts';
 import { acquire } from '../../lib/lock.ts';
 import { type Host, localHost } from '../../lib/shell.ts';
 import { folderIn, stateDirectory, stateFile, stateFileOn, writeWhole } from '../../lib/state.ts';
-import { backUp, restoreBeside, world, write } from './backup/files/kit.ts';
+import { backUp, restoreBeside, world, write } from './backup/kit.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from './planting.ts';
 
 /** A shell of APP_USER that goes on until the test ends. */

@@ -6,7 +6,7 @@ import type { Manifest } from '../../../lib/backup/manifest.ts';
 import { findGarbage, judge } from '../../../lib/backup/prune.ts';
 import { idOf } from '../../../lib/backup/schema.ts';
 import { parsePolicy } from '../../../lib/backup/settings.ts';
-import { age, backUp, nextId, recoveryIn, type World, world, write } from './files/kit.ts';
+import { age, backUp, nextId, recoveryIn, type World, world, write } from './kit.ts';
 
 const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3_600_000);
 

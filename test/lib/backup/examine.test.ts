@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
+import { contentKey, measureOf } from '../../../lib/backup/blobs.ts';
 import { catalog, examineAll, examiner } from '../../../lib/backup/catalog.ts';
-import { contentKey } from '../../../lib/backup/contents.ts';
 import { opener } from '../../../lib/backup/encryption.ts';
 import { freshest } from '../../../lib/backup/list.ts';
 import { doubtPlain, judge, judgeByAge, keepLarger, refuseAbsurd } from '../../../lib/backup/prune.ts';
-import { measureOf } from '../../../lib/backup/read.ts';
 import { findBackup } from '../../../lib/backup/restore.ts';
 import { dateOf } from '../../../lib/backup/schema.ts';
 import { parsePolicy } from '../../../lib/backup/settings.ts';

@@ -20,21 +20,13 @@ import { test } from 'node:test';
 import { parseSqlite } from '../../../lib/backup/addresses.ts';
 import type { SqlitePart } from '../../../lib/backup/manifest.ts';
 import { stageCommand } from '../../../lib/backup/postgres-restore.ts';
-import { directoryCopier, undoDirectory } from '../../../lib/backup/restore-directory.ts';
+import { directoryCopier } from '../../../lib/backup/restore-directory.ts';
 import { sqliteRestorer, sqliteSource, undoSqlite } from '../../../lib/backup/sqlite.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
+import { undoDirectory } from '../../../lib/backup/swap.ts';
 import { cmd, wordsOf } from '../../../lib/shell.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from '../planting.ts';
-import {
-  backUp,
-  recoveryIn,
-  restoreBeside,
-  uploadsOf,
-  type World,
-  workIn,
-  world,
-  write,
-} from './files/kit.ts';
+import { backUp, recoveryIn, restoreBeside, uploadsOf, type World, workIn, world, write } from './kit.ts';
 
 const said = (file: string): unknown => {
   const database = new DatabaseSync(file, { readOnly: true });
@@ -205,7 +197,7 @@ test('A13: the app gets to a directory that root restored below missing ones', a
   const part = await backUp(w);
   chmodSync(app, 0o775);
   const copier = directoryCopier(part, join(app, 'new/er/uploads'), await recoveryIn(w));
-  await copier.restore(w.step);
+  await copier.restoreBeside(w.step);
   for (const made of ['new', 'new/er']) {
     const { uid, gid, mode } = statSync(join(app, made));
     assert.deepEqual([uid, gid, mode & 0o7777], [APP_USER, APP_USER, 0o755], made);

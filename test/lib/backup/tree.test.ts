@@ -4,12 +4,12 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseBucket } from '../../../../lib/backup/addresses.ts';
-import { type BucketAccess, siblingName } from '../../../../lib/backup/bucket.ts';
-import type { BucketPart } from '../../../../lib/backup/manifest.ts';
-import { measureOf } from '../../../../lib/backup/read.ts';
-import { bucketCopier, undoBucket } from '../../../../lib/backup/restore-bucket.ts';
-import { checkContent } from '../../../../lib/backup/verify.ts';
+import { parseBucket } from '../../../lib/backup/addresses.ts';
+import { measureOf } from '../../../lib/backup/blobs.ts';
+import { type BucketAccess, siblingName } from '../../../lib/backup/bucket.ts';
+import type { BucketPart } from '../../../lib/backup/manifest.ts';
+import { bucketCopier, undoBucket } from '../../../lib/backup/restore-bucket.ts';
+import { checkContent } from '../../../lib/backup/verify.ts';
 import { backUp, recoveryIn, restoreBeside, type World, world, write } from './kit.ts';
 import { MemoryServer } from './memory-bucket.ts';
 
@@ -131,7 +131,7 @@ for (const [kind, line, message] of objects) {
     const part: BucketPart = { ...directoryPart, ...counts, kind: 'bucket', name: 'images', tree };
     const open = async () => server.bucket('images');
     const copier = bucketCopier(part, 'images-2', address, access, await recoveryIn(w), open);
-    await assert.rejects(copier.restore(w.step), message);
+    await assert.rejects(copier.restoreBeside(w.step), message);
     assert.equal(server.texts('images-2'), undefined);
   });
 }

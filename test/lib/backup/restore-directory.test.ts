@@ -15,13 +15,13 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { opener, sealer } from '../../../../lib/backup/encryption.ts';
-import { contentOf, forgetTrees, readTree } from '../../../../lib/backup/lists.ts';
-import type { DirectoryPart } from '../../../../lib/backup/manifest.ts';
-import { measureOf } from '../../../../lib/backup/read.ts';
-import { directoryCopier } from '../../../../lib/backup/restore-directory.ts';
-import { checkContent, checkPresence } from '../../../../lib/backup/verify.ts';
-import { Secret } from '../../../../lib/secret.ts';
+import { measureOf } from '../../../lib/backup/blobs.ts';
+import { opener, sealer } from '../../../lib/backup/encryption.ts';
+import type { DirectoryPart } from '../../../lib/backup/manifest.ts';
+import { directoryCopier } from '../../../lib/backup/restore-directory.ts';
+import { contentOf, forgetTrees, readTree } from '../../../lib/backup/tree.ts';
+import { checkContent, checkPresence } from '../../../lib/backup/verify.ts';
+import { Secret } from '../../../lib/secret.ts';
 import { backUp, nextId, recoveryIn, restoreBeside, type World, world, write } from './kit.ts';
 
 /** Where the content of `text` is stored. */
@@ -213,7 +213,7 @@ test('a restore to another directory needs an empty or absent one', async () => 
   const target = join(w.app, 'elsewhere/deep');
   const copier = directoryCopier(part, target, await recoveryIn(w));
   await copier.prepare();
-  const copy = await copier.restore(w.step);
+  const copy = await copier.restoreBeside(w.step);
   assert.deepEqual(await copy.compare(), []);
   await assert.rejects(copier.prepare(), /elsewhere\/deep is not empty/);
   await copy.discard();

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { sealer } from '../../../../lib/backup/encryption.ts';
+import { sealer } from '../../../lib/backup/encryption.ts';
 import { age, backUp, contentPuts, nextId, restoreBeside, uploadsOf, workIn, world, write } from './kit.ts';
 
 test('a file written within two seconds before it was read is read again the next time', async () => {

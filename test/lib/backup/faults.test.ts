@@ -15,8 +15,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { directorySource } from '../../../../lib/backup/save-directory.ts';
-import type { Store } from '../../../../lib/backup/store.ts';
+import { directorySource } from '../../../lib/backup/save-directory.ts';
+import type { Store } from '../../../lib/backup/store.ts';
 import { backUp, contentPuts, nextId, restoreBeside, world, write } from './kit.ts';
 
 /** The store, with `act` done once before the first content is stored. */

@@ -10,9 +10,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseDirectory } from '../../../../lib/backup/addresses.ts';
-import { undoDirectory } from '../../../../lib/backup/restore-directory.ts';
-import { placesOf } from '../../../../lib/backup/walk.ts';
+import { parseDirectory } from '../../../lib/backup/addresses.ts';
+import { swapPaths, undoDirectory } from '../../../lib/backup/swap.ts';
 import { backUp, mount, restoreBeside, world, write } from './kit.ts';
 
 const ID = '20260101-000000';
@@ -92,5 +91,5 @@ test('a directory behind a symlink is restored where it really is', async () => 
   await (await restoreBeside(w, part, { id: ID })).swapIn();
   assert.equal(readFileSync(join(w.app, 'disk/uploads/a'), 'utf8'), 'old');
   assert.deepEqual(readdirSync(join(w.app, 'disk')).sort(), ['uploads', `uploads_before_${ID}`]);
-  assert.equal(placesOf(w.uploads).live, join(w.app, 'disk/uploads'));
+  assert.equal(swapPaths(w.uploads).live, join(w.app, 'disk/uploads'));
 });

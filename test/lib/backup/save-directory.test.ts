@@ -157,7 +157,7 @@ test('a store inside the directory is refused', async () => {
 test('the state folder and what a restore left in a directory are no data', async () => {
   const w = world();
   write(w.app, { 'uploads/a': '1', '.opsbook-before-20260101-000000/old': '2' });
-  const { directorySource } = await import('../../../../lib/backup/save-directory.ts');
+  const { directorySource } = await import('../../../lib/backup/save-directory.ts');
   const part = await backUp(w, {}, directorySource({ name: 'app', path: w.app }, w.app));
   assert.deepEqual([part.files, part.directories], [1, 1]);
 });

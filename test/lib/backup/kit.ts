@@ -3,15 +3,15 @@ import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after } from 'node:test';
-import { opener, sealer } from '../../../../lib/backup/encryption.ts';
-import type { DirectoryPart, Recovery, Restored, Source, Work } from '../../../../lib/backup/manifest.ts';
-import { directoryRestorer } from '../../../../lib/backup/restore-directory.ts';
-import { directorySource } from '../../../../lib/backup/save-directory.ts';
-import type { Store } from '../../../../lib/backup/store.ts';
-import { fileStore } from '../../../../lib/backup/store-file.ts';
-import { Report, type Step } from '../../../../lib/output.ts';
-import { type Host, localHost } from '../../../../lib/shell.ts';
-import { stateDirectory } from '../../../../lib/state.ts';
+import { opener, sealer } from '../../../lib/backup/encryption.ts';
+import type { DirectoryPart, Recovery, Restored, Source, Work } from '../../../lib/backup/manifest.ts';
+import { directoryRestorer } from '../../../lib/backup/restore-directory.ts';
+import { directorySource } from '../../../lib/backup/save-directory.ts';
+import type { Store } from '../../../lib/backup/store.ts';
+import { fileStore } from '../../../lib/backup/store-file.ts';
+import { Report, type Step } from '../../../lib/output.ts';
+import { type Host, localHost } from '../../../lib/shell.ts';
+import { stateDirectory } from '../../../lib/state.ts';
 
 export interface World {
   /** APP_DIR. */

@@ -1,0 +1,94 @@
+import { z } from 'zod';
+import { EXIT, Failure } from '../failure.ts';
+import { readKept, removeKept, writeWhole } from '../state.ts';
+import { fromText } from './addresses.ts';
+import { isReadable } from './file-system.ts';
+import type { Work } from './manifest.ts';
+import { dateOf } from './schema.ts';
+
+export const backupId = z.string().refine((id) => dateOf(id) !== undefined, 'is no id of a backup');
+
+/**
+ * One restore of a part. It is written down before each of its phases, so that one that was cut off can be put back, and
+ * a finished one undone.
+ */
+interface Entry {
+  part: string;
+  /** The backup that is restored. */
+  id: string;
+  /** `done`, or what was going on when the restore, or its undo, was cut off. */
+  phase: string;
+}
+
+/**
+ * The journals of the parts of one kind: each part's last restore on this host, in a file of the state folder. What a
+ * journal says becomes paths, buckets and owners, and whoever owns the folder may have written it: reading one throws a
+ * Failure that names the file when it is not what we would have written.
+ */
+export function journals<T extends Entry>(prefix: string, schema: z.ZodType<T>) {
+  const fileOf = (stateDir: string, part: string) => `${stateDir}/${prefix}-${part}.json`;
+
+  const refused = (stateDir: string, part: string, why: string): Failure =>
+    new Failure(`${fileOf(stateDir, part)} is no journal of this part (${why}): nothing is moved by it`, {
+      next: 'see who changed it or the settings since; put what it names back by hand, then remove it',
+    });
+
+  function read(stateDir: string, part: string): T | undefined {
+    const text = readKept(fileOf(stateDir, part))?.toString();
+    if (text === undefined) return undefined;
+    const { success, data, error } = schema.safeParse(parsed(text));
+    if (!success) {
+      const { path = [], message = '' } = error.issues[0] ?? {};
+      throw refused(stateDir, part, `${path.join('/') || 'it'}: ${message}`);
+    }
+    if (data.part !== part) throw refused(stateDir, part, `part: is not ${part}`);
+    return data;
+  }
+
+  /** The last restore or undo, where it was cut off. */
+  function cutOff(stateDir: string, part: string): T | undefined {
+    const entry = read(stateDir, part);
+    return entry?.phase === 'done' ? undefined : entry;
+  }
+
+  return {
+    read,
+    refused,
+    cutOff,
+
+    write(stateDir: string, entry: T): T {
+      writeWhole(fileOf(stateDir, entry.part), [`${JSON.stringify(entry)}\n`]);
+      return entry;
+    },
+
+    remove: (stateDir: string, part: string): void => removeKept(fileOf(stateDir, part)),
+
+    /** The restore that an undo is about. @throws Failure where there is none */
+    toUndo(stateDir: string, part: string): T {
+      const entry = read(stateDir, part);
+      if (entry) return entry;
+      throw new Failure(`${part}: there is no restore to undo on this host`, {
+        exit: EXIT.usage,
+        next: 'to restore an earlier backup: npx tsx scripts/backup/list.ts',
+      });
+    },
+
+    /** A backup of what a restore left half done would mix two states. @throws Failure */
+    refuseCutOff({ stateDir, appDir }: Work, part: string, doing: (entry: T) => string): void {
+      const folder = stateDir ?? `${appDir}/.opsbook`;
+      const entry = isReadable(fromText(folder)) ? cutOff(folder, part) : undefined;
+      if (!entry) return;
+      throw new Failure(`${part}: the restore of ${entry.id} was cut off while it ${doing(entry)}`, {
+        next: 'restore it again, or take it back: npx tsx scripts/backup/restore.ts --undo',
+      });
+    },
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -192,8 +192,8 @@ export function hold(directory: string): HeldDirectory {
 
 /** The refusal of a directory that is not the one that was meant. */
 export const elsewhere = (directory: string, cause?: unknown): Failure =>
-  new Failure(`${directory} leads elsewhere by a symbolic link: not followed`, {
-    next: `see who changed it while this ran: ls -ld ${directory}`,
+  new Failure(`${directory} leads elsewhere through a symbolic link: not followed`, {
+    next: `find out who changed it meanwhile: ls -ld ${directory}`,
     cause,
   });
 

@@ -6,7 +6,7 @@ import { isReadable } from './file-system.ts';
 import type { Work } from './manifest.ts';
 import { dateOf } from './schema.ts';
 
-export const backupId = z.string().refine((id) => dateOf(id) !== undefined, 'is no id of a backup');
+export const backupId = z.string().refine((id) => dateOf(id) !== undefined, 'is not the id of a backup');
 
 /**
  * One restore of a part. It is written down before each of its phases, so that one that was cut off can be put back, and
@@ -29,7 +29,7 @@ export function journals<T extends Entry>(prefix: string, schema: z.ZodType<T>) 
   const fileOf = (stateDir: string, part: string) => `${stateDir}/${prefix}-${part}.json`;
 
   const refused = (stateDir: string, part: string, why: string): Failure =>
-    new Failure(`${fileOf(stateDir, part)} is no journal of this part (${why}): nothing is moved by it`, {
+    new Failure(`${fileOf(stateDir, part)} is not a journal of this part (${why}): nothing is moved by it`, {
       next: 'see who changed it or the settings since; put what it names back by hand, then remove it',
     });
 
@@ -79,7 +79,7 @@ export function journals<T extends Entry>(prefix: string, schema: z.ZodType<T>) 
       const entry = isReadable(fromText(folder)) ? cutOff(folder, part) : undefined;
       if (!entry) return;
       throw new Failure(`${part}: the restore of ${entry.id} was cut off while it ${doing(entry)}`, {
-        next: 'restore it again, or take it back: npx tsx scripts/backup/restore.ts --undo',
+        next: 'restore it again, or undo it: npx tsx scripts/backup/restore.ts --undo',
       });
     },
   };

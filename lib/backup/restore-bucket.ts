@@ -126,7 +126,7 @@ export function bucketCopier(
         const message = `${part.name}: the ${bucket.address()} is not empty: it has ${JSON.stringify(key)}`;
         throw new Failure(message, {
           exit: EXIT.usage,
-          next: 'name a bucket that is not there; what a cut-off restore left there can be removed',
+          next: 'name a bucket that does not exist; what an interrupted restore left there can be removed',
         });
       }
     },
@@ -232,7 +232,7 @@ function refuseForeign(stateDir: string, { part, id, before, undone }: Restorati
   };
   if (isSibling(before, `-before-${id}`) && (!undone || isSibling(undone, `-undone-${id}`))) return;
   const named = [before, ...(undone === undefined ? [] : [undone])].map(quoted).join(', ');
-  throw journal.refused(stateDir, part, `it names ${named}, which is none of its buckets`);
+  throw journal.refused(stateDir, part, `it names ${named}, which is not one of its buckets`);
 }
 
 /** Copies objects from bucket to bucket of one server; those that are gone are passed over. */

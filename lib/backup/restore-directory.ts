@@ -136,7 +136,7 @@ function checkEmpty(target: string, part: string): void {
   if (!exists || readdirSync(live).length === 0) return;
   throw new Failure(`${part}: ${target} is not empty`, {
     exit: EXIT.usage,
-    next: 'name a directory that is not there; what a cut-off restore left there can be removed',
+    next: 'name a directory that does not exist; what an interrupted restore left there can be removed',
   });
 }
 
@@ -209,8 +209,8 @@ function stage(directory: string): HeldDirectory {
   if (isRoot) fchownSync(staged.handle, 0, 0);
   fchmodSync(staged.handle, 0o700);
   if (readdirSync(staged.at).length === 0) return staged;
-  throw new Failure(`${directory} was filled by another while this ran`, {
-    next: 'see who did, and run it again',
+  throw new Failure(`${directory} was filled by somebody else during the restore`, {
+    next: 'find out by whom, and run it again',
   });
 }
 
@@ -321,7 +321,7 @@ function warnOfOwners({ name }: DirectoryPart, entries: readonly Entry[], { repo
   const others = entries.filter(({ uid }) => uid !== user).length;
   if (others === 0) return;
   report.warn(
-    `${name}: ${count(others, 'file')} of other owners belong to user ${user} now: only root can give them back`,
+    `${name}: ${count(others, 'file')} of other owners now belong to user ${user}: only root can restore their owners`,
   );
 }
 

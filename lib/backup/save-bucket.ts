@@ -25,7 +25,7 @@ export function bucketSource(
       const bucket = await open(address, access);
       if ((await isEmpty(bucket)) && !work.allowEmpty) {
         throw new Failure(`${name}: there is no object in the ${bucket.address()}`, {
-          next: 'correct BACKUP_BUCKETS, or say --allow-empty if it is meant to be empty',
+          next: 'correct BACKUP_BUCKETS, or pass --allow-empty if it is meant to be empty',
         });
       }
       const reading = `list ${address.uri}, and read the objects that are new or changed`;

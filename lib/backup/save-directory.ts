@@ -77,7 +77,7 @@ async function survey({ name, uri }: Source, work: Work): Promise<{ files: numbe
   if (files + links + refused.length === 0 && !work.allowEmpty) {
     const message = `${name}: there is no file in ${uri}; a volume that is not mounted looks like this`;
     problems.push(
-      new Failure(message, { next: 'mount it, or say --allow-empty if it is meant to be empty' }),
+      new Failure(message, { next: 'mount it, or pass --allow-empty if it is meant to be empty' }),
     );
   }
   if (`${work.store.uri}/`.startsWith(`file://${uri}/`)) {
@@ -118,7 +118,7 @@ async function look({ name, uri }: Source, work: Work, saver: Saver): Promise<Sc
   });
   if (special.length > 0) {
     const names = some(special.map(shown));
-    work.report.warn(`${name}: left out, being no files (sockets, pipes, devices): ${names}`);
+    work.report.warn(`${name}: left out, because they are not files (sockets, pipes, devices): ${names}`);
   }
   return scan;
 }

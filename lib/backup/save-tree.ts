@@ -11,6 +11,7 @@ import {
   type Known,
   measureOf,
   openBlobs,
+  type PartState,
   readState,
   SMALL,
   suffixOf,
@@ -21,39 +22,6 @@ import type { Prepared, Source, Stored, Work } from './manifest.ts';
 import { memoryFor, storeContent } from './transfer.ts';
 import { copyOf, type FilesPart } from './tree.ts';
 
-/** What saves the contents of a part: only what is new is read and stored. */
-export interface Saver {
-  /** By path or key, what the next backup can trust. */
-  readonly known: Map<string, Known>;
-  /** What the last backup had, where the stamp is the same and the content is still in the store. */
-  unchanged(path: string, stamp: string, bytes: number): Known | undefined;
-  /** Does `act` for all that is new or changed; it returns false for what vanished before it could be read. */
-  forEach<T extends { size: number }>(
-    items: readonly T[],
-    total: number,
-    act: (item: T) => Promise<boolean>,
-  ): Promise<void>;
-  /**
-   * Stores the content of a file or object, which may be written to meanwhile: it is read again then.
-   * @param label names it in messages
-   * @param next what to do when it changes each time, which throws a Failure
-   * @param read reads it as it is now; `changing` where that cannot be said
-   * @returns what was stored; nothing where it is gone
-   */
-  store<R extends Reading>(
-    label: string,
-    next: string,
-    read: () => Promise<R | 'changing' | undefined>,
-  ): Promise<R | undefined>;
-}
-
-/** A file or object at one moment. */
-export interface Reading {
-  measure: Measure;
-  /** Its bytes; those of a large one by reading it again. */
-  content: Uint8Array | (() => Flow);
-}
-
 /** The tree of a part: its lines, and how many entries of which type they are. */
 interface Tree {
   lines: Iterable<string>;
@@ -62,105 +30,46 @@ interface Tree {
 
 /**
  * A part whose contents are stored once under their SHA-256, and listed by a tree.
- * @param save stores all contents by the saver, and returns their tree
+ * @param reading says in the plan what is read
+ * @param saveContents stores all contents by the saver, and returns their tree
  */
 export function prepareTree(
   source: Source,
   work: Work,
   reading: string,
-  save: (saver: Saver) => Promise<Tree>,
+  saveContents: (saver: Saver) => Promise<Tree>,
 ): Prepared {
-  const { store, sealer, stateDir, signal, id } = work;
+  const { kind, name, uri } = source;
+  const { store, sealer, stateDir, id } = work;
   const suffix = suffixOf(sealer);
   const stateOf = stateDir === undefined ? undefined : { stateDir, part: source, store, suffix };
-  const known = new Map<string, Known>();
-  let blobs: Blobs | undefined;
+  let saver: Saver | undefined;
   let record: FilesPart | undefined;
-
-  async function savePart(step: Step): Promise<FilesPart> {
-    const last = stateOf && readState(stateOf);
-    const contents = await openBlobs({ store, suffix }, last);
-    blobs = contents;
-    let gone = 0;
-    const { lines, numbers } = await save({
-      known,
-      unchanged(path, stamp, bytes) {
-        const before = last?.known.get(path);
-        if (before?.stamp !== stamp || !contents.hasStill({ sha256: before.sha256, bytes })) return undefined;
-        known.set(path, before);
-        return before;
-      },
-      async forEach(items, total, act) {
-        let done = total - items.length;
-        step.progress({ done, total, unit: 'files' });
-        await forEach(items, {
-          signal,
-          weigh: ({ size }) => memoryFor(size, SMALL, sealer),
-          act: async (item) => {
-            if (!(await act(item))) gone += 1;
-            done += 1;
-            step.progress({ done, total, unit: 'files' });
-          },
-        });
-      },
-      store: (label, next, read) => storeStable({ store, sealer, contents }, label, next, read),
-    });
-    const added = { ...contents.added };
-    const tree = await storeTree(lines, work, contents);
-    step.note(
-      `${count(numbers.files, 'file')}, ${bytes(numbers.bytesIn)}; ` +
-        `new: ${count(added.count, 'content')}, ${bytes(added.bytes)}` +
-        (gone > 0 ? `; ${count(gone, 'file')} vanished meanwhile` : ''),
-    );
-    const { kind, name, uri } = source;
-    return { kind, name, source: uri, ...numbers, bytesOut: contents.added.bytes, tree } as FilesPart;
-  }
-
   return {
     source,
     plan: [reading, `store each content that is not there yet at ${store.address('content/')}`],
     async save(step) {
-      record = await savePart(step);
+      const last = stateOf && readState(stateOf);
+      const blobs = await openBlobs({ store, suffix }, last);
+      saver = new Saver(work, blobs, last, step);
+      const { lines, numbers } = await saveContents(saver);
+      const { count: contents, bytes: stored } = blobs.added;
+      const tree = await storeTree(lines, work, blobs);
+      step.note(
+        `${count(numbers.files, 'file')}, ${bytes(numbers.bytesIn)}; ` +
+          `new: ${count(contents, 'content')}, ${bytes(stored)}` +
+          (saver.gone > 0 ? `; ${count(saver.gone, 'file')} vanished meanwhile` : ''),
+      );
+      record = { kind, name, source: uri, ...numbers, bytesOut: blobs.added.bytes, tree } as FilesPart;
       return record;
     },
-    confirm: async () => blobs?.confirm(),
+    confirm: async () => saver?.blobs.confirm(),
     async committed() {
-      if (!stateOf || !record) return;
-      writeState(stateOf, { backup: id, tree: record.tree.sha256, files: record.files, known });
+      if (!stateOf || !saver || !record) return;
+      const { tree, files } = record;
+      writeState(stateOf, { backup: id, tree: tree.sha256, files, known: saver.known });
     },
   };
-}
-
-const TRIES = 3;
-
-async function storeStable<R extends Reading>(
-  where: Parameters<typeof storeContent>[0],
-  label: string,
-  next: string,
-  read: () => Promise<R | 'changing' | undefined>,
-): Promise<R | undefined> {
-  for (let attempt = 1; attempt <= TRIES; attempt += 1) {
-    const reading = await read();
-    if (reading === undefined) return undefined;
-    if (reading === 'changing') continue;
-    const { measure, content } = reading;
-    let changed = false;
-    async function* checked(flow: () => Flow): AsyncGenerator<Uint8Array> {
-      const again = measured(flow());
-      yield* again.flow;
-      changed = again.result().sha256 !== measure.sha256;
-      if (changed) throw new Error('it changed while it was read');
-    }
-    try {
-      const flow = content instanceof Uint8Array ? content : () => checked(content);
-      await storeContent(where, measure, flow);
-      return reading;
-    } catch (error) {
-      // A store makes an error of its own of what the body throws: whether it changed is known here alone.
-      if (!changed) throw error;
-    }
-  }
-  throw new Failure(`${label} changed while it was read, ${TRIES} times`, { next });
 }
 
 /** Stores the tree as a content of its own. A copy stays here: a host that may not read its backups needs it. */
@@ -179,4 +88,106 @@ async function storeTree(
   const copy = stateDir === undefined ? undefined : copyOf(stateDir, measure.sha256);
   if (copy !== undefined && !existsSync(copy)) writeWhole(copy, [zstdCompressSync(tree)]);
   return { key: contentKey(measure.sha256, suffixOf(sealer)), ...measure };
+}
+
+/** A file or object at one moment. */
+export interface Reading {
+  measure: Measure;
+  /** Its bytes; those of a large one by reading it again. */
+  content: Uint8Array | (() => Flow);
+}
+
+const TRIES = 3;
+
+/** Stores the contents of a part: only what is new is read and stored. */
+export class Saver {
+  /** By path or key, what the next backup can trust. */
+  readonly known = new Map<string, Known>();
+  readonly blobs: Blobs;
+  /** So many vanished before they could be read. */
+  gone = 0;
+  readonly #work: Work;
+  readonly #last: PartState | undefined;
+  readonly #step: Step;
+
+  constructor(work: Work, blobs: Blobs, last: PartState | undefined, step: Step) {
+    this.blobs = blobs;
+    this.#work = work;
+    this.#last = last;
+    this.#step = step;
+  }
+
+  /** What the last backup had, where the stamp is the same and the content is still in the store. */
+  unchanged(path: string, stamp: string, bytes: number): Known | undefined {
+    const last = this.#last?.known.get(path);
+    if (last?.stamp !== stamp || !this.blobs.hasStill({ sha256: last.sha256, bytes })) return undefined;
+    this.known.set(path, last);
+    return last;
+  }
+
+  /**
+   * Does `act` for all that is new or changed, many at once.
+   * @param total how many there are, with those that are unchanged
+   * @param act returns false for what vanished before it could be read
+   */
+  async forEach<T extends { size: number }>(
+    items: readonly T[],
+    total: number,
+    act: (item: T) => Promise<boolean>,
+  ): Promise<void> {
+    const { signal, sealer } = this.#work;
+    let done = total - items.length;
+    this.#step.progress({ done, total, unit: 'files' });
+    await forEach(items, {
+      signal,
+      weigh: ({ size }) => memoryFor(size, SMALL, sealer),
+      act: async (item) => {
+        if (!(await act(item))) this.gone += 1;
+        done += 1;
+        this.#step.progress({ done, total, unit: 'files' });
+      },
+    });
+  }
+
+  /**
+   * Stores the content of a file or object, which may be written to meanwhile: it is read again then.
+   * @param label names it in messages
+   * @param next what to do when it changes each time
+   * @param read reads it as it is now; `changing` where it is being written to
+   * @returns what was stored; nothing where it is gone
+   * @throws Failure when it changes each time
+   */
+  async store<R extends Reading>(
+    label: string,
+    next: string,
+    read: () => Promise<R | 'changing' | undefined>,
+  ): Promise<R | undefined> {
+    for (let attempt = 1; attempt <= TRIES; attempt += 1) {
+      const reading = await read();
+      if (reading === 'changing') continue;
+      if (reading === undefined || (await this.#stores(reading))) return reading;
+    }
+    throw new Failure(`${label} changed while it was read, ${TRIES} times`, { next });
+  }
+
+  /** False where it changed while it was read again. */
+  async #stores({ measure, content }: Reading): Promise<boolean> {
+    const { store, sealer } = this.#work;
+    let changed = false;
+    async function* checked(flow: () => Flow): AsyncGenerator<Uint8Array> {
+      const again = measured(flow());
+      yield* again.flow;
+      changed = again.result().sha256 !== measure.sha256;
+      if (changed) throw new Error('it changed while it was read');
+    }
+    const body = content instanceof Uint8Array ? content : () => checked(content);
+    try {
+      await storeContent({ store, sealer, contents: this.blobs }, measure, body);
+      return true;
+    } catch (error) {
+      // A store makes an error of its own of what the body throws: whether it changed is known here alone.
+      if (!changed) throw error;
+      return false;
+    }
+  }
 }

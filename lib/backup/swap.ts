@@ -42,7 +42,7 @@ const swapSchema = z.object({
   beside: z.string(),
   before: z.string(),
   /** Names, not paths. */
-  incoming: z.array(z.string().regex(/^(?!\.{1,2}$)[^/\0]+$/, 'is no name')),
+  incoming: z.array(z.string().regex(/^(?!\.{1,2}$)[^/\0]+$/, 'is not a name')),
   was: attributes,
   becomes: attributes,
   phase: z.enum(['out', 'in', 'done', 'undo-out', 'undo-in']),

@@ -108,12 +108,12 @@ export interface TreeOf {
 
 const common = {
   path: z.string().optional(),
-  path_base64: z.base64('is no base64').optional(),
-  mode: z.string().regex(/^[0-7]{4}$/, 'is no mode of four octal digits'),
+  path_base64: z.base64('is not base64').optional(),
+  mode: z.string().regex(/^[0-7]{4}$/, 'is not a mode of four octal digits'),
   uid: owner,
   gid: owner,
   /** As far as a file system can have it. */
-  mtime: z.number('is no time').min(-1e13, 'is no time').max(1e13, 'is no time'),
+  mtime: z.number('is not a time').min(-1e13, 'is not a time').max(1e13, 'is not a time'),
 };
 
 const entryLines = z.discriminatedUnion(
@@ -125,10 +125,10 @@ const entryLines = z.discriminatedUnion(
       ...common,
       type: z.literal('symlink'),
       target: z.string().optional(),
-      target_base64: z.base64('is no base64').optional(),
+      target_base64: z.base64('is not base64').optional(),
     }),
   ],
-  'is none of file, directory and symlink',
+  'is not one of file, directory and symlink',
 );
 
 const objectLines = z.object({
@@ -136,32 +136,30 @@ const objectLines = z.object({
   size: natural,
   sha256,
   etag: clean.or(z.literal('')),
-  modified: z.iso.datetime('is no time'),
+  modified: z.iso.datetime('is not a time'),
   headers,
 });
 
 /**
  * The entries of a directory's tree.
  * @throws Corrupted for a line that we would not have written: a path that leads out of the directory, by itself or
- * through a symlink, one that is there twice, another type, a value that is none
+ * through a symlink, one that is listed twice, another type, or a value out of range
  */
 export function* parseEntries(tree: Buffer, of: TreeOf): Generator<Entry> {
   const paths = new Set<BytePath>();
   const directories = new Set<BytePath>();
-  for (const { json, refuse } of linesOf(tree, of)) {
-    const entry = entryOf(json, refuse);
+  for (const { data, refuse } of linesOf(tree, of, entryLines)) {
+    const entry = entryOf(data, refuse);
     const { path, type } = entry;
     if (!isInside(path, directories)) throw refuse(`path: leads out of it (it says ${quotedPath(path)})`);
-    if (paths.has(path)) throw refuse(`path: is there twice (it says ${quotedPath(path)})`);
+    if (paths.has(path)) throw refuse(`path: is listed twice (it says ${quotedPath(path)})`);
     paths.add(path);
     if (type === 'directory') directories.add(path);
     yield entry;
   }
 }
 
-function entryOf(json: unknown, refuse: Line['refuse']): Entry {
-  const { success, data, error } = entryLines.safeParse(json);
-  if (!success) throw refuse(firstProblem(error, json));
+function entryOf(data: z.infer<typeof entryLines>, refuse: Refuse): Entry {
   const path = bytesOf(data.path, data.path_base64, 'path', refuse);
   const { uid, gid } = data;
   const [mode, mtime] = [Number.parseInt(data.mode, 8), Math.round(data.mtime * 1e6)];
@@ -174,10 +172,8 @@ function entryOf(json: unknown, refuse: Line['refuse']): Entry {
 /** The objects of a bucket's tree. @throws Corrupted for a line that we would not have written */
 export function* parseObjects(tree: Buffer, of: TreeOf): Generator<ObjectEntry> {
   const keys = new Set<string>();
-  for (const { json, refuse } of linesOf(tree, of)) {
-    const { success, data, error } = objectLines.safeParse(json);
-    if (!success) throw refuse(firstProblem(error, json));
-    if (keys.has(data.key)) throw refuse(`key: is there twice (it says ${quoted(data.key)})`);
+  for (const { data, refuse } of linesOf(tree, of, objectLines)) {
+    if (keys.has(data.key)) throw refuse(`key: is listed twice (it says ${quoted(data.key)})`);
     keys.add(data.key);
     yield data;
   }
@@ -204,19 +200,17 @@ export function contentsOfTree(tree: Buffer, of: TreeOf): Map<string, Content> {
   return contents;
 }
 
-interface Line {
-  json: unknown;
-  refuse(problem: string): Corrupted;
-}
+type Refuse = (problem: string) => Corrupted;
 
-function* linesOf(tree: Buffer, { name, backup }: TreeOf): Generator<Line> {
+function* linesOf<T>(
+  tree: Buffer,
+  { name, backup }: TreeOf,
+  schema: z.ZodType<T>,
+): Generator<{ data: T; refuse: Refuse }> {
   const what = `${backup === undefined ? '' : `backup ${backup}: `}${name}: its list of files`;
-  let number = 0;
-  for (let start = 0; start < tree.length; ) {
-    number += 1;
+  for (let start = 0, line = 1; start < tree.length; line += 1) {
     const end = tree.indexOf(10, start);
-    const at = number;
-    const refuse = (problem: string) => new Corrupted(`${what}, line ${at}: ${problem}`);
+    const refuse = (problem: string) => new Corrupted(`${what}, line ${line}: ${problem}`);
     if (end === -1) throw refuse('is cut off');
     let json: unknown;
     try {
@@ -224,7 +218,9 @@ function* linesOf(tree: Buffer, { name, backup }: TreeOf): Generator<Line> {
     } catch {
       throw refuse('is not JSON');
     }
-    yield { json, refuse };
+    const { success, data, error } = schema.safeParse(json);
+    if (!success) throw refuse(firstProblem(error, json));
+    yield { data, refuse };
     start = end + 1;
   }
 }
@@ -234,14 +230,14 @@ function bytesOf(
   text: string | undefined,
   base64: string | undefined,
   field: string,
-  refuse: Line['refuse'],
+  refuse: Refuse,
 ): BytePath {
-  if ((text === undefined) === (base64 === undefined)) throw refuse(`${field}: is not there once`);
+  if ((text === undefined) === (base64 === undefined)) throw refuse(`${field}: is missing or given twice`);
   const bytes = (text === undefined ? Buffer.from(base64 ?? '', 'base64') : Buffer.from(text)).toString(
     'latin1',
   );
   if (bytes === '' || bytes.length > 4095 || bytes.includes('\0'))
-    throw refuse(`${field}: is no path (it says ${quotedPath(bytes)})`);
+    throw refuse(`${field}: is not a path (it says ${quotedPath(bytes)})`);
   return bytes;
 }
 

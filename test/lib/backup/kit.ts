@@ -184,3 +184,23 @@ export async function restoreBeside(
   await restorer.prepare();
   return restorer.restoreBeside(world.step);
 }
+
+/** The store, with `act` done once before the first content is stored. */
+export function interfering(store: Store, act: () => void): Store {
+  let done = false;
+  const once = () => {
+    if (!done) act();
+    done = true;
+  };
+  return {
+    ...store,
+    put: async (key, body) => {
+      if (key.startsWith('content/')) once();
+      return store.put(key, body);
+    },
+    putStream: async (key, body, most) => {
+      once();
+      return store.putStream(key, body, most);
+    },
+  };
+}

@@ -162,7 +162,7 @@ export function realPath(path: string): string {
 export const nearest = (path: string): string => (existsSync(path) ? path : nearest(dirname(path)));
 
 /** A directory that is held open: whatever becomes of its path, `at` is a path of this directory. */
-export interface HeldDirectory {
+export interface HeldDirectory extends Disposable {
   at: string;
   handle: number;
   release(): void;
@@ -185,7 +185,7 @@ export function hold(directory: string): HeldDirectory {
     open = false;
   };
   if (at === directory || readlinkSync(`/proc/self/fd/${handle}`) === directory)
-    return { at, handle, release };
+    return { at, handle, release, [Symbol.dispose]: release };
   release();
   throw elsewhere(directory);
 }
@@ -196,16 +196,6 @@ export const elsewhere = (directory: string, cause?: unknown): Failure =>
     next: `find out who changed it meanwhile: ls -ld ${directory}`,
     cause,
   });
-
-/** Does something in a directory that is held open meanwhile. */
-export function holding<T>(directory: string, act: (held: HeldDirectory) => T): T {
-  const held = hold(directory);
-  try {
-    return act(held);
-  } finally {
-    held.release();
-  }
-}
 
 /** Removes a directory that we made, and directories in it that have no write permission. */
 export async function removeTree(directory: string): Promise<void> {

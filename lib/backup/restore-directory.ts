@@ -188,17 +188,12 @@ async function entriesOf(
 function makeFolder(folder: string): void {
   if (existsSync(folder)) return;
   makeFolder(dirname(folder));
-  const above = hold(realPath(dirname(folder)));
-  try {
-    mkdirSync(`${above.at}/${basename(folder)}`, { mode: 0o700 });
-    const { uid, gid, mode } = fstatSync(above.handle);
-    const made = hold(realPath(folder));
-    if (isRoot) fchownSync(made.handle, uid, gid);
-    fchmodSync(made.handle, mode & 0o755);
-    made.release();
-  } finally {
-    above.release();
-  }
+  using above = hold(realPath(dirname(folder)));
+  mkdirSync(`${above.at}/${basename(folder)}`, { mode: 0o700 });
+  const { uid, gid, mode } = fstatSync(above.handle);
+  using made = hold(realPath(folder));
+  if (isRoot) fchownSync(made.handle, uid, gid);
+  fchmodSync(made.handle, mode & 0o755);
 }
 
 /** A directory that nobody else may write to, held open: who owns the one above could put another in its place. */
@@ -277,29 +272,21 @@ function writeSmall(full: Buffer, entry: FileEntry, content: Uint8Array): void {
 
 /** Makes a file of what flows; zeros become holes. */
 async function writeLarge(full: Buffer, entry: FileEntry, flow: Flow): Promise<void> {
-  const file = await open(full, CREATE, 0o600);
-  try {
-    let at = 0;
-    for await (const chunk of flow) {
-      await writeSparse(file, chunk, at);
-      at += chunk.byteLength;
-    }
-    await file.truncate(at);
-    setAttributes(file.fd, entry);
-  } finally {
-    await file.close();
+  await using file = await open(full, CREATE, 0o600);
+  let at = 0;
+  for await (const chunk of flow) {
+    await writeSparse(file, chunk, at);
+    at += chunk.byteLength;
   }
+  await file.truncate(at);
+  setAttributes(file.fd, entry);
 }
 
 /** Gives a directory its owner, mode and time, when all that is in it is there. */
 async function finish(full: BytePath, entry: Entry): Promise<void> {
   const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-  const directory = await open(toBytes(full), flags);
-  try {
-    setAttributes(directory.fd, entry);
-  } finally {
-    await directory.close();
-  }
+  await using directory = await open(toBytes(full), flags);
+  setAttributes(directory.fd, entry);
 }
 
 /** Says of which file the disk refused something; what the store threw is left as it is. */

@@ -20,7 +20,7 @@ import {
   type Attributes,
   attributesOf,
   elsewhere,
-  holding,
+  hold,
   isThere,
   nearest,
   realPath,
@@ -189,18 +189,16 @@ function moveAll(
   rename: Rename,
   { ours = false } = {},
 ): void {
-  holding(from, (source) =>
-    holding(to, (destination) => {
-      if (ours && fstatSync(source.handle).uid !== process.geteuid?.()) throw elsewhere(from);
-      for (const name of names) {
-        const target = below(fromText(destination.at), name);
-        if (isThere(target)) rename(toBytes(target), toBytes(freeName(target)));
-        rename(toBytes(below(fromText(source.at), name)), toBytes(target));
-      }
-      fsyncSync(source.handle);
-      fsyncSync(destination.handle);
-    }),
-  );
+  using source = hold(from);
+  using destination = hold(to);
+  if (ours && fstatSync(source.handle).uid !== process.geteuid?.()) throw elsewhere(from);
+  for (const name of names) {
+    const target = below(fromText(destination.at), name);
+    if (isThere(target)) rename(toBytes(target), toBytes(freeName(target)));
+    rename(toBytes(below(fromText(source.at), name)), toBytes(target));
+  }
+  fsyncSync(source.handle);
+  fsyncSync(destination.handle);
 }
 
 /** The names in a directory that are its data. */
@@ -218,8 +216,10 @@ function ensureDirectory(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
 }
 
-const giveAttributes = (directory: string, attributes: Attributes): void =>
-  holding(directory, ({ handle }) => setAttributes(handle, attributes));
+function giveAttributes(directory: string, attributes: Attributes): void {
+  using held = hold(directory);
+  setAttributes(held.handle, attributes);
+}
 
 /** Removes a directory if nothing is left in it. */
 function removeEmpty(directory: string): void {

@@ -6,7 +6,7 @@ import { forEach } from '../pool.ts';
 import { type BucketAddress, partName } from './addresses.ts';
 import { SMALL } from './blobs.ts';
 import { type Bucket, type BucketAccess, freeSibling, openBucket, siblingName } from './bucket.ts';
-import { backupId, journals } from './journal.ts';
+import { backupId, Journals } from './journal.ts';
 import type { BucketPart, Recovery, Restored, Restorer, Work } from './manifest.ts';
 import { firstOf, restoreContents, STAYS } from './restore-tree.ts';
 import { fileName, quoted } from './schema.ts';
@@ -218,7 +218,7 @@ const restorationSchema = z.object({
 /** One restore into a live bucket. */
 type Restoration = Readonly<z.infer<typeof restorationSchema>>;
 
-const journal = journals('restored-bucket', restorationSchema);
+const journal = new Journals('restored-bucket', restorationSchema);
 
 /** Refuses to back up a bucket in which a restore that was cut off mixed the objects of two backups. @throws Failure */
 export const refuseHalfRestored = (work: Work, part: string): void =>

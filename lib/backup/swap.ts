@@ -27,7 +27,7 @@ import {
   removeTree,
   setAttributes,
 } from './file-system.ts';
-import { backupId, journals } from './journal.ts';
+import { backupId, Journals } from './journal.ts';
 import type { Work } from './manifest.ts';
 
 const natural = z.int().nonnegative();
@@ -55,7 +55,7 @@ type Swap = z.infer<typeof swapSchema>;
 /** What is swapped, and where it goes. */
 export type Swapped = Omit<Swap, 'phase'>;
 
-const journal = journals('swapped', swapSchema);
+const journal = new Journals('swapped', swapSchema);
 
 /**
  * Refuses to back up a directory of which a swap that was cut off left some files in another one.

@@ -3,8 +3,9 @@ import { z } from 'zod';
 import { Failure } from '../failure.ts';
 import { count } from '../format.ts';
 import { folderIn, readKept, writeWhole } from '../state.ts';
-import type { Measure, Sealer } from './encryption.ts';
-import { CLOCK_TOLERANCE_MS, type Headers, headers, isManifest, SETTLED_MS, sha256 } from './schema.ts';
+import type { Encrypter, Measure } from './encryption.ts';
+import { CLOCK_TOLERANCE_MS, isManifest, SETTLED_MS } from './id.ts';
+import { type Headers, headers, sha256 } from './schema.ts';
 import type { Store } from './store.ts';
 
 /** Contents up to this size are held in memory and stored in one request. */
@@ -23,7 +24,7 @@ export const contentKey = (sha256: string, suffix: string): string =>
  * What the keys of contents end with. It names the recipient: a content that is encrypted to another one is not
  * the same, or backups after a change of key would need the old one.
  */
-export const suffixOf = ({ recipient, suffix }: Pick<Sealer, 'recipient' | 'suffix'>): string =>
+export const suffixOf = ({ recipient, suffix }: Pick<Encrypter, 'recipient' | 'suffix'>): string =>
   recipient === null ? suffix : `.${recipient.slice(-8)}${suffix}`;
 
 /** What is known of a file or object whose content is stored. */

@@ -3,8 +3,8 @@ import { EXIT, Failure } from '../failure.ts';
 import { readKept, removeKept, writeWhole } from '../state.ts';
 import { fromText } from './addresses.ts';
 import { isReadable } from './file-system.ts';
+import { dateOf } from './id.ts';
 import type { Work } from './manifest.ts';
-import { dateOf } from './schema.ts';
 
 export const backupId = z.string().refine((id) => dateOf(id) !== undefined, 'is not the id of a backup');
 

@@ -158,8 +158,8 @@ async function prepare(
     );
   }
   const compression = client.major >= ZSTD_SINCE ? 'none' : 'zstd';
-  const key = `backups/${work.id}/${keyName(source.name)}.dump${compression === 'zstd' ? '.zst' : ''}${work.sealer.suffix}`;
-  const globals = `backups/${work.id}/${keyName(source.name)}.globals.json${work.sealer.suffix}`;
+  const key = `backups/${work.id}/${keyName(source.name)}.dump${compression === 'zstd' ? '.zst' : ''}${work.encrypter.suffix}`;
+  const globals = `backups/${work.id}/${keyName(source.name)}.globals.json${work.encrypter.suffix}`;
   const dump = dumpCommand(server, compression, '$SNAPSHOT');
   return {
     source,

@@ -4,7 +4,7 @@ import { sql } from '../sql.ts';
 import type { PostgresPart, Recovery } from './manifest.ts';
 import type { Server } from './postgres.ts';
 import { Corrupted } from './store.ts';
-import { openStored, usingStored } from './transfer.ts';
+import { readStored } from './transfer.ts';
 
 /** A parameter's name, of several parts where an extension or an app made it up; before 14, of almost any letters. */
 const parameter = z.string().regex(/^[\p{L}\p{N}_$-]+([.][\p{L}\p{N}_$-]+)*$/u, {
@@ -102,8 +102,7 @@ export function parseGlobals(found: unknown, failure: (problem: string) => Failu
 
 /** What a backup says of roles and settings; of an older one, the settings are in its manifest. */
 export async function readGlobals(part: PostgresPart, recovery: Recovery): Promise<Globals> {
-  const text = await usingStored(part.globals, part.name, recovery, async () => {
-    const flow = await openStored(part.globals, part.name, recovery);
+  const text = await readStored(part.globals, part.name, recovery, async (flow) => {
     return Buffer.concat(await Array.fromAsync(flow)).toString();
   });
   const apart = (item: string): Setting => {

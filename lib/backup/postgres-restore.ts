@@ -23,7 +23,7 @@ import {
 } from './postgres.ts';
 import { createDatabase, drop } from './postgres-roles.ts';
 import { besideName, clearBeside, databases, shortEnough, swap } from './postgres-swap.ts';
-import { feed, openStored, refuseIfShort, unzstd, usingStored } from './transfer.ts';
+import { feed, readStored, refuseIfShort, unzstd } from './transfer.ts';
 
 /** The rows of every table, counted as they were for what is expected. */
 async function countRows(
@@ -99,8 +99,7 @@ async function stageDump(
   recovery: Recovery,
   onBytes: (total: number) => void,
 ): Promise<void> {
-  await usingStored(part.dump, part.name, recovery, async () => {
-    const plain = await openStored(part.dump, part.name, recovery, onBytes);
+  await readStored(part.dump, part.name, { ...recovery, onBytes }, async (plain) => {
     const dump = part.compression === 'zstd' ? unzstd(plain) : plain;
     await feed(dump, server.host.start(stageCommand(server, file)));
   });

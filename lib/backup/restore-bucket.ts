@@ -146,11 +146,11 @@ export function bucketCopier(
   };
 }
 
-type Access = Pick<Recovery, 'id' | 'store' | 'opener' | 'signal'>;
+type Access = Pick<Recovery, 'id' | 'store' | 'decrypter' | 'signal'>;
 
 /** The objects that a part lists; from the store, so that a drill proves that the list is there. */
-async function objectsOf(part: BucketPart, { id, store, opener }: Access): Promise<ObjectEntry[]> {
-  return [...parseObjects(await readTree(part, { store, opener }), { ...part, backup: id })];
+async function objectsOf(part: BucketPart, { id, store, decrypter }: Access): Promise<ObjectEntry[]> {
+  return [...parseObjects(await readTree(part, { store, decrypter }), { ...part, backup: id })];
 }
 
 /** What an upload in parts holds in memory. */

@@ -140,7 +140,7 @@ function checkEmpty(target: string, part: string): void {
   });
 }
 
-type Access = Pick<Recovery, 'id' | 'store' | 'opener' | 'signal' | 'report' | 'host' | 'allowSetuid'>;
+type Access = Pick<Recovery, 'id' | 'store' | 'decrypter' | 'signal' | 'report' | 'host' | 'allowSetuid'>;
 
 /** Fills a directory of ours, or leaves none. It is finished when it gets the attributes of its first entry. */
 async function restoreTo(
@@ -170,9 +170,9 @@ const SETUID = 0o6000;
 /** The entries that a part lists, its own directory first; from the store, so that a drill proves that it is there. */
 async function entriesOf(
   part: DirectoryPart,
-  { id, store, opener, report, allowSetuid }: Access,
+  { id, store, decrypter, report, allowSetuid }: Access,
 ): Promise<Entry[]> {
-  const entries = [...parseEntries(await readTree(part, { store, opener }), { ...part, backup: id })];
+  const entries = [...parseEntries(await readTree(part, { store, decrypter }), { ...part, backup: id })];
   const setuid = entries.filter(({ type, mode }) => type === 'file' && (mode & SETUID) !== 0);
   if (setuid.length === 0 || allowSetuid) return entries;
   // Whoever can write to the store could hand out root's rights by one.

@@ -23,7 +23,7 @@ interface Restoring<T> {
  */
 export async function restoreContents<T extends { size: number; sha256: string }>(
   part: FilesPart,
-  access: Pick<Recovery, 'store' | 'opener' | 'signal'>,
+  access: Pick<Recovery, 'store' | 'decrypter' | 'signal'>,
   step: Step,
   { entries, nameOf, small, flowMemory, put }: Restoring<T>,
 ): Promise<void> {

@@ -40,8 +40,8 @@ export function prepareTree(
   saveContents: (saver: Saver) => Promise<Tree>,
 ): Prepared {
   const { kind, name, uri } = source;
-  const { store, sealer, stateDir, id } = work;
-  const suffix = suffixOf(sealer);
+  const { store, encrypter, stateDir, id } = work;
+  const suffix = suffixOf(encrypter);
   const stateOf = stateDir === undefined ? undefined : { stateDir, part: source, store, suffix };
   let saver: Saver | undefined;
   let record: FilesPart | undefined;
@@ -75,7 +75,7 @@ export function prepareTree(
 /** Stores the tree as a content of its own. A copy stays here: a host that may not read its backups needs it. */
 async function storeTree(
   lines: Iterable<string>,
-  { store, sealer, stateDir }: Work,
+  { store, encrypter, stateDir }: Work,
   contents: Blobs,
 ): Promise<Stored> {
   const chunks = [...gathered(lines)];
@@ -84,10 +84,10 @@ async function storeTree(
   async function* flow(): AsyncGenerator<Uint8Array> {
     yield* chunks;
   }
-  await storeContent({ store, sealer, contents }, measure, tree.length <= SMALL ? tree : flow);
+  await storeContent({ store, encrypter, contents }, measure, tree.length <= SMALL ? tree : flow);
   const copy = stateDir === undefined ? undefined : copyOf(stateDir, measure.sha256);
   if (copy !== undefined && !existsSync(copy)) writeWhole(copy, [zstdCompressSync(tree)]);
-  return { key: contentKey(measure.sha256, suffixOf(sealer)), ...measure };
+  return { key: contentKey(measure.sha256, suffixOf(encrypter)), ...measure };
 }
 
 /** A file or object at one moment. */
@@ -135,12 +135,12 @@ export class Saver {
     total: number,
     act: (item: T) => Promise<boolean>,
   ): Promise<void> {
-    const { signal, sealer } = this.#work;
+    const { signal, encrypter } = this.#work;
     let done = total - items.length;
     this.#step.progress({ done, total, unit: 'files' });
     await forEach(items, {
       signal,
-      weigh: ({ size }) => memoryFor(size, SMALL, sealer),
+      weigh: ({ size }) => memoryFor(size, SMALL, encrypter),
       act: async (item) => {
         if (!(await act(item))) this.gone += 1;
         done += 1;
@@ -172,7 +172,7 @@ export class Saver {
 
   /** False where it changed while it was read again. */
   async #stores({ measure, content }: Reading): Promise<boolean> {
-    const { store, sealer } = this.#work;
+    const { store, encrypter } = this.#work;
     let changed = false;
     async function* checked(flow: () => Flow): AsyncGenerator<Uint8Array> {
       const again = measured(flow());
@@ -182,7 +182,7 @@ export class Saver {
     }
     const body = content instanceof Uint8Array ? content : () => checked(content);
     try {
-      await storeContent({ store, sealer, contents: this.blobs }, measure, body);
+      await storeContent({ store, encrypter, contents: this.blobs }, measure, body);
       return true;
     } catch (error) {
       // A store makes an error of its own of what the body throws: whether it changed is known here alone.

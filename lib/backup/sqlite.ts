@@ -25,6 +25,7 @@ import { ident, sql } from '../sql.ts';
 import type { SqliteAddress } from './addresses.ts';
 import type { Flow } from './encryption.ts';
 import { hold, realPath } from './file-system.ts';
+import { dateOf } from './id.ts';
 import {
   differences,
   type Prepared,
@@ -36,8 +37,7 @@ import {
   type TableRows,
   type Work,
 } from './manifest.ts';
-import { dateOf } from './schema.ts';
-import { enoughSpace, openStored, saveFlow, unzstd, usingStored, zstd } from './transfer.ts';
+import { enoughSpace, readStored, saveFlow, unzstd, zstd } from './transfer.ts';
 
 /** How long we wait for the app's write locks. */
 const BUSY_MS = 30_000;
@@ -156,7 +156,7 @@ export function sqliteSource(address: SqliteAddress): Source {
       inspect(realPath(address.file));
       const { size } = await stat(address.file);
       await enoughSpace(work.stateDir ?? dirname(address.file), size, `a snapshot of ${address.file}`);
-      const key = `backups/${work.id}/${address.name}.db.zst${work.sealer.suffix}`;
+      const key = `backups/${work.id}/${address.name}.db.zst${work.encrypter.suffix}`;
       const plan = [`snapshot of ${address.file}, zstd`, `  → ${work.store.address(key)}`];
       return { source, plan, save: (step) => save(source, address, key, work, step) };
     },
@@ -234,10 +234,8 @@ async function restoreBeside(
   const discard = async () => removeDatabase(beside);
   try {
     await clearBeside(beside, id);
-    await usingStored(part.dump, part.name, recovery, async () => {
-      const plain = await openStored(part.dump, part.name, recovery, (done) =>
-        step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
-      );
+    const onBytes = (done: number) => step.progress({ done, total: part.dump.bytes, unit: 'bytes' });
+    await readStored(part.dump, part.name, { ...recovery, onBytes }, async (plain) => {
       const file = createWriteStream(beside, { fd: createFile(beside) });
       await pipeline(Readable.from(unzstd(plain), { objectMode: false }), file, { signal });
     });

@@ -129,14 +129,29 @@ export async function s3Store(bucket: string, folder: string, access: StoreAcces
     }
   }
 
+  async function removeSome(keys: readonly string[]): Promise<void> {
+    const Delete = { Objects: keys.map((key) => ({ Key: at(key).Key })), Quiet: true };
+    let errors: S3Error[];
+    try {
+      const command = new s3.DeleteObjectsCommand({ Bucket: bucket, Delete });
+      ({ Errors: errors = [] } = await client.send(command));
+    } catch (error) {
+      throw awsFailure(error, 'DeleteObject', address(keys[0] ?? ''));
+    }
+    // DeleteObjects answers 200 and lists what it did not delete.
+    const [first] = errors;
+    if (!first) return;
+    const which = `s3://${bucket}/${first.Key}: ${first.Code} (${errors.length} of ${keys.length})`;
+    throw new Failure(`DeleteObject ${which}`, { next: 'use credentials that are allowed s3:DeleteObject' });
+  }
+
   return {
     uri,
     address,
     list,
     put,
-    async check() {
-      for await (const _ of list('backups/')) break;
-    },
+    // A listing shows as much, and whether objects may be written is seen by the first one.
+    check: async () => {},
     async claim(key, body) {
       const command = { ...at(key), Body: body, IfNoneMatch: '*' };
       try {
@@ -161,19 +176,15 @@ export async function s3Store(bucket: string, folder: string, access: StoreAcces
       try {
         return await download(client, at(key), signal);
       } catch (error) {
-        if ((error as Error).name === 'NoSuchKey') throw missing(address(key), error);
+        const next = 'npx tsx scripts/backup/list.ts shows what is';
+        if ((error as Error).name === 'NoSuchKey')
+          throw new Missing(`${address(key)} is not there`, { next, cause: error });
         throw explained(error, 'GetObject', address(key), signal);
       }
     },
     async remove(keys) {
-      for (let i = 0; i < keys.length; i += DELETED_AT_ONCE) {
-        await removeSome(
-          client,
-          s3,
-          bucket,
-          keys.slice(i, i + DELETED_AT_ONCE).map((key) => at(key).Key),
-        );
-      }
+      for (let i = 0; i < keys.length; i += DELETED_AT_ONCE)
+        await removeSome(keys.slice(i, i + DELETED_AT_ONCE));
     },
     settle: async () => {},
     async keepsVersions() {
@@ -187,38 +198,6 @@ export async function s3Store(bucket: string, folder: string, access: StoreAcces
     },
     free: async () => undefined,
   };
-}
-
-async function removeSome(
-  client: S3Client,
-  { DeleteObjectsCommand }: typeof import('@aws-sdk/client-s3'),
-  bucket: string,
-  keys: string[],
-): Promise<void> {
-  const Delete = { Objects: keys.map((Key) => ({ Key })), Quiet: true };
-  let errors: S3Error[];
-  try {
-    ({ Errors: errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket: bucket, Delete })));
-  } catch (error) {
-    throw awsFailure(error, 'DeleteObject', `s3://${bucket}/${keys[0]}`);
-  }
-  // DeleteObjects answers 200 and lists what it did not delete.
-  const [first] = errors;
-  if (first) {
-    throw new Failure(
-      `DeleteObject s3://${bucket}/${first.Key}: ${first.Code} (${errors.length} of ${keys.length})`,
-      {
-        next: 'use credentials that are allowed s3:DeleteObject',
-      },
-    );
-  }
-}
-
-function missing(address: string, cause: unknown): Missing {
-  return new Missing(`${address} is not there`, {
-    next: 'npx tsx scripts/backup/list.ts shows what is',
-    cause,
-  });
 }
 
 function explained(error: unknown, call: string, address: string, signal: AbortSignal): unknown {

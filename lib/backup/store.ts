@@ -16,7 +16,7 @@ export interface Store {
   readonly uri: string;
   /** The full address of a key, for messages and dry runs. */
   address(key: string): string;
-  /** @throws Failure when the store cannot be reached, is not there, or may not be listed or written */
+  /** @throws Failure when it is not there or may not be written, as far as a listing does not show it */
   check(): Promise<void>;
   /** Stores a small value in one request. Nothing is there if it fails. */
   put(key: string, body: Uint8Array): Promise<void>;

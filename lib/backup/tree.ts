@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { folderIn, readKept, removeOthers } from '../state.ts';
 import { type BytePath, fromText, shown, toBytes, toText } from './addresses.ts';
 import { contentKey, measureOf } from './blobs.ts';
-import type { Opener } from './encryption.ts';
+import type { Decrypter } from './encryption.ts';
 import type { Attributes } from './file-system.ts';
 import type { BucketPart, DirectoryPart } from './manifest.ts';
 import { clean, firstProblem, headers, natural, owner, quoted, sha256 } from './schema.ts';
@@ -15,7 +15,7 @@ export type FilesPart = DirectoryPart | BucketPart;
 
 export interface Reader {
   store: Store;
-  opener: Opener;
+  decrypter: Decrypter;
   /** Where copies of the trees are that this host wrote; without it the store is read. */
   stateDir?: string | undefined;
 }
@@ -29,12 +29,12 @@ export function suffixOfPart({ tree }: FilesPart): string {
  * The tree of a part, whole and checked against its hash.
  * @throws Failure when it is neither here nor may be read from the store; Damaged when it is missing or another there
  */
-export async function readTree(part: FilesPart, { store, opener, stateDir }: Reader): Promise<Buffer> {
+export async function readTree(part: FilesPart, { store, decrypter, stateDir }: Reader): Promise<Buffer> {
   const { key, sha256, bytes } = part.tree;
   const copy = stateDir === undefined ? undefined : copiedTree(stateDir, sha256);
   if (copy) return copy;
   const label = `${part.name}: its list of files`;
-  return fetchWhole({ store, opener }, { key, measure: { sha256, bytes }, label });
+  return fetchWhole({ store, decrypter }, { key, measure: { sha256, bytes }, label });
 }
 
 /** Where the copy of a tree is that this host wrote. */

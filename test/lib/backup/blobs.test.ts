@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { sealer } from '../../../lib/backup/encryption.ts';
+import { encrypter } from '../../../lib/backup/encryption.ts';
 import {
   age,
   backUp,
@@ -171,7 +171,7 @@ test('another store and another recipient get everything', async () => {
   await backUp(w);
   for (const recipient of recipients) {
     w.asked.length = 0;
-    await backUp(w, { sealer: await sealer(recipient) });
+    await backUp(w, { encrypter: await encrypter(recipient) });
     assert.equal(contentPuts(w.asked).length, 2, recipient);
     assert.ok(contentPuts(w.asked).every((line) => line.endsWith(`.${recipient.slice(-8)}.age`)));
   }

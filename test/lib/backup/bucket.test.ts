@@ -34,8 +34,8 @@ for (const [raw, wanted] of addresses) {
   test(`BACKUP_BUCKETS may have ${raw}`, () => assert.deepEqual(parseBucket(raw), wanted));
 }
 const wrong: Array<[string, RegExp]> = [
-  ['i', /no bucket's name/],
-  ['im ages', /no bucket's name/],
+  ['i', /not the name of a bucket/],
+  ['im ages', /not the name of a bucket/],
   ['images?region=x', /parameter region/],
   ['images?endpoint=minio:9000', /neither http\(s\)/],
   ['images?endpoint=compose://minio', /neither http\(s\)/],

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after } from 'node:test';
-import { opener, sealer } from '../../../lib/backup/encryption.ts';
+import { decrypter, encrypter } from '../../../lib/backup/encryption.ts';
 import type { DirectoryPart, Recovery, Restored, Source, Work } from '../../../lib/backup/manifest.ts';
 import { directoryRestorer } from '../../../lib/backup/restore-directory.ts';
 import { directorySource } from '../../../lib/backup/save-directory.ts';
@@ -131,7 +131,7 @@ export async function workIn(world: World, changes: Partial<Work> = {}): Promise
     id: nextId(),
     host,
     store: world.store,
-    sealer: await sealer(undefined),
+    encrypter: await encrypter(undefined),
     report: world.report,
     signal: new AbortController().signal,
     appDir: world.app,
@@ -165,10 +165,9 @@ export async function recoveryIn(world: World, changes: Partial<Recovery> = {}):
     id: nextId(),
     host,
     store: world.store,
-    opener: await opener(undefined),
+    decrypter: await decrypter(undefined),
     report: world.report,
     signal: new AbortController().signal,
-    appDir: world.app,
     stateDir: world.state,
     ...changes,
   };

@@ -22,11 +22,11 @@ import { parseSqlite } from '../../../lib/backup/addresses.ts';
 import { measureOf } from '../../../lib/backup/blobs.ts';
 import type { SqlitePart } from '../../../lib/backup/manifest.ts';
 import { stageCommand } from '../../../lib/backup/postgres-restore.ts';
+import { checkContent } from '../../../lib/backup/references.ts';
 import { directoryCopier } from '../../../lib/backup/restore-directory.ts';
 import { sqliteRestorer, sqliteSource, undoSqlite } from '../../../lib/backup/sqlite.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
 import { undoDirectory } from '../../../lib/backup/swap.ts';
-import { checkContent } from '../../../lib/backup/verify.ts';
 import { cmd, wordsOf } from '../../../lib/shell.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from '../planting.ts';
 import { backUp, recoveryIn, restoreBeside, uploadsOf, type World, workIn, world, write } from './kit.ts';
@@ -224,12 +224,15 @@ test('A3: a pipe, a link or a directory in a file store is refused, and not wait
   ];
   for (const make of ways) {
     make();
-    await assert.rejects(restoreBeside(w, part), /is no file, and no object|is a link, and no object/);
+    await assert.rejects(
+      restoreBeside(w, part),
+      /is not a file, and so not an object|is a link, and so not an object/,
+    );
     const listed: string[] = [];
     for await (const { key } of w.store.list('content/')) listed.push(key);
     assert.ok(!listed.some((key) => key.endsWith(name)), 'and it is no object for those who list');
     const [problem] = await checkContent(part, await recoveryIn(w), w.step);
-    assert.match(problem ?? '', /^uploads: a: .*is (no file|a link), and no object/);
+    assert.match(problem ?? '', /^uploads: a: .*is (not a file|a link), and so not an object/);
     rmSync(path, { recursive: true });
   }
 });

@@ -17,11 +17,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { measureOf } from '../../../lib/backup/blobs.ts';
-import { opener, sealer } from '../../../lib/backup/encryption.ts';
+import { decrypter, encrypter } from '../../../lib/backup/encryption.ts';
 import type { DirectoryPart } from '../../../lib/backup/manifest.ts';
+import { checkContent, checkPresence } from '../../../lib/backup/references.ts';
 import { directoryCopier } from '../../../lib/backup/restore-directory.ts';
 import { swapPaths, undoDirectory } from '../../../lib/backup/swap.ts';
-import { checkContent, checkPresence } from '../../../lib/backup/verify.ts';
 import { Secret } from '../../../lib/secret.ts';
 import { backUp, mount, nextId, recoveryIn, restoreBeside, type World, world, write } from './kit.ts';
 
@@ -101,16 +101,16 @@ test('an encrypted backup comes back by its identity alone', async () => {
   const identity = await generateIdentity();
   const w = world();
   write(w.uploads, { a: 'secret text', big: Buffer.alloc(9e6, 'secret text') });
-  const part = await backUp(w, { sealer: await sealer(await identityToRecipient(identity)) });
+  const part = await backUp(w, { encrypter: await encrypter(await identityToRecipient(identity)) });
   const readable = spawnSync('grep', ['-rl', 'secret text', w.stored], { encoding: 'utf8' });
   assert.equal(readable.stdout, '');
-  const opened = await opener(new Secret(identity));
-  const restored = await restoreBeside(w, part, { opener: opened });
+  const opened = await decrypter(new Secret(identity));
+  const restored = await restoreBeside(w, part, { decrypter: opened });
   assert.deepEqual(await restored.compare(), []);
-  assert.deepEqual(await checkContent(part, await recoveryIn(w, { opener: opened }), w.step), []);
+  assert.deepEqual(await checkContent(part, await recoveryIn(w, { decrypter: opened }), w.step), []);
   await assert.rejects(restoreBeside(w, part), /is encrypted/);
-  const another = await opener(new Secret(await generateIdentity()));
-  await assert.rejects(restoreBeside(w, part, { opener: another }), /encrypted to another key/);
+  const another = await decrypter(new Secret(await generateIdentity()));
+  await assert.rejects(restoreBeside(w, part, { decrypter: another }), /encrypted to another key/);
 });
 
 test('a corrupted encrypted content is told as damage, not as a bug', async () => {
@@ -118,14 +118,17 @@ test('a corrupted encrypted content is told as damage, not as a bug', async () =
   const identity = await generateIdentity();
   const w = world();
   write(w.uploads, { a: 'secret text' });
-  const part = await backUp(w, { sealer: await sealer(await identityToRecipient(identity)) });
+  const part = await backUp(w, { encrypter: await encrypter(await identityToRecipient(identity)) });
   const suffix = part.tree.key.slice(part.tree.key.indexOf('.'));
   const path = storedAt(w, 'secret text') + suffix;
   const bytes = readFileSync(path);
   bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
   writeFileSync(path, bytes);
-  const opened = await opener(new Secret(identity));
-  await assert.rejects(restoreBeside(w, part, { opener: opened }), /uploads: a: its content .* is damaged/);
+  const opened = await decrypter(new Secret(identity));
+  await assert.rejects(
+    restoreBeside(w, part, { decrypter: opened }),
+    /uploads: a: its content .* is damaged/,
+  );
 });
 
 test('holes of a sparse file cost neither disk nor are they lost', async () => {
@@ -189,12 +192,12 @@ test('what a restore left that was killed is cleared by the next, and the live f
   const script = `
     import { directoryRestorer } from ${JSON.stringify(join(process.cwd(), 'lib/backup/restore-directory.ts'))};
     import { fileStore } from ${JSON.stringify(join(process.cwd(), 'lib/backup/store-file.ts'))};
-    import { opener } from ${JSON.stringify(join(process.cwd(), 'lib/backup/encryption.ts'))};
+    import { decrypter } from ${JSON.stringify(join(process.cwd(), 'lib/backup/encryption.ts'))};
     const signal = new AbortController().signal;
     const store = fileStore(${JSON.stringify(w.stored)}, signal);
     let n = 0;
     const slow = { ...store, get: async (key) => { if (++n > 20) await new Promise((r) => setTimeout(r, 60_000)); return store.get(key); } };
-    const recovery = { id: '${id}', store: slow, opener: await opener(undefined), signal, stateDir: ${JSON.stringify(w.state)} };
+    const recovery = { id: '${id}', store: slow, decrypter: await decrypter(undefined), signal, stateDir: ${JSON.stringify(w.state)} };
     await directoryRestorer(${JSON.stringify(part)}, ${JSON.stringify(w.uploads)}, recovery).restoreBeside({ progress({ done }) { if (done >= 10) console.log(done); } });
   `;
   const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {

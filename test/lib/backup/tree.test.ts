@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { parseBucket } from '../../../lib/backup/addresses.ts';
 import { measureOf } from '../../../lib/backup/blobs.ts';
 import type { BucketAccess } from '../../../lib/backup/bucket.ts';
-import { opener } from '../../../lib/backup/encryption.ts';
+import { decrypter } from '../../../lib/backup/encryption.ts';
 import type { BucketPart, DirectoryPart } from '../../../lib/backup/manifest.ts';
 import { bucketCopier } from '../../../lib/backup/restore-bucket.ts';
 import { contentOf, forgetTrees, readTree } from '../../../lib/backup/tree.ts';
@@ -39,7 +39,7 @@ async function backedUp(): Promise<{ w: World; part: DirectoryPart }> {
 test('what a backup references is known without reading the store, and forgotten with it', async () => {
   const { w, part } = await backedUp();
   const refusing = { ...w.store, get: () => Promise.reject(new Error('refused')) };
-  const reader = { store: refusing, opener: await opener(undefined), stateDir: w.state };
+  const reader = { store: refusing, decrypter: await decrypter(undefined), stateDir: w.state };
   const keys = await contentOf(part, reader);
   assert.equal(keys.size, 3);
   for (const key of keys) assert.ok(existsSync(join(w.stored, key)), key);
@@ -52,7 +52,7 @@ test('what a backup references is known without reading the store, and forgotten
 
 test('a tree can be read from the copy here or from the store', async () => {
   const { w, part } = await backedUp();
-  const reader = { store: w.store, opener: await opener(undefined) };
+  const reader = { store: w.store, decrypter: await decrypter(undefined) };
   const fromStore = await readTree(part, reader);
   const fromCopy = await readTree(part, { ...reader, stateDir: w.state });
   assert.ok(fromStore.equals(fromCopy));
@@ -108,9 +108,13 @@ for (const [kind, entries] of escapes) {
 const lines: Array<[string, unknown, RegExp]> = [
   ['a device', { ...file, type: 'device' }, /line 2: type: .*\(it says "device"\)/],
   ['a type that objects inherit', { ...file, type: 'constructor' }, /line 2: type: .*"constructor"/],
-  ['a hash that is a path', { ...file, sha256: '../../../etc/passwd' }, /line 2: sha256: is no SHA-256/],
+  ['a hash that is a path', { ...file, sha256: '../../../etc/passwd' }, /line 2: sha256: is not a SHA-256/],
   ['a mode of five digits', { ...file, mode: '10644' }, /line 2: mode: .*\(it says "10644"\)/],
-  ['an owner that chown takes for none', { ...file, uid: 2 ** 32 - 1 }, /line 2: uid: is no user or group/],
+  [
+    'an owner that chown takes for none',
+    { ...file, uid: 2 ** 32 - 1 },
+    /line 2: uid: is not a user or group/,
+  ],
   ['a negative group', { ...file, gid: -1 }, /line 2: gid: /],
   ['a size that is none', { ...file, size: -1 }, /line 2: size: /],
   ['a time that is none', { ...file, mtime: 1e300 }, /line 2: mtime: is not a time/],
@@ -194,7 +198,7 @@ const objects: Array<[string, unknown, RegExp]> = [
   ],
   ['no headers', { ...object, headers: undefined }, /line 1: headers: /],
   ['an empty key', { ...object, key: '' }, /line 1: key: is empty/],
-  ['a hash that is none', { ...object, sha256: 'x' }, /line 1: sha256: is no SHA-256/],
+  ['a hash that is none', { ...object, sha256: 'x' }, /line 1: sha256: is not a SHA-256/],
 ];
 const address = parseBucket('images?endpoint=http://minio:9000');
 const access = { signal: new AbortController().signal } as BucketAccess;

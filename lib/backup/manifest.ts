@@ -4,7 +4,7 @@ import { count } from '../format.ts';
 import type { Report, Step } from '../output.ts';
 import type { Command, Host } from '../shell.ts';
 import { keyName } from './addresses.ts';
-import { contentKey, suffixOf } from './contents.ts';
+import { contentKey, suffixOf } from './blobs.ts';
 import { type Decrypter, type Encrypter, RECIPIENT } from './encryption.ts';
 import { dateOf } from './id.ts';
 import { clean, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';

@@ -1,14 +1,22 @@
 import type { Step } from '../output.ts';
 import { forEach } from '../pool.ts';
+import { contentKey } from './blobs.ts';
 import { fetchManifest, localManifest } from './catalog.ts';
-import { contentKey } from './contents.ts';
 import { type Examined, holds } from './examine.ts';
 import { CLOCK_TOLERANCE_MS, SETTLED_MS } from './id.ts';
-import { contentOf, copiedTree, type FilesPart, type Reader, readTree, suffixOfPart } from './lists.ts';
 import type { PartRecord, Recovery } from './manifest.ts';
 import type { Listed, Store } from './store.ts';
 import { contentFlow, Damaged, isDamage } from './transfer.ts';
-import { type Content, contentsOfTree } from './tree.ts';
+import {
+  type Content,
+  contentOf,
+  contentsOfTree,
+  copiedTree,
+  type FilesPart,
+  type Reader,
+  readTree,
+  suffixOfPart,
+} from './tree.ts';
 
 /*
  * Files are stored once for all backups, each as a content under its SHA-256; trees refer to them. Here is what of that

@@ -9,7 +9,7 @@ import { describeRows, type PartRecord, type Recovery, type Restored, type Resto
 import { bucketAccess, overlapping, type PartsSettings } from './parts.ts';
 import { postgresRestorer } from './postgres-restore.ts';
 import { bucketCopier, bucketRestorer } from './restore-bucket.ts';
-import { type Copier, directoryCopier, directoryRestorer } from './restore-directory.ts';
+import { directoryCopier, directoryRestorer } from './restore-directory.ts';
 import { quoted } from './schema.ts';
 import { sqliteRestorer } from './sqlite.ts';
 import { Corrupted } from './store.ts';
@@ -84,13 +84,13 @@ function restorerOf(
     const live = locate(only(BACKUP_DIRECTORIES.filter(isIt), part, 'BACKUP_DIRECTORIES'), APP_DIR);
     if (destination.kind === 'live') return directoryRestorer(part, live, recovery);
     const elsewhere = place(join(stateDir, `drill-${id}-${part.name}`), live);
-    return staying(directoryCopier(part, elsewhere, recovery));
+    return directoryCopier(part, elsewhere, recovery);
   }
   const address = only(BACKUP_BUCKETS.filter(isIt), part, 'BACKUP_BUCKETS');
   const access = bucketAccess(settings, recovery);
   if (destination.kind === 'live') return bucketRestorer(part, address, access, recovery);
   const elsewhere = place(siblingName(address.name, `-drill-${id}`), part.name);
-  return staying(bucketCopier(part, elsewhere, address, access, recovery));
+  return bucketCopier(part, elsewhere, address, access, recovery);
 }
 
 /** The one address of a part, which says what is replaced. @throws Failure where the settings name none, or two */
@@ -107,16 +107,6 @@ function only<T>([address, other]: readonly T[], { kind, name }: PartRecord, set
     next: 'name one of them otherwise: write ?name=NAME behind it',
   });
 }
-
-/** A part that stays where it is restored: nothing of it can be swapped in. */
-const staying = ({ restore, ...copier }: Copier): Restorer => ({
-  ...copier,
-  restoreBeside: async (step) => ({
-    ...(await restore(step)),
-    swapIn: async () => '',
-    swapBack: async () => {},
-  }),
-});
 
 /** A part that was restored beside the live one, or into a place of its own. */
 export interface RestoredPart {

@@ -46,6 +46,8 @@ export const headers = z.strictObject({
     .optional(),
 });
 
+export type Headers = z.infer<typeof headers>;
+
 /** What is wrong first, as `field: why (it says "value")`. */
 export function firstProblem(error: z.ZodError, json: unknown): string {
   const [issue] = error.issues;

@@ -24,6 +24,7 @@ import type { Step } from '../output.ts';
 import { ident, sql } from '../sql.ts';
 import type { SqliteAddress } from './addresses.ts';
 import type { Flow } from './encryption.ts';
+import { hold, realPath } from './file-system.ts';
 import { dateOf } from './id.ts';
 import {
   differences,
@@ -36,9 +37,7 @@ import {
   type TableRows,
   type Work,
 } from './manifest.ts';
-import { hold } from './swap.ts';
 import { enoughSpace, readStored, saveFlow, unzstd, zstd } from './transfer.ts';
-import { realPath } from './walk.ts';
 
 /** How long we wait for the app's write locks. */
 const BUSY_MS = 30_000;

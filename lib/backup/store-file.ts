@@ -3,9 +3,8 @@ import { access, lstat, open, readdir, rename, rm, rmdir, statfs } from 'node:fs
 import { basename, dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
 import { cmd, localHost } from '../shell.ts';
+import { type HeldDirectory, hold, nearest, realPath, writeSparse } from './file-system.ts';
 import { Corrupted, type Listed, Missing, type Store, Taken, Unreadable } from './store.ts';
-import { type HeldDirectory, hold, writeSparse } from './swap.ts';
-import { nearest, realPath } from './walk.ts';
 
 /** What is being written carries this until it is whole; listings do not see it. */
 const PARTIAL = '.partial';

@@ -5,7 +5,7 @@ import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import { EXIT, Failure, Interrupted, messageOf } from '../failure.ts';
 import { bytes } from '../format.ts';
 import type { Running } from '../shell.ts';
-import type { Contents } from './contents.ts';
+import type { Blobs } from './blobs.ts';
 import { counted, type Decrypter, type Encrypter, type Flow, type Measure, measured } from './encryption.ts';
 import type { Recovery, Stored, Work } from './manifest.ts';
 import { Corrupted, Missing, type Store } from './store.ts';
@@ -220,7 +220,7 @@ const STREAM_MEMORY = 24e6;
 
 /** Stores a content unless it is in the store. */
 export async function storeContent(
-  { store, encrypter, contents }: Pick<Work, 'store' | 'encrypter'> & { contents: Contents },
+  { store, encrypter, contents }: Pick<Work, 'store' | 'encrypter'> & { contents: Blobs },
   measure: Measure,
   content: Uint8Array | (() => Flow),
 ): Promise<void> {

@@ -70,7 +70,7 @@ interface Proof {
 /** Removes what killed drills left: each would be a copy of the app's files that nobody misses until the disk is full. */
 async function removeKilledDrills(stateDir: string): Promise<void> {
   const { readdir } = await import('node:fs/promises');
-  const { removeTree } = await import('../../lib/backup/walk.ts');
+  const { removeTree } = await import('../../lib/backup/file-system.ts');
   for (const name of await readdir(stateDir))
     if (/^drill-\d{8}-\d{6}/.test(name)) await removeTree(`${stateDir}/${name}`);
 }

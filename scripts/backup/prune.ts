@@ -34,7 +34,7 @@ await script(import.meta, {
     const { catalog } = await import('../../lib/backup/catalog.ts');
     const { doubtPlain, encryptedBy, examineAll, examiner } = await import('../../lib/backup/examine.ts');
     const { findUnreferenced, storedBytes } = await import('../../lib/backup/references.ts');
-    const { isFinished } = await import('../../lib/backup/contents.ts');
+    const { isFinished } = await import('../../lib/backup/blobs.ts');
     const { stateDirectory } = await import('../../lib/state.ts');
 
     // No impact yet.
@@ -114,7 +114,7 @@ export async function forget(
   { app, stateDir }: { app: string; stateDir: string },
 ): Promise<void> {
   const { localManifest, removeLocalManifests } = await import('../../lib/backup/catalog.ts');
-  const { forgetTrees } = await import('../../lib/backup/lists.ts');
+  const { forgetTrees } = await import('../../lib/backup/tree.ts');
   const parts = kept.flatMap((id) => localManifest(stateDir, app, id)?.parts ?? []);
   removeLocalManifests(stateDir, new Set(kept));
   forgetTrees(stateDir, new Set(parts.flatMap((part) => ('tree' in part ? part.tree.sha256 : []))));

@@ -219,7 +219,7 @@ async function undoPart(
   const unnamed = (setting: string) =>
     new Failure(`${setting} does not name ${name} any more`, { next: 'set it again' });
   if (kind === 'directory') {
-    const { undoDirectory } = await import('../../lib/backup/restore-directory.ts');
+    const { undoDirectory } = await import('../../lib/backup/swap.ts');
     const address = BACKUP_DIRECTORIES.find(isIt);
     if (!address) throw unnamed('BACKUP_DIRECTORIES');
     return undoDirectory(name, stateDir, locate(address, APP_DIR)).kept;

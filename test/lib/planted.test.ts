@@ -20,7 +20,7 @@ import { acquire } from '../../lib/lock.ts';
 import { onlyDescribe } from '../../lib/script.ts';
 import { type Host, localHost } from '../../lib/shell.ts';
 import { folderIn, stateDirectory, stateFile, stateFileOn, writeWhole } from '../../lib/state.ts';
-import { backUp, restoreBeside, world, write } from './backup/files/kit.ts';
+import { backUp, restoreBeside, world, write } from './backup/kit.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from './planting.ts';
 
 onlyDescribe(() => {});
@@ -163,7 +163,7 @@ test('A5: what has taken the place of the live directory is not emptied', asRoot
   const restored = await restoreBeside(w, part, { id: ID });
   rmSync(w.uploads, { recursive: true });
   symlinkSync(other.victim, w.uploads);
-  await assert.rejects(async () => restored.swapIn(), /leads elsewhere by a symbolic link/);
+  await assert.rejects(async () => restored.swapIn(), /leads elsewhere through a symbolic link/);
   assertUntouched(other);
   lchownSync(w.uploads, APP_USER, APP_USER);
   await assert.rejects(restoreBeside(w, part), /is a symbolic link of user 12345 to .*victim: not followed/);
@@ -203,7 +203,7 @@ test('A5: a journal of a swap that names other places moves nothing', async (t) 
     writeFileSync(join(w.state, 'swapped-uploads.json'), JSON.stringify(journal));
     await assert.rejects(
       restoreBeside(w, part),
-      new RegExp(`swapped-uploads.json is no journal of this part \\(${field}: `),
+      new RegExp(`swapped-uploads.json is not a journal of this part \\(${field}: `),
       field,
     );
     assertUntouched(other);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
+import { isFinished } from '../../../lib/backup/blobs.ts';
 import { catalog, fetchManifest } from '../../../lib/backup/catalog.ts';
-import { isFinished } from '../../../lib/backup/contents.ts';
 import type { Store } from '../../../lib/backup/store.ts';
 import { onlyDescribe } from '../../../lib/script.ts';
 

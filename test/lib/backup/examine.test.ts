@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
+import { contentKey, measureOf } from '../../../lib/backup/blobs.ts';
 import { catalog } from '../../../lib/backup/catalog.ts';
-import { contentKey } from '../../../lib/backup/contents.ts';
 import { decrypter } from '../../../lib/backup/encryption.ts';
 import { doubtPlain, examineAll, examiner } from '../../../lib/backup/examine.ts';
 import { dateOf } from '../../../lib/backup/id.ts';
 import { findBackup } from '../../../lib/backup/open.ts';
-import { measureOf } from '../../../lib/backup/read.ts';
 import { storedBytes } from '../../../lib/backup/references.ts';
 import { judge, judgeByAge, keepLarger, parsePolicy, refuseAbsurd } from '../../../lib/backup/retention.ts';
 import { Missing, type Store, Unreadable } from '../../../lib/backup/store.ts';

@@ -6,7 +6,7 @@ import { idOf } from '../../../lib/backup/id.ts';
 import type { Manifest } from '../../../lib/backup/manifest.ts';
 import { findUnreferenced } from '../../../lib/backup/references.ts';
 import { judge, parsePolicy } from '../../../lib/backup/retention.ts';
-import { age, backUp, nextId, recoveryIn, type World, world, write } from './files/kit.ts';
+import { age, backUp, nextId, recoveryIn, type World, world, write } from './kit.ts';
 
 const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3_600_000);
 

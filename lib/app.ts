@@ -29,6 +29,26 @@ export const appSettings = {
   ...awsSettings,
 };
 
+/** The settings by which Compose finds an app and its values. */
+export const composeSettings = {
+  COMPOSE_FILE: optionalSetting('COMPOSE_FILE', {
+    about: "the app's compose files, separated by colons, relative to APP_DIR",
+    example: 'docker-compose.yml:deploy/docker-compose.prod.yml',
+    type: (z) => z.string(),
+  }),
+  COMPOSE_PROJECT_NAME: optionalSetting('COMPOSE_PROJECT_NAME', {
+    about: "Compose's name for the app; the directory's name unless told",
+    example: 'bloaty',
+    type: (z) => z.string(),
+  }),
+  SECRETS_FILE: setting('SECRETS_FILE', {
+    about: "the app's env file, relative to APP_DIR: every docker compose reads it, fetch-secrets makes it",
+    example: '.env.production',
+    default: '.env',
+    type: (z) => z.string(),
+  }),
+};
+
 /** The app's own commands, and the container that they run in. */
 export const appCommandSettings = {
   APP_SERVICE: setting('APP_SERVICE', {

@@ -1,27 +1,7 @@
 import { posix } from 'node:path';
+import type { composeSettings } from './app.ts';
 import { EXIT, Failure } from './failure.ts';
-import { optionalSetting, setting } from './settings.ts';
 import { type Command, CommandFailure, cmd, type Host } from './shell.ts';
-
-/** The settings by which Compose finds an app and its values. */
-export const composeSettings = {
-  COMPOSE_FILE: optionalSetting('COMPOSE_FILE', {
-    about: "the app's compose files, separated by colons, relative to APP_DIR",
-    example: 'docker-compose.yml:deploy/docker-compose.prod.yml',
-    type: (z) => z.string(),
-  }),
-  COMPOSE_PROJECT_NAME: optionalSetting('COMPOSE_PROJECT_NAME', {
-    about: "Compose's name for the app (default: the directory's name)",
-    example: 'bloaty',
-    type: (z) => z.string(),
-  }),
-  SECRETS_FILE: setting('SECRETS_FILE', {
-    about: "the app's env file, relative to APP_DIR: every docker compose reads it, fetch-secrets makes it",
-    example: '.env.production',
-    default: '.env',
-    type: (z) => z.string(),
-  }),
-};
 
 /** The variable of an env file by which Compose finds the version that was deployed: a deployment itself writes it there. */
 export const OF_DEPLOYMENTS = 'COMPOSE_FILE';

@@ -18,7 +18,6 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import type { z } from 'zod';
 import { Failure } from './failure.ts';
 import { type Command, cmd, type Host } from './shell.ts';
 
@@ -193,31 +192,6 @@ export function folderIn(above: string, name: string): string {
   });
   return folder;
 }
-
-/**
- * A journal of this host's: what it says becomes paths and owners, and whoever owns the folder may have written it.
- * @throws Failure that names the file when it is none
- */
-export function readJournalFile<T>(file: string, schema: z.ZodType<T>): T | undefined {
-  const text = readKept(file)?.toString();
-  if (text === undefined) return undefined;
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    json = undefined;
-  }
-  const { success, data, error } = schema.safeParse(json);
-  if (success) return data;
-  const { path = [], message = '' } = error.issues[0] ?? {};
-  throw refusedJournal(file, `${path.join('/') || 'it'}: ${message}`);
-}
-
-/** A journal that is none of ours, or of other places than the settings name. */
-export const refusedJournal = (file: string, why: string): Failure =>
-  new Failure(`${file} is no journal of this part (${why}): nothing is moved by it`, {
-    next: 'see who changed it or the settings since; put what it names back by hand, then remove it',
-  });
 
 /** Removes the files of a folder that `kept` does not name. */
 export function removeOthers(folder: string, kept: (name: string) => boolean): void {

@@ -1,91 +1,36 @@
 import { basename, isAbsolute, resolve } from 'node:path';
-import { EXIT, Failure } from '../failure.ts';
 import { Secret } from '../secret.ts';
 
 /** Characters that would end a line, or steer a terminal. */
 export const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/;
 
-/** What the settings name as a part: `as` is what `?name=` behind it says. */
+/** What the settings name as a part. */
 interface Named {
+  /** What `?name=` behind it says: two servers may have databases, or buckets, of one name. */
   as?: string;
+  /** As it was written, but for a password. */
+  uri: string;
 }
 
 /** What a part is called: as `?name=` says, or as what it is of. */
-export const partName = (address: Named & ({ name: string } | { database: string })): string =>
+export const partName = (address: Pick<Named, 'as'> & ({ name: string } | { database: string })): string =>
   address.as ?? ('database' in address ? address.database : address.name);
 
-/** The part's name that an item of a setting gives behind it (`…?name=orders`), and the item without that. */
-function takeName(raw: string): { item: string } & Named {
+/**
+ * The part's name that an item of a setting gives behind it (`…?name=orders`), and the item without that.
+ * @throws Error for a name that is not fit for keys and files
+ */
+function takeName(raw: string): { item: string } & Pick<Named, 'as'> {
   const found = /^(.*)(\?|\?.*&)name=([^&]*)(.*)$/s.exec(raw);
   if (!found) return { item: raw };
   const [, before = '', between = '', as = '', behind = ''] = found;
   const rest = between === '?' ? behind.replace('&', '?') : between.slice(0, -1) + behind;
-  return { item: before + rest, as: checkedName(as) };
-}
-
-/** @throws Error for a name that is not fit for keys and files */
-function checkedName(name: string): string {
-  if (/^[A-Za-z0-9][\w.-]*$/.test(name)) return name;
-  throw new Error('has a ?name= that is none: letters, digits, ".", "_" and "-"');
+  if (/^[A-Za-z0-9][\w.-]*$/.test(as)) return { item: before + rest, as };
+  throw new Error('has a wrong ?name=, which may contain only letters, digits, ".", "_" and "-"');
 }
 
 /** A part's name as a segment of a key: a database may be called anything. */
 export const keyName = (name: string): string => name.replaceAll(/[%/\\]/g, encodeURIComponent);
-
-/** A part, and where the settings name it. */
-export interface Item {
-  kind: string;
-  name: string;
-  /** As messages show it. */
-  uri: string;
-  setting: string;
-}
-
-/**
- * Refuses parts of one kind and one name: one would be stored over the other, and be restored into it.
- * @returns a failure for each that is named like one before it
- */
-export function sameNames(items: readonly Item[]): Failure[] {
-  const names = new Set(items.map(({ name }) => name));
-  return items.flatMap((item, at) => {
-    const first = items.slice(0, at).find(({ kind, name }) => kind === item.kind && name === item.name);
-    if (!first) return [];
-    const { setting, uri, name } = item;
-    if (first.uri === uri)
-      return [new Failure(`${setting} names ${uri} twice`, { exit: EXIT.usage, next: 'name it once' })];
-    const suggested = suggestion(uri, name, names);
-    return [
-      new Failure(`${setting}: the parts of ${first.uri} and ${uri} would both be called ${name}`, {
-        exit: EXIT.usage,
-        next: `name the second: write ${uri}${uri.includes('?') ? '&' : '?'}name=${suggested}`,
-      }),
-    ];
-  });
-}
-
-/** Refuses names that no message and no key could show as they are: a database may be called anything. */
-export const unfitNames = (items: readonly Item[]): Failure[] =>
-  items
-    .filter(({ name }) => CONTROLS.test(name))
-    .map(
-      ({ setting, uri }) =>
-        new Failure(`${setting}: the name of the part of ${uri} would have control characters`, {
-          exit: EXIT.usage,
-          next: 'name it: write ?name=NAME behind it',
-        }),
-    );
-
-/** A name that tells where it comes from: the segment before the last, and its own. */
-function suggestion(uri: string, name: string, taken: Set<string>): string {
-  const [path = ''] = uri.replace(/^[a-z]+:\/\/+(?:[^@/]*@)?/, '').split('?');
-  const segments = path.split('/').filter((segment) => !/^\.*$/.test(segment));
-  const from = segments.length > 1 ? segments.at(-2) : uri.replace(/^.*endpoint=\w+:\/\//, '');
-  const base = `${from}-${name}`.replaceAll(/[^A-Za-z0-9._-]+/g, '-').replace(/^[.-]+/, '');
-  let suggested = base;
-  for (let n = 2; taken.has(suggested); n += 1) suggested = `${base}-${n}`;
-  taken.add(suggested);
-  return suggested;
-}
 
 /**
  * A file's path below the directory, with one character per byte (latin1): file names are bytes, and UTF-8 cannot
@@ -102,7 +47,7 @@ export const fromText = (path: string): BytePath => Buffer.from(path, 'utf8').to
 /** `root/path`, both as bytes. */
 export const below = (root: BytePath, path: BytePath): BytePath => (path === '' ? root : `${root}/${path}`);
 
-/** The path as UTF-8 text, or nothing where it is none. */
+/** The path as UTF-8 text; undefined where it is not UTF-8. */
 export function toText(path: BytePath): string | undefined {
   if (!/[\x80-\xff]/.test(path)) return path;
   try {
@@ -156,33 +101,25 @@ export function locate({ path }: DirectoryAddress, appDir: string): string {
 }
 
 /** An item of BACKUP_BUCKETS. */
-export interface BucketAddress {
+export interface BucketAddress extends Named {
   /** The bucket's name, and the part's unless `as` is. */
   name: string;
-  /** The part's name, where `?name=` gives one: two servers may have buckets of one name. */
-  as?: string;
-  /** As it was written. */
-  uri: string;
   /** Where it is, unless in AWS. */
   endpoint?: { url: string } | { service: string; port: number };
 }
 
 /** `images`, `images?endpoint=http://minio:9000` or `images?endpoint=compose://minio:9000`. */
 export function parseBucket(raw: string): BucketAddress {
-  const [name = '', query] = raw.split('?', 2);
+  const { item, ...named } = takeName(raw);
+  const [name = '', query] = item.split('?', 2);
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/.test(name))
-    throw new Error(`${name} is no bucket's name`);
+    throw new Error(`${name} is not the name of a bucket`);
   const parameters = new URLSearchParams(query);
-  const unknown = [...parameters.keys()].find((key) => key !== 'endpoint' && key !== 'name');
+  const unknown = [...parameters.keys()].find((key) => key !== 'endpoint');
   if (unknown !== undefined)
     throw new Error(`${name} has the parameter ${unknown}; there are endpoint and name`);
   const endpoint = parameters.get('endpoint');
-  const as = parameters.get('name');
-  return {
-    ...{ name, uri: raw },
-    ...(as === null ? {} : { as: checkedName(as) }),
-    ...(endpoint === null ? {} : { endpoint: parseEndpoint(endpoint) }),
-  };
+  return { name, uri: raw, ...named, ...(endpoint !== null && { endpoint: parseEndpoint(endpoint) }) };
 }
 
 function parseEndpoint(raw: string): NonNullable<BucketAddress['endpoint']> {
@@ -197,29 +134,20 @@ function parseEndpoint(raw: string): NonNullable<BucketAddress['endpoint']> {
 }
 
 /** A PostgreSQL database: in a compose service's container, or reached directly. */
-export type PostgresAddress = {
-  database: string;
-  /** The part's name, where `?name=` gives one: two servers may have databases of one name. */
-  as?: string;
-  uri: string;
-} & (
-  | { via: 'compose'; service: string; user: string | undefined }
-  | { via: 'direct'; env: Record<string, string | Secret> }
-);
+export type PostgresAddress = Named & { database: string } & (
+    | { via: 'compose'; service: string; user: string | undefined }
+    | { via: 'direct'; env: Record<string, string | Secret> }
+  );
 
 /** `compose://db/bloaty?user=postgres`: the database `bloaty` in the container of the service `db`. */
 export function parseCompose(raw: string): PostgresAddress {
-  const { item, as } = takeName(raw);
+  const { item, ...named } = takeName(raw);
   const found = /^compose:\/\/([\w.-]+)\/([^?/]+)(?:\?user=([^&]+))?$/.exec(item);
   if (!found) throw new Error('is not compose://SERVICE/DATABASE?user=USER');
   const [, service = '', database = '', user] = found;
   return {
-    via: 'compose',
-    service,
-    database: decodeURIComponent(database),
+    ...{ via: 'compose', service, database: decodeURIComponent(database), uri: raw, ...named },
     user: user === undefined ? undefined : decodeURIComponent(user),
-    ...(as === undefined ? {} : { as }),
-    uri: raw,
   };
 }
 
@@ -233,19 +161,15 @@ const PARAMETERS: Record<string, string> = {
 
 /** `postgres://user:password@host:5432/db?sslmode=require`; the password stays out of everything that is shown. */
 export function parseDirect(raw: string): PostgresAddress {
-  let url: URL;
-  try {
-    url = new URL(raw.replace(/^postgres(ql)?:/, 'postgresql:'));
-  } catch {
-    throw new Error('is no URL; a password with "/", "#", "?" or "@" in it must be percent-encoded');
-  }
+  const { item, ...named } = takeName(raw);
+  const url = URL.parse(item.replace(/^postgres(ql)?:/, 'postgresql:'));
+  if (!url)
+    throw new Error('is not a URL; a password with "/", "#", "?" or "@" in it must be percent-encoded');
   const database = decodeURIComponent(url.pathname.slice(1));
   if (!database || !url.hostname) throw new Error('is not postgres://USER:PASSWORD@HOST:PORT/DATABASE');
   const env: Record<string, string | Secret> = { PGHOST: url.hostname, PGPORT: url.port || '5432' };
   if (url.username) env.PGUSER = decodeURIComponent(url.username);
   if (url.password) env.PGPASSWORD = new Secret(decodeURIComponent(url.password));
-  const as = url.searchParams.get('name');
-  url.searchParams.delete('name');
   for (const [name, value] of url.searchParams) {
     const variable = Object.hasOwn(PARAMETERS, name) ? PARAMETERS[name] : undefined;
     if (!variable)
@@ -253,10 +177,8 @@ export function parseDirect(raw: string): PostgresAddress {
     env[variable] = value;
   }
   const user = url.username ? `${url.username}@` : '';
-  return {
-    ...{ via: 'direct', database, env, uri: `postgres://${user}${url.host}/${url.pathname.slice(1)}` },
-    ...(as === null ? {} : { as: checkedName(as) }),
-  };
+  const uri = `postgres://${user}${url.host}/${url.pathname.slice(1)}`;
+  return { via: 'direct', database, env, uri, ...named };
 }
 
 /** A SQLite database by its file. */

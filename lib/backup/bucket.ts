@@ -8,7 +8,7 @@ import type { Secret } from '../secret.ts';
 import { cmd, type Host } from '../shell.ts';
 import type { BucketAddress } from './addresses.ts';
 import type { Flow } from './encryption.ts';
-import type { Headers } from './tree.ts';
+import type { Headers } from './schema.ts';
 
 /** An object as a listing shows it. */
 export interface ListedObject {
@@ -25,7 +25,7 @@ export interface OpenObject extends Omit<ListedObject, 'key'> {
   body: Readable;
 }
 
-/** What is asked of an S3-compatible bucket; calls throw a Failure that names the object. */
+/** An S3-compatible bucket; its calls throw a Failure that names the object. */
 export interface Bucket {
   readonly name: string;
   /** As messages show it. */
@@ -49,139 +49,6 @@ export interface Bucket {
   /** Removes the bucket with all that is in it. */
   drop(): Promise<void>;
 }
-
-/** The name of a bucket beside `bucket`: of characters and a length that every server takes. */
-export function siblingName(bucket: string, suffix: string): string {
-  const base = bucket
-    .toLowerCase()
-    .replace(/[^a-z0-9.-]/g, '-')
-    .slice(0, 63 - suffix.length);
-  return base.replace(/[.-]+$/, '') + suffix;
-}
-
-/** The first of `name-SUFFIX`, `name-SUFFIX-2`… that is not taken. */
-export async function freeSibling(bucket: Bucket, suffix: string, n = 1): Promise<Bucket> {
-  const candidate = bucket.sibling(siblingName(bucket.name, n === 1 ? suffix : `${suffix}-${n}`));
-  return (await candidate.exists()) ? freeSibling(bucket, suffix, n + 1) : candidate;
-}
-
-const PART_BYTES = 8 * 1024 * 1024;
-const MOST_PARTS = 10_000;
-const GONE = ['NoSuchKey', 'NotFound', 'PreconditionFailed'];
-
-/** Where buckets are, and how it is spoken to. */
-interface Server {
-  s3: typeof S3;
-  client: S3.S3Client;
-  signal: AbortSignal;
-}
-
-async function* list(name: string, server: Server): AsyncIterable<ListedObject> {
-  const { s3, client, signal } = server;
-  // Keys may have characters that XML has no way to write.
-  const input = { Bucket: name, EncodingType: 'url' as const };
-  try {
-    for await (const page of s3.paginateListObjectsV2({ client }, input, { abortSignal: signal })) {
-      const decoded = page.EncodingType === 'url';
-      for (const { Key = '', Size = 0, ETag = '', LastModified = new Date(0) } of page.Contents ?? []) {
-        const key = decoded ? decodeURIComponent(Key.replaceAll('+', ' ')) : Key;
-        yield { key, size: Size, etag: unquoted(ETag), modified: seconds(LastModified) };
-      }
-    }
-  } catch (error) {
-    if (signal.aborted) throw signal.reason;
-    throw awsFailure(error, 'ListBucket', `bucket ${name}`);
-  }
-}
-
-async function get(
-  at: { Bucket: string; Key: string },
-  etag: string | undefined,
-  { s3, client, signal }: Server,
-): Promise<OpenObject | undefined> {
-  const IfMatch = etag === undefined ? {} : { IfMatch: `"${etag}"` };
-  try {
-    const command = new s3.GetObjectCommand({ ...at, ...IfMatch });
-    const found = await client.send(command, { abortSignal: signal });
-    const { ContentLength = 0, ETag = '', LastModified = new Date(0), Body } = found;
-    return {
-      size: ContentLength,
-      etag: unquoted(ETag),
-      modified: seconds(LastModified),
-      headers: headersOf(found),
-      body: Body as Readable,
-    };
-  } catch (error) {
-    if (GONE.includes((error as Error).name)) return undefined;
-    throw error;
-  }
-}
-
-function headersOf(found: S3.GetObjectCommandOutput): Headers {
-  const { ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, Metadata } = found;
-  const all = { ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, Metadata };
-  const set = Object.entries(all).filter(([, value]) => value && Object.keys(value).length > 0);
-  return Object.fromEntries(set);
-}
-
-async function upload(
-  params: { Bucket: string; Key: string },
-  body: AsyncIterable<Uint8Array>,
-  size: number,
-  { client, signal }: Server,
-): Promise<void> {
-  const { Upload } = await import('@aws-sdk/lib-storage');
-  const partSize = Math.max(PART_BYTES, Math.ceil(size / (MOST_PARTS - 1)));
-  const Body = Readable.from(body, { objectMode: false });
-  const sender = await interruptible(client, signal);
-  await new Upload({ client: sender, params: { ...params, Body }, partSize, queueSize: 2 }).done();
-}
-
-async function copy(from: Bucket, key: string, to: Bucket, { s3, client, signal }: Server): Promise<boolean> {
-  const CopySource = `${from.name}/${encodeURIComponent(key).replaceAll('%2F', '/')}`;
-  try {
-    await client.send(new s3.CopyObjectCommand({ Bucket: to.name, Key: key, CopySource }), {
-      abortSignal: signal,
-    });
-    return true;
-  } catch (error) {
-    const { name, message } = error as Error;
-    if (GONE.includes(name)) return false;
-    // One request copies 5 GB at the most (CopyObject in the S3 API reference): larger ones go through here.
-    if (
-      !/InvalidRequest|EntityTooLarge|InvalidArgument/.test(name) ||
-      !/large|size|5368709120|5 ?G/i.test(message)
-    ) {
-      throw error;
-    }
-  }
-  const found = await from.get(key);
-  if (!found) return false;
-  await to.putStream(key, found.body, found.size, found.headers);
-  return true;
-}
-
-async function exists(name: string, { s3, client, signal }: Server): Promise<boolean> {
-  try {
-    await client.send(new s3.HeadBucketCommand({ Bucket: name }), { abortSignal: signal });
-    return true;
-  } catch (error) {
-    if (['NotFound', 'NoSuchBucket'].includes((error as Error).name)) return false;
-    throw error;
-  }
-}
-
-/** In us-east-1 the constraint must be absent, elsewhere it must be there. */
-async function creation(name: string, client: S3.S3Client): Promise<S3.CreateBucketCommandInput> {
-  const region = (await client.config.region()) as S3.BucketLocationConstraint | 'us-east-1';
-  if (region === 'us-east-1') return { Bucket: name };
-  return { Bucket: name, CreateBucketConfiguration: { LocationConstraint: region } };
-}
-
-/** A listing of MinIO has milliseconds, which the header of an object cannot have. */
-const seconds = (date: Date): string => date.toISOString().replace(/\.\d+Z$/, 'Z');
-
-const unquoted = (etag: string): string => etag.replace(/^"|"$/g, '');
 
 /** What reaching a bucket takes. */
 export interface BucketAccess {
@@ -225,27 +92,53 @@ async function addressOf(
   });
 }
 
+/** Where buckets are, and how it is reached. */
+interface Server {
+  s3: typeof S3;
+  client: S3.S3Client;
+  signal: AbortSignal;
+}
+
+const PART_BYTES = 8 * 1024 * 1024;
+const MOST_PARTS = 10_000;
+const GONE = ['NoSuchKey', 'NotFound', 'PreconditionFailed'];
+const NO_BUCKET = ['NotFound', 'NoSuchBucket'];
+
 function s3Bucket(name: string, server: Server): Bucket {
   const { s3, client, signal } = server;
   const options = { abortSignal: signal };
   const at = (key: string) => ({ Bucket: name, Key: key });
   const address = (key?: string) =>
     key === undefined ? `bucket ${name}` : `bucket ${name}, ${JSON.stringify(key)}`;
-  const asked = <T>(call: string, on: string, act: () => Promise<T>): Promise<T> =>
-    explaining(server, call, on, act);
+  /** @param gone names of errors by which a server says that it is not there; then nothing is returned */
+  async function asked<T>(call: string, on: string, act: () => Promise<T>, gone: readonly string[] = []) {
+    try {
+      return await act();
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (gone.includes((error as Error).name)) return undefined;
+      throw error instanceof Failure ? error : awsFailure(error, call, on);
+    }
+  }
   const bucket: Bucket = {
     name,
     address,
     list: () => list(name, server),
-    get: (key, etag) => asked('GetObject', address(key), () => get(at(key), etag, server)),
+    get: (key, etag) => {
+      const IfMatch = etag === undefined ? {} : { IfMatch: `"${etag}"` };
+      const command = new s3.GetObjectCommand({ ...at(key), ...IfMatch });
+      return asked('GetObject', address(key), async () => opened(await client.send(command, options)), GONE);
+    },
     put: (key, Body, headers) =>
       asked('PutObject', address(key), async () => {
         await client.send(new s3.PutObjectCommand({ ...headers, ...at(key), Body }), options);
       }),
     putStream: (key, body, size, headers) =>
       asked('PutObject', address(key), () => upload({ ...headers, ...at(key) }, body, size, server)),
-    copy: (key, to) =>
-      asked('CopyObject', `${address(key)} to ${to.address()}`, () => copy(bucket, key, to, server)),
+    async copy(key, to) {
+      const on = `${address(key)} to ${to.address()}`;
+      return (await asked('CopyObject', on, () => copy(bucket, key, to, server), GONE)) ?? false;
+    },
     remove: (keys) =>
       forEach(keys, {
         signal,
@@ -256,7 +149,11 @@ function s3Bucket(name: string, server: Server): Bucket {
           }),
       }),
     sibling: (other) => s3Bucket(other, server),
-    exists: () => asked('HeadBucket', address(), () => exists(name, server)),
+    async exists() {
+      const command = new s3.HeadBucketCommand({ Bucket: name });
+      const found = await asked('HeadBucket', address(), () => client.send(command, options), NO_BUCKET);
+      return found !== undefined;
+    },
     create: () =>
       asked('CreateBucket', address(), async () => {
         await client.send(new s3.CreateBucketCommand(await creation(name, client)), options);
@@ -275,16 +172,87 @@ function s3Bucket(name: string, server: Server): Bucket {
   return bucket;
 }
 
-async function explaining<T>(
-  { signal }: Server,
-  call: string,
-  on: string,
-  act: () => Promise<T>,
-): Promise<T> {
+async function* list(name: string, server: Server): AsyncIterable<ListedObject> {
+  const { s3, client, signal } = server;
+  // Keys may have characters that XML has no way to write.
+  const input = { Bucket: name, EncodingType: 'url' as const };
   try {
-    return await act();
+    for await (const page of s3.paginateListObjectsV2({ client }, input, { abortSignal: signal })) {
+      const decoded = page.EncodingType === 'url';
+      for (const { Key = '', Size = 0, ETag = '', LastModified = new Date(0) } of page.Contents ?? []) {
+        const key = decoded ? decodeURIComponent(Key.replaceAll('+', ' ')) : Key;
+        yield { key, size: Size, etag: unquoted(ETag), modified: seconds(LastModified) };
+      }
+    }
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    throw error instanceof Failure ? error : awsFailure(error, call, on);
+    throw awsFailure(error, 'ListBucket', `bucket ${name}`);
   }
+}
+
+function opened(found: S3.GetObjectCommandOutput): OpenObject {
+  const { ContentLength: size = 0, ETag = '', LastModified = new Date(0), Body } = found;
+  const { ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, Metadata } = found;
+  const all = { ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, Metadata };
+  const set = Object.entries(all).filter(([, value]) => value && Object.keys(value).length > 0);
+  const headers: Headers = Object.fromEntries(set);
+  return { size, etag: unquoted(ETag), modified: seconds(LastModified), headers, body: Body as Readable };
+}
+
+async function upload(
+  params: { Bucket: string; Key: string },
+  body: AsyncIterable<Uint8Array>,
+  size: number,
+  { client, signal }: Server,
+): Promise<void> {
+  const { Upload } = await import('@aws-sdk/lib-storage');
+  const partSize = Math.max(PART_BYTES, Math.ceil(size / (MOST_PARTS - 1)));
+  const Body = Readable.from(body, { objectMode: false });
+  const sender = await interruptible(client, signal);
+  await new Upload({ client: sender, params: { ...params, Body }, partSize, queueSize: 2 }).done();
+}
+
+async function copy(from: Bucket, key: string, to: Bucket, { s3, client, signal }: Server): Promise<boolean> {
+  const CopySource = `${from.name}/${encodeURIComponent(key).replaceAll('%2F', '/')}`;
+  try {
+    const command = new s3.CopyObjectCommand({ Bucket: to.name, Key: key, CopySource });
+    await client.send(command, { abortSignal: signal });
+    return true;
+  } catch (error) {
+    const { name, message } = error as Error;
+    // One request copies 5 GB at the most (CopyObject in the S3 API reference): larger ones go through here.
+    const isRefused = /InvalidRequest|EntityTooLarge|InvalidArgument/.test(name);
+    if (!isRefused || !/large|size|5368709120|5 ?G/i.test(message)) throw error;
+  }
+  const found = await from.get(key);
+  if (!found) return false;
+  await to.putStream(key, found.body, found.size, found.headers);
+  return true;
+}
+
+/** In us-east-1 the constraint must be absent, elsewhere it must be there. */
+async function creation(name: string, client: S3.S3Client): Promise<S3.CreateBucketCommandInput> {
+  const region = (await client.config.region()) as S3.BucketLocationConstraint | 'us-east-1';
+  if (region === 'us-east-1') return { Bucket: name };
+  return { Bucket: name, CreateBucketConfiguration: { LocationConstraint: region } };
+}
+
+/** A listing of MinIO has milliseconds, which the header of an object cannot have. */
+const seconds = (date: Date): string => date.toISOString().replace(/\.\d+Z$/, 'Z');
+
+const unquoted = (etag: string): string => etag.replace(/^"|"$/g, '');
+
+/** The name of a bucket beside `bucket`: of characters and a length that every server takes. */
+export function siblingName(bucket: string, suffix: string): string {
+  const base = bucket
+    .toLowerCase()
+    .replace(/[^a-z0-9.-]/g, '-')
+    .slice(0, 63 - suffix.length);
+  return base.replace(/[.-]+$/, '') + suffix;
+}
+
+/** The first of `name-SUFFIX`, `name-SUFFIX-2`… that is not taken. */
+export async function freeSibling(bucket: Bucket, suffix: string, n = 1): Promise<Bucket> {
+  const candidate = bucket.sibling(siblingName(bucket.name, n === 1 ? suffix : `${suffix}-${n}`));
+  return (await candidate.exists()) ? freeSibling(bucket, suffix, n + 1) : candidate;
 }

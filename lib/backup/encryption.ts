@@ -10,61 +10,56 @@ export const RECIPIENT = /^age1[02-9ac-hj-np-z]{58}$/;
 export type Flow = AsyncIterable<Uint8Array>;
 
 /** Encrypts what goes into the store, where there is a recipient. */
-export interface Sealer {
+export interface Encrypter {
   readonly recipient: string | null;
   /** `.age` or nothing: what a key ends with. */
   readonly suffix: string;
-  seal(plain: Flow): Promise<Flow>;
-  sealBytes(plain: Uint8Array): Promise<Uint8Array>;
+  encrypt(plain: Flow): Promise<Flow>;
+  encryptBytes(plain: Uint8Array): Promise<Uint8Array>;
 }
 
 /** Decrypts what comes out of it. */
-export interface Opener {
-  open(sealed: Flow, key: string): Promise<Flow>;
+export interface Decrypter {
+  decrypt(encrypted: Flow, key: string): Promise<Flow>;
 }
 
-const plainSealer: Sealer = {
-  recipient: null,
-  suffix: '',
-  seal: async (plain) => plain,
-  sealBytes: async (plain) => plain,
-};
-
-/** An age recipient (`age1…`) as a sealer; without one nothing is encrypted. */
-export async function sealer(recipient: string | undefined): Promise<Sealer> {
-  if (recipient === undefined) return plainSealer;
-  const { Encrypter } = await import('age-encryption');
-  const encrypter = new Encrypter();
-  encrypter.addRecipient(recipient);
+/** Encrypts to an age recipient (`age1…`); without one nothing is encrypted. */
+export async function encrypter(recipient: string | undefined): Promise<Encrypter> {
+  if (recipient === undefined)
+    return {
+      recipient: null,
+      suffix: '',
+      encrypt: async (flow) => flow,
+      encryptBytes: async (bytes) => bytes,
+    };
+  const age = new (await import('age-encryption')).Encrypter();
+  age.addRecipient(recipient);
   return {
     recipient,
     suffix: '.age',
-    seal: async (plain) => fromWeb(await encrypter.encrypt(toWeb(plain))),
-    sealBytes: (plain) => encrypter.encrypt(plain),
+    encrypt: async (plain) => fromWeb(await age.encrypt(toWeb(plain))),
+    encryptBytes: (plain) => age.encrypt(plain),
   };
 }
 
-/** Opens keys that end with `.age` by the identity (`AGE-SECRET-KEY-1…`); others are passed through. */
-export async function opener(identity: Secret | undefined): Promise<Opener> {
-  return {
-    async open(sealed, key) {
-      if (!key.endsWith('.age')) return sealed;
-      if (!identity) throw new Failure(`${key} is encrypted`, needsIdentity);
-      const { Decrypter } = await import('age-encryption');
-      const decrypter = new Decrypter();
-      decrypter.addIdentity(identity.reveal());
-      try {
-        return fromWeb(await decrypter.decrypt(toWeb(sealed)));
-      } catch (cause) {
-        if (!/no identity matched/.test((cause as Error).message)) throw cause;
-        throw new Failure(`${key} is encrypted to another key than BACKUP_IDENTITY_FILE holds`, {
-          ...needsIdentity,
-          cause,
-        });
-      }
-    },
-  };
-}
+/** Decrypts keys that end with `.age` by the identity (`AGE-SECRET-KEY-1…`); others are passed through. */
+export const decrypter = (identity: Secret | undefined): Decrypter => ({
+  async decrypt(encrypted, key) {
+    if (!key.endsWith('.age')) return encrypted;
+    if (!identity) throw new Failure(`${key} is encrypted`, needsIdentity);
+    const age = new (await import('age-encryption')).Decrypter();
+    age.addIdentity(identity.reveal());
+    try {
+      return fromWeb(await age.decrypt(toWeb(encrypted)));
+    } catch (cause) {
+      if (!/no identity matched/.test((cause as Error).message)) throw cause;
+      throw new Failure(`${key} is encrypted to another key than BACKUP_IDENTITY_FILE holds`, {
+        ...needsIdentity,
+        cause,
+      });
+    }
+  },
+});
 
 const needsIdentity = {
   exit: EXIT.usage,

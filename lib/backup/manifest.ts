@@ -4,9 +4,10 @@ import { count } from '../format.ts';
 import type { Report, Step } from '../output.ts';
 import type { Command, Host } from '../shell.ts';
 import { keyName } from './addresses.ts';
-import { contentKey, suffixOf } from './contents.ts';
-import { type Opener, RECIPIENT, type Sealer } from './encryption.ts';
-import { clean, dateOf, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
+import { contentKey, suffixOf } from './blobs.ts';
+import { type Decrypter, type Encrypter, RECIPIENT } from './encryption.ts';
+import { dateOf } from './id.ts';
+import { clean, fileName, firstProblem, natural, owner, quoted, sha256 } from './schema.ts';
 import { Corrupted, type Store } from './store.ts';
 
 /** Of this version are the manifests that we write; readers refuse a newer one. */
@@ -27,7 +28,7 @@ const filesPart = { ...part, name: fileName };
 
 /** What may be granted on a database; the error names what else was found. */
 const privilege = z.enum(['CONNECT', 'CREATE', 'TEMPORARY'], {
-  error: ({ input }) => `${JSON.stringify(input)} is no privilege on a database`,
+  error: ({ input }) => `${JSON.stringify(input)} is not a privilege on a database`,
 });
 const access = z.object({ to: z.string().nullable(), privilege, grantable: z.boolean() });
 
@@ -81,14 +82,14 @@ const partRecord = z.discriminatedUnion('kind', [postgresPart, sqlitePart, direc
 const manifest = z
   .object({
     version: z.literal(MANIFEST_VERSION),
-    app: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is no name of an app'),
-    id: z.string().refine((id) => dateOf(id) !== undefined, 'is no id of a backup'),
+    app: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'is not the name of an app'),
+    id: z.string().refine((id) => dateOf(id) !== undefined, 'is not the id of a backup'),
     started: z.iso.datetime(),
     finished: z.iso.datetime(),
     tool: clean,
     host: clean,
     /** The age recipient that the parts are encrypted to. */
-    recipient: z.string().regex(RECIPIENT, 'is no age recipient').nullable(),
+    recipient: z.string().regex(RECIPIENT, 'is not an age recipient').nullable(),
     /** Whether it has every part that the settings named. */
     complete: z.boolean(),
     parts: z.array(partRecord),
@@ -115,8 +116,8 @@ function strangeKey(
 ): string | undefined {
   const suffix = recipient === null ? '' : '.age';
   if (field === 'tree') {
-    const wanted = contentKey(sha256, suffixOf({ recipient, suffix }));
-    return key === wanted ? undefined : `is not ${wanted}`;
+    const expected = contentKey(sha256, suffixOf({ recipient, suffix }));
+    return key === expected ? undefined : `is not ${expected}`;
   }
   const folder = `backups/${id}/`;
   const segments = key.slice(folder.length).split('/');
@@ -147,7 +148,7 @@ export function writeManifest(values: Omit<Manifest, 'version'>): string {
 
 /**
  * The manifest in `text`, found under `id` in the folder of `app`.
- * @throws Failure when it is no manifest, a newer version's, another backup's or another app's
+ * @throws Failure when it is not a manifest, a newer version's, another backup's or another app's
  */
 export function readManifest(text: string, app: string, id: string): Manifest {
   let json: { version?: unknown; id?: unknown } | null;
@@ -159,9 +160,7 @@ export function readManifest(text: string, app: string, id: string): Manifest {
   if (typeof json?.version === 'number' && json.version > MANIFEST_VERSION) {
     throw new Failure(
       `backup ${id}: manifest version ${json.version}, this opsbook reads ${MANIFEST_VERSION}`,
-      {
-        next: 'update opsbook',
-      },
+      { next: 'update opsbook' },
     );
   }
   if (typeof json?.id === 'string' && json.id !== id) {
@@ -187,20 +186,32 @@ function partIn(json: unknown, { issues: [issue] }: z.ZodError): string {
   return name === undefined ? '' : `, in the part ${quoted(name)}`;
 }
 
-/** What a part has to work with while it is backed up. */
-export interface Work {
+/** What a part has to work with. */
+interface Job {
   /** The backup's id. */
   id: string;
   host: Host;
   store: Store;
-  sealer: Sealer;
   report: Report;
   signal: AbortSignal;
+}
+
+/** What a part has to work with while it is backed up. */
+export interface Work extends Job {
+  encrypter: Encrypter;
   appDir: string;
-  /** Where the host remembers what it has stored (`lib/state.ts`); not there in a dry run. */
+  /** This host's state, with what it has stored (`lib/state.ts`); undefined in a dry run. */
   stateDir: string | undefined;
   /** An empty directory or bucket is what the operator expects. */
   allowEmpty: boolean;
+}
+
+/** What a part has to work with while it is restored. */
+export interface Recovery extends Job {
+  decrypter: Decrypter;
+  stateDir: string;
+  /** Files that were setuid are to be so again. */
+  allowSetuid?: boolean | undefined;
 }
 
 /** One database, one directory, one bucket: what the settings name. */
@@ -211,7 +222,7 @@ export interface Source {
   /** As the manifest and messages show it; without passwords. */
   readonly uri: string;
   /**
-   * Looks whether it can be backed up; changes nothing.
+   * Checks that it can be backed up; changes nothing.
    * @throws Failure or Problems with all that would go wrong
    */
   prepare(work: Work): Promise<Prepared>;
@@ -225,40 +236,25 @@ export interface Prepared {
   save(step: Step): Promise<PartRecord>;
   /**
    * Right before the manifest is written.
-   * @throws Failure when something that was stored, or that was there already, is no more: a prune elsewhere
+   * @throws Failure when something that was stored, or was there already, is gone: a prune elsewhere
    */
   confirm?(): Promise<void>;
-  /** After the manifest was written: what the part remembers for the next backup becomes true. */
+  /** After the manifest was written: writes the state by which the next backup knows this one. */
   committed?(): Promise<void>;
-}
-
-/** What a part has to work with while it is restored. */
-export interface Recovery {
-  /** The backup that is restored. */
-  id: string;
-  host: Host;
-  store: Store;
-  opener: Opener;
-  report: Report;
-  signal: AbortSignal;
-  appDir: string;
-  stateDir: string;
-  /** Files that were setuid are to be so again. */
-  allowSetuid?: boolean | undefined;
 }
 
 /** A part of a backup, and how it comes back. Nothing live is touched before {@link Restored.swapIn}. */
 export interface Restorer {
   readonly part: PartRecord;
-  /** Looks whether it can be restored: service, disk space, names that are taken. @throws Failure or Problems */
+  /** Checks that it can be restored: service, disk space, names that are taken. @throws Failure or Problems */
   prepare(): Promise<void>;
   /** What a dry run prints. */
   readonly plan: readonly (Command | string)[];
-  /** Brings it back beside the live one. What a failed or killed run left there is cleared first. */
+  /** Restores it beside the live one. What a failed or killed run left there is cleared first. */
   restoreBeside(step: Step): Promise<Restored>;
 }
 
-/** A part that was brought back beside the live one. */
+/** A part that was restored beside the live one. */
 export interface Restored {
   /** Where it is now, for messages. */
   readonly place: string;
@@ -268,7 +264,7 @@ export interface Restored {
   swapIn(): Promise<string>;
   /** After {@link swapIn}: puts the live one back, because another part could not be swapped in. */
   swapBack(): Promise<void>;
-  /** Removes what was brought back. */
+  /** Removes what was restored. */
   discard(): Promise<void>;
 }
 

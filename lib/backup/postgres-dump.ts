@@ -51,7 +51,7 @@ async function prepare(
   }
   const compression = client.major >= ZSTD_SINCE ? 'none' : 'zstd';
   const [level, ending] = compression === 'none' ? ['zstd:1', '.dump'] : ['0', '.dump.zst'];
-  const keyOf = (end: string) => `backups/${work.id}/${keyName(source.name)}${end}${work.sealer.suffix}`;
+  const keyOf = (end: string) => `backups/${work.id}/${keyName(source.name)}${end}${work.encrypter.suffix}`;
   const [key, globalsKey] = [keyOf(ending), keyOf('.globals.json')];
   const pgDump = (snapshot: string) =>
     server.cmd`pg_dump --format custom --compress ${level} --lock-wait-timeout ${LOCK_WAIT} --snapshot ${snapshot} ${dbname(database)}`;

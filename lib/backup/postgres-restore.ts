@@ -17,7 +17,7 @@ import {
   type Server,
 } from './postgres.ts';
 import { applySettings, createRoles, type Globals, grantStatements, readGlobals } from './postgres-roles.ts';
-import { feed, openStored, refuseIfShort, unzstd, usingStored } from './transfer.ts';
+import { feed, readStored, refuseIfShort, unzstd } from './transfer.ts';
 
 interface Target {
   address: PostgresAddress;
@@ -167,10 +167,8 @@ async function stageDump(
   recovery: Recovery,
   step: Step,
 ): Promise<void> {
-  await usingStored(part.dump, part.name, recovery, async () => {
-    const plain = await openStored(part.dump, part.name, recovery, (done) =>
-      step.progress({ done, total: part.dump.bytes, unit: 'bytes' }),
-    );
+  const onBytes = (done: number) => step.progress({ done, total: part.dump.bytes, unit: 'bytes' });
+  await readStored(part.dump, part.name, { ...recovery, onBytes }, async (plain) => {
     const dump = part.compression === 'zstd' ? unzstd(plain) : plain;
     await feed(dump, server.host.start(stageCommand(server, file)));
   });

@@ -6,7 +6,7 @@ import { ident, type Sql, sql } from '../sql.ts';
 import type { Access, PostgresPart, Recovery } from './manifest.ts';
 import type { Server } from './postgres.ts';
 import { Corrupted } from './store.ts';
-import { openStored, usingStored } from './transfer.ts';
+import { readStored } from './transfer.ts';
 
 /** A parameter's name; a custom one has several parts and, before 14, almost any letters. */
 const parameter = z.string().regex(/^[\p{L}\p{N}_$-]+([.][\p{L}\p{N}_$-]+)*$/u, {
@@ -100,8 +100,7 @@ export function parseGlobals(found: unknown, failure: (problem: string) => Failu
 
 /** Reads a backup's roles and settings; an older backup has the settings in its manifest. */
 export async function readGlobals(part: PostgresPart, recovery: Recovery): Promise<Globals> {
-  const text = await usingStored(part.globals, part.name, recovery, async () => {
-    const flow = await openStored(part.globals, part.name, recovery);
+  const text = await readStored(part.globals, part.name, recovery, async (flow) => {
     return Buffer.concat(await Array.fromAsync(flow)).toString();
   });
   const split = (items: readonly string[]) =>

@@ -1,304 +1,157 @@
 import { join } from 'node:path';
-import { z } from 'zod';
 import { compose } from '../compose.ts';
 import type { Context } from '../definition.ts';
-import { checkAll, EXIT, Failure } from '../failure.ts';
-import { bytes, count, duration, table } from '../format.ts';
-import type { Values } from '../settings.ts';
-import { appendLine, readKept, stateDirectory } from '../state.ts';
+import { checkAll, EXIT, Failure, throwAll } from '../failure.ts';
+import { bytes, count } from '../format.ts';
 import { locate, partName } from './addresses.ts';
-import { catalog, type encryptedBy, examiner, fetchManifest, newestSound, plainDoubt } from './catalog.ts';
-import { describeRows, type Manifest, type Restored, type Restorer } from './manifest.ts';
-import { bucketAccess } from './parts.ts';
-import { undoPostgres } from './postgres-restore.ts';
-import { undoBucket } from './restore-bucket.ts';
-import { undoDirectory } from './restore-directory.ts';
-import { chooseId, dateOf } from './schema.ts';
-import type { sourceSettings } from './settings.ts';
-import { undoSqlite } from './sqlite.ts';
-import { type Store, Unreadable } from './store.ts';
+import { siblingName } from './bucket.ts';
+import { describeRows, type PartRecord, type Recovery, type Restored, type Restorer } from './manifest.ts';
+import { bucketAccess, overlapping, type PartsSettings } from './parts.ts';
+import { postgresRestorer } from './postgres-restore.ts';
+import { bucketCopier, bucketRestorer } from './restore-bucket.ts';
+import { directoryCopier, directoryRestorer } from './restore-directory.ts';
+import { quoted } from './schema.ts';
+import { sqliteRestorer } from './sqlite.ts';
+import { Corrupted } from './store.ts';
 
 /**
- * The manifest of the backup that an operator means: an id or `latest`, which is the newest that is complete.
- * @throws Corrupted when it is plain where backups are encrypted: whoever may write to the store may have put it there
+ * Where parts come back: `live`, to be swapped in; `to`, one part under another name, to stay there; `drill`, to be
+ * looked at and thrown away.
  */
-export async function findBackup(
-  store: Store,
-  app: string,
-  wanted: string,
-  /** Hears of each newer one that was passed over, because it is not what its name says. */
-  passOver: (doubt: Failure) => void,
-  by: ReturnType<typeof encryptedBy>,
-): Promise<Manifest> {
-  const entries = await catalog(store);
-  if (wanted === 'latest' && entries.some(({ state }) => state === 'complete')) {
-    const { newest, passed } = await newestSound(entries, examiner({ app, store, encryptedBy: by }));
-    const [first] = passed.map(({ doubt }) => doubt);
-    if (first && (!newest?.manifest || first instanceof Unreadable)) throw first;
-    for (const { doubt } of passed) if (doubt) passOver(doubt);
-    if (newest?.manifest) return newest.manifest;
+export type Destination = { kind: 'live' } | { kind: 'to'; name: string } | { kind: 'drill' };
+
+/**
+ * A restorer for each part, by the settings that name its source.
+ * @throws Failure for a part that the settings do not name, Corrupted for parts that cannot be told apart
+ */
+export function restorersOf(
+  parts: readonly PartRecord[],
+  settings: PartsSettings,
+  recovery: Recovery,
+  destination: Destination,
+): Restorer[] {
+  if (destination.kind === 'to' && parts.length !== 1) {
+    const names = parts.map((part) => part.name).join(', ');
+    throw new Failure(`--to takes one part, these are ${names}`, {
+      exit: EXIT.usage,
+      next: 'name one by --only',
+    });
   }
-  const offered = entries.filter(
-    ({ state }) => state === 'complete' || (wanted !== 'latest' && state === 'partial'),
-  );
-  // One that is asked for by its id is told that it was never finished.
-  const unfinished = entries.filter(({ id, state }) => id === wanted && state === 'unfinished');
-  const candidates = [...offered, ...unfinished];
-  const id = chooseId(
-    wanted,
-    candidates.map((entry) => entry.id),
-    entries.length > candidates.length ? `${store.uri} that is complete` : store.uri,
-  );
-  const entry = candidates.find((e) => e.id === id);
-  const manifest = await fetchManifest(store, app, entry as (typeof candidates)[number]);
-  const plain = plainDoubt(manifest, by);
-  if (plain) throw plain;
-  return manifest;
+  const twice = parts.find((p, at) => parts.findIndex((q) => q.kind === p.kind && q.name === p.name) !== at);
+  if (twice) {
+    throw new Corrupted(
+      `backup ${recovery.id} has two parts that are the ${twice.kind} ${twice.name}: which is which nobody can say`,
+      'restore the other parts, each by --only, or another backup: npx tsx scripts/backup/list.ts',
+    );
+  }
+  const names = parts.flatMap(({ kind, name }) => (kind === 'directory' ? [name] : []));
+  const directories = settings.BACKUP_DIRECTORIES?.filter(({ name }) => names.includes(name)) ?? [];
+  if (destination.kind === 'live') throwAll(overlapping(directories, settings.APP_DIR));
+  return parts.map((part) => restorerOf(part, settings, recovery, destination));
 }
 
-/** What is about to be restored, for whoever has to say yes. */
-export function describeRestore(manifest: Manifest, restorers: readonly Restorer[], now: Date): string {
-  const age = duration(now.getTime() - Date.parse(manifest.started));
-  const rows = restorers.map(({ part }) => [part.kind, part.name, bytes(part.bytesIn), contents(part)]);
-  return `backup ${manifest.id} of ${manifest.app}, ${age} old\n${table([['part', 'name', 'size', 'holds'], ...rows], [2])}`;
+function restorerOf(
+  part: PartRecord,
+  settings: PartsSettings,
+  recovery: Recovery,
+  destination: Destination,
+): Restorer {
+  const { id, stateDir } = recovery;
+  const { APP_DIR, BACKUP_DATABASES = [], BACKUP_DIRECTORIES = [], BACKUP_BUCKETS = [] } = settings;
+  const isIt = (address: Parameters<typeof partName>[0]) => partName(address) === part.name;
+  const place = (drill: string, beside: string) =>
+    ({ to: 'name' in destination ? destination.name : beside, drill, live: beside })[destination.kind];
+  if (part.kind === 'postgres') {
+    const servers = BACKUP_DATABASES.filter((address) => address.via !== 'sqlite');
+    const address = only(servers.filter(isIt), part, 'BACKUP_DATABASES');
+    const { database } = address;
+    if (part.database !== database) {
+      throw new Corrupted(
+        `backup ${id}: the part ${part.name} is of the database ${quoted(part.database)}, not of ${database}`,
+      );
+    }
+    const beside = place(`${database}_drill_${id}`, `${database}_restore_${id}`);
+    const app = compose(recovery.host, APP_DIR, settings);
+    return postgresRestorer(part, { address, compose: app, beside, for: destination.kind }, recovery);
+  }
+  if (part.kind === 'sqlite') {
+    const files = BACKUP_DATABASES.filter((address) => address.via === 'sqlite');
+    const { file } = only(files.filter(isIt), part, 'BACKUP_DATABASES');
+    const beside = place(join(stateDir, `drill-${id}-${part.name}.db`), `${file}.restore-${id}`);
+    return sqliteRestorer(part, { live: file, beside, for: destination.kind }, recovery);
+  }
+  if (part.kind === 'directory') {
+    const live = locate(only(BACKUP_DIRECTORIES.filter(isIt), part, 'BACKUP_DIRECTORIES'), APP_DIR);
+    if (destination.kind === 'live') return directoryRestorer(part, live, recovery);
+    const elsewhere = place(join(stateDir, `drill-${id}-${part.name}`), live);
+    return directoryCopier(part, elsewhere, recovery);
+  }
+  const address = only(BACKUP_BUCKETS.filter(isIt), part, 'BACKUP_BUCKETS');
+  const access = bucketAccess(settings, recovery);
+  if (destination.kind === 'live') return bucketRestorer(part, address, access, recovery);
+  const elsewhere = place(siblingName(address.name, `-drill-${id}`), part.name);
+  return bucketCopier(part, elsewhere, address, access, recovery);
 }
 
-function contents(part: Manifest['parts'][number]): string {
-  if ('files' in part) return count(part.files, 'file');
-  return describeRows(part.tables);
+/** The one address of a part, which says what is replaced. @throws Failure where the settings name none, or two */
+function only<T>([address, other]: readonly T[], { kind, name }: PartRecord, setting: string): T {
+  if (address === undefined) {
+    throw new Failure(`the backup has the ${kind} ${name}, which ${setting} does not name`, {
+      exit: EXIT.usage,
+      next: `add it to ${setting}, or leave it out by --only`,
+    });
+  }
+  if (other === undefined) return address;
+  throw new Failure(`the backup has the ${kind} ${name}, and ${setting} names two that are called so`, {
+    exit: EXIT.usage,
+    next: 'name one of them otherwise: write ?name=NAME behind it',
+  });
 }
 
-/** A restored part, with how long it took to bring it back. */
-export interface Brought {
-  restorer: Restorer;
+/** A part that was restored beside the live one, or into a place of its own. */
+export interface RestoredPart {
+  part: PartRecord;
   restored: Restored;
-  ms: number;
+  /** What differs from the manifest, a line each. */
   differences: string[];
 }
 
 /**
- * Brings every part back beside the live ones and compares each with the manifest. When one fails, all that was
- * brought is removed again: nothing live was touched.
+ * Restores every part beside the live ones and compares each with the manifest. When one fails, all that were restored
+ * are removed again: nothing live was touched.
  */
-export async function bringAll(
+export async function restoreAll(
   restorers: readonly Restorer[],
   { change }: Pick<Context, 'change'>,
   where = 'beside the live one',
-): Promise<Brought[]> {
+): Promise<RestoredPart[]> {
   await checkAll(restorers.map((restorer) => () => restorer.prepare()));
-  const brought: Brought[] = [];
+  const done: RestoredPart[] = [];
   try {
-    for (const restorer of restorers) {
-      const { part, plan } = restorer;
-      const started = performance.now();
+    for (const { part, plan, restoreBeside } of restorers) {
       await change(`restore ${part.kind} ${part.name} ${where}`, plan, async (step) => {
-        const restored = await restorer.restoreBeside(step);
-        const one: Brought = { restorer, restored, ms: performance.now() - started, differences: [] };
-        brought.push(one);
+        const restored = await restoreBeside(step);
+        const one: RestoredPart = { part, restored, differences: [] };
+        done.push(one);
         one.differences = await restored.compare();
-        step.note(`${bytes(part.bytesIn)} → ${restored.place}, ${verdict(one.differences, part)}`);
+        const { length } = one.differences;
+        const verdict =
+          length > 0 ? `${count(length, 'difference')} to the manifest` : `equal: ${holds(part)}`;
+        step.note(`${bytes(part.bytesIn)} → ${restored.place}, ${verdict}`);
       });
     }
   } catch (error) {
-    await discardAll(brought);
+    await discardAll(done);
     throw error;
   }
-  return brought;
+  return done;
 }
 
-const verdict = (differences: readonly string[], part: Manifest['parts'][number]) =>
-  differences.length > 0
-    ? `${count(differences.length, 'difference')} to the manifest`
-    : `equal: ${contents(part)}`;
-
-export async function discardAll(brought: readonly Brought[]): Promise<void> {
-  for (const { restored } of brought) await restored.discard();
+/** Removes what was restored. */
+export async function discardAll(parts: readonly RestoredPart[]): Promise<void> {
+  for (const { restored } of parts) await restored.discard();
 }
 
-/** @throws Failure naming what differs from the manifest; what was brought is removed first */
-export async function refuseDifferent(brought: readonly Brought[]): Promise<void> {
-  const lines = brought.flatMap(({ restorer, differences }) =>
-    differences.map((line) => `${restorer.part.kind} ${restorer.part.name}: ${line}`),
-  );
-  const [first] = lines;
-  if (first === undefined) return;
-  await discardAll(brought);
-  throw new Failure(
-    `what came back is not what was backed up: ${first}${lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''}`,
-    {
-      next: 'restore another backup; nothing live was touched',
-    },
-  );
-}
-
-/** What a swapped-in part was before, under the name that `--undo` finds it by. */
-export interface Kept {
-  kind: Manifest['parts'][number]['kind'];
-  name: string;
-  kept: string;
-}
-
-/**
- * Puts all parts into the live ones' places; when one cannot be, those before it are put back. Each is remembered at
- * once: what a killed run had swapped can be undone.
- */
-export async function swapAll(
-  brought: readonly Brought[],
-  { change }: Pick<Context, 'change'>,
-  remember: (kept: Kept[], undone?: true) => void,
-): Promise<Kept[]> {
-  const kept: Kept[] = [];
-  try {
-    for (const { restorer, restored } of brought) {
-      const { kind, name } = restorer.part;
-      await change(`swap ${kind} ${name} in`, [], async (step) => {
-        const old = await restored.swapIn();
-        kept.push({ kind, name, kept: old });
-        remember(kept);
-        step.note(old ? `the old one is kept as ${old}` : 'there was none before');
-      });
-    }
-    return kept;
-  } catch (error) {
-    for (const { restored } of brought.slice(0, kept.length).reverse()) await restored.swapBack();
-    if (kept.length > 0) remember(kept, true);
-    await discardAll(brought);
-    throw error;
-  }
-}
-
-/** A restore that happened on this host, or the undoing of one. */
-const restoration = z.object({
-  id: z.string().refine((id) => dateOf(id), 'is no id of a backup'),
-  at: z.iso.datetime(),
-  parts: z.array(
-    z.object({
-      kind: z.enum(['postgres', 'sqlite', 'directory', 'bucket']),
-      name: z.string(),
-      kept: z.string(),
-    }),
-  ),
-  /** Whether `--undo` took it back. */
-  undone: z.boolean().optional(),
-});
-export type Restoration = z.infer<typeof restoration>;
-
-/** A drill that happened: how long a restore takes, and whether it would have worked. */
-export interface Drill {
-  id: string;
-  at: string;
-  ms: number;
-  equal: boolean;
-}
-
-const RESTORES = 'restores.jsonl';
-const DRILLS = 'drills.jsonl';
-
-export const rememberRestoration = (stateDir: string, entry: Restoration): void =>
-  append(stateDir, RESTORES, entry);
-export const rememberDrill = (stateDir: string, entry: Drill): void => append(stateDir, DRILLS, entry);
-
-function append(stateDir: string, name: string, entry: object): void {
-  appendLine(join(stateDir, name), JSON.stringify(entry));
-}
-
-/** The restore that `--undo` takes back: the last. @throws Failure when there is none, it cannot be read, or it was taken back already */
-export function lastRestoration(stateDir: string): Restoration {
-  const file = join(stateDir, RESTORES);
-  const last = readKept(file)?.toString().split('\n').findLast(Boolean);
-  if (last === undefined) throw new Failure('no restore has been made on this host', { exit: EXIT.usage });
-  const entry = parseRestoration(last);
-  // The one before it is not the last: what came since would be lost.
-  if (!entry) {
-    throw new Failure(`${file}: its last line cannot be read: what the last restore was is not known`, {
-      next: 'put what was kept (…_before_…) back by hand, then remove the line',
-    });
-  }
-  if (!entry.undone) return entry;
-  throw new Failure(`the restore of ${entry.id} was undone already, at ${entry.at}`, {
-    exit: EXIT.usage,
-    next: 'restore a backup: npx tsx scripts/backup/restore.ts --help',
-  });
-}
-
-function parseRestoration(line: string): Restoration | undefined {
-  try {
-    return restoration.safeParse(JSON.parse(line)).data;
-  } catch {
-    return undefined;
-  }
-}
-
-type UndoContext = Omit<Context, 'settings' | 'flags'> & {
-  settings: Context['settings'] & Values<typeof sourceSettings>;
-};
-
-/** Puts back what the last restore on this host replaced; what is live now is kept aside. */
-export async function undo(context: UndoContext): Promise<void> {
-  const { settings, report, change, confirm, dryRun, json } = context;
-  const stateDir = stateDirectory(settings.APP_DIR);
-  const last = lastRestoration(stateDir);
-  await confirm(`This takes back the restore of ${last.id}, made at ${last.at}. Go on?`);
-  const parts: Kept[] = [];
-  for (const part of [...last.parts].reverse()) {
-    const { kind, name, kept } = part;
-    await change(
-      `put ${kind} ${name} back`,
-      [`from ${kept || 'nothing: there was none before'}`],
-      async (step) => {
-        if (kept === '') return step.note('there was none before: what was restored stays');
-        const aside = await undoPart(part, last.id, stateDir, context);
-        parts.push({ kind, name, kept: aside });
-        step.note(
-          aside ? `what was restored is kept as ${aside}` : 'what was restored is not there any more',
-        );
-      },
-    );
-  }
-  if (dryRun) return;
-  rememberRestoration(stateDir, { id: last.id, at: new Date().toISOString(), parts, undone: true });
-  report.data(
-    json ? JSON.stringify({ id: last.id, undone: true, parts }) : `the restore of ${last.id} was undone`,
-  );
-}
-
-async function undoPart(
-  { kind, name, kept }: Kept,
-  id: string,
-  stateDir: string,
-  context: UndoContext,
-): Promise<string> {
-  const { settings, host } = context;
-  const none = (setting: string) =>
-    new Failure(`${setting} does not name ${name} any more`, { next: 'set it again' });
-  if (kind === 'directory') {
-    const address = settings.BACKUP_DIRECTORIES?.find((directory) => directory.name === name);
-    if (!address) throw none('BACKUP_DIRECTORIES');
-    return undoDirectory(name, stateDir, locate(address, settings.APP_DIR)).kept;
-  }
-  if (kind === 'bucket') {
-    const address = settings.BACKUP_BUCKETS?.find((bucket) => partName(bucket) === name);
-    if (!address) throw none('BACKUP_BUCKETS');
-    return (await undoBucket(address, bucketAccess(settings, context), stateDir)).kept;
-  }
-  const databases = settings.BACKUP_DATABASES ?? [];
-  for (const address of databases) {
-    if (address.via === 'sqlite' || kind !== 'postgres' || partName(address) !== name) continue;
-    refuseForeign(kept, `${address.database}_before_${id}`);
-    return undoPostgres(address, compose(host, settings.APP_DIR, settings), { host, id }, kept);
-  }
-  const sqlite = databases.find((address) => address.via === 'sqlite' && address.name === name);
-  if (kind === 'sqlite' && sqlite?.via === 'sqlite') {
-    refuseForeign(kept, `${sqlite.file}_before_${id}`);
-    return undoSqlite(sqlite.file, kept, id);
-  }
-  throw none('BACKUP_DATABASES');
-}
-
-/** What is put back becomes live: only what a restore of this part has kept. */
-function refuseForeign(kept: string, base: string): void {
-  if (kept.replace(/_\d+$/, '') === base || kept === base) return;
-  throw new Failure(`${kept} is not what a restore would have kept (${base}): not put back`, {
-    next: 'see who changed APP_DIR/.opsbook/restores.jsonl, or the settings',
-  });
-}
+/** What a part holds, in a few words. */
+export const holds = (part: PartRecord): string =>
+  'files' in part ? count(part.files, 'file') : describeRows(part.tables);

@@ -1,124 +1,106 @@
 import { Failure, messageOf } from '../failure.ts';
-import type { Step } from '../output.ts';
-import { forEach } from '../pool.ts';
-import { type BucketAddress, fromText, partName } from './addresses.ts';
-import { type Bucket, type BucketAccess, type ListedObject, type OpenObject, openBucket } from './bucket.ts';
-import { isCutOff, readJournal } from './bucket-journal.ts';
-import type { Known } from './contents.ts';
-import { type Flow, type Measure, measured } from './encryption.ts';
-import { beginSaving, endSaving, type Saved, type Saving } from './lists.ts';
-import type { Prepared, Source, Work } from './manifest.ts';
-import { measureOf, SMALL } from './read.ts';
-import { memoryFor, storeContent } from './transfer.ts';
+import { type BucketAddress, partName } from './addresses.ts';
+import { type Known, measureOf, SMALL } from './blobs.ts';
+import { type Bucket, type BucketAccess, type ListedObject, openBucket } from './bucket.ts';
+import { type Flow, measured } from './encryption.ts';
+import type { Source } from './manifest.ts';
+import { refuseHalfRestored } from './restore-bucket.ts';
+import { prepareTree, type Reading, type Saver } from './save-tree.ts';
+import type { Headers } from './schema.ts';
 import { type ObjectEntry, objectLine } from './tree.ts';
-import { isReadable } from './walk.ts';
 
-const TRIES = 3;
+/** A bucket as a part of a backup: incremental, each content stored once under its SHA-256. */
+export function bucketSource(
+  address: BucketAddress,
+  access: BucketAccess,
+  open: typeof openBucket = openBucket,
+): Source {
+  const name = partName(address);
+  const source: Source = {
+    kind: 'bucket',
+    name,
+    uri: address.uri,
+    async prepare(work) {
+      refuseHalfRestored(work, name);
+      const bucket = await open(address, access);
+      if ((await isEmpty(bucket)) && !work.allowEmpty) {
+        throw new Failure(`${name}: there is no object in the ${bucket.address()}`, {
+          next: 'correct BACKUP_BUCKETS, or pass --allow-empty if it is meant to be empty',
+        });
+      }
+      const reading = `list ${address.uri}, and read the objects that are new or changed`;
+      return prepareTree(source, work, reading, async (saver) => {
+        const entries = await saveObjects(name, bucket, saver);
+        entries.sort((a, b) => (a.key < b.key ? -1 : 1));
+        const bytesIn = entries.reduce((sum, { size }) => sum + size, 0);
+        const numbers = { files: entries.length, directories: 0, symlinks: 0, bytesIn };
+        return { lines: entries.values().map(objectLine), numbers };
+      });
+    },
+  };
+  return source;
+}
 
-/** What changes when an object is written, be it with the same bytes and other headers. */
-const stampOf = ({ size, etag, modified }: Omit<ListedObject, 'key'>): string =>
-  `${size}:${etag}:${modified}`;
+async function isEmpty(bucket: Bucket): Promise<boolean> {
+  for await (const _ of bucket.list()) return false;
+  return true;
+}
 
-/** Stores what is new in a bucket, and the list of all that it has. */
-async function saveBucket(source: Source, bucket: Bucket, work: Work, step: Step): Promise<Saved> {
-  const saving = await beginSaving(source, work);
+/** Stores the objects that are new or changed. */
+async function saveObjects(part: string, bucket: Bucket, saver: Saver): Promise<ObjectEntry[]> {
   const entries: ObjectEntry[] = [];
   const unread: ListedObject[] = [];
   for await (const object of bucket.list()) {
-    const known = unchanged(object, saving);
+    const known = saver.unchanged(object.key, stampOf(object), object.size);
     if (known) entries.push(entryOf(object, known));
     else unread.push(object);
   }
-  let done = entries.length;
-  const total = done + unread.length;
-  await forEach(unread, {
-    signal: work.signal,
-    weigh: ({ size }) => memoryFor(size, SMALL, work.sealer),
-    act: async (object) => {
-      const entry = await saveObject(bucket, object, saving);
-      if (entry) entries.push(entry);
-      else saving.gone += 1;
-      done += 1;
-      step.progress({ done, total, unit: 'files' });
-    },
+  await saver.forEach(unread, entries.length + unread.length, async ({ key }) => {
+    const label = `${part}: the object ${JSON.stringify(key)}`;
+    const next = 'run the backup again when it is written to less';
+    const found = await saver.store(label, next, () => readObject(bucket, key));
+    if (!found) return false;
+    const { headers, measure } = found;
+    const known = { stamp: stampOf(found), sha256: measure.sha256, headers };
+    saver.known.set(key, known);
+    entries.push(entryOf({ key, ...found }, known));
+    return true;
   });
-  entries.sort((a, b) => (a.key < b.key ? -1 : 1));
-  const bytesIn = entries.reduce((sum, { size }) => sum + size, 0);
-  return endSaving(
-    saving,
-    linesOf(entries),
-    { files: entries.length, directories: 0, symlinks: 0, bytesIn },
-    step,
-  );
+  return entries;
 }
 
-function unchanged(object: ListedObject, { before, known, contents }: Saving): Known | undefined {
-  const last = before.get(object.key);
-  if (last?.stamp !== stampOf(object) || !contents.hasStill({ sha256: last.sha256, bytes: object.size }))
-    return undefined;
-  known.set(object.key, last);
-  return last;
-}
-
+/** Its fields are always in this order: a tree of the same objects is the same content. */
 const entryOf = (object: ListedObject, { sha256, headers = {} }: Known): ObjectEntry => {
   const { key, size, etag, modified } = object;
   return { key, size, sha256, etag, modified, headers };
 };
 
-/** Reads and stores an object as it is now; nothing where it vanished. */
-async function saveObject(
-  bucket: Bucket,
-  { key }: ListedObject,
-  saving: Saving,
-): Promise<ObjectEntry | undefined> {
-  const { source, work, contents, known } = saving;
-  const { store, sealer } = work;
-  for (let attempt = 1; attempt <= TRIES; attempt += 1) {
-    const open = await bucket.get(key);
-    if (!open) return undefined;
-    const { measure, content } = await read(bucket, key, open);
-    if (measure.bytes !== open.size) continue;
-    let changed = false;
-    const again = async function* () {
-      const second = await bucket.get(key, open.etag);
-      changed = second === undefined;
-      if (!second) throw new Error('the object changed');
-      const reading = measured(second.body);
-      yield* explained(bucket, key, reading.flow);
-      changed = reading.result().sha256 !== measure.sha256;
-      if (changed) throw new Error('the object changed');
-    };
-    try {
-      await storeContent({ store, sealer, contents }, measure, content ?? again);
-    } catch (error) {
-      if (changed) continue;
-      throw error;
-    }
-    const now: Known = { stamp: stampOf(open), sha256: measure.sha256, headers: open.headers };
-    known.set(key, now);
-    return entryOf({ key, ...open }, now);
-  }
-  throw new Failure(
-    `${source.name}: the object ${JSON.stringify(key)} changed while it was read, ${TRIES} times`,
-    {
-      next: 'run the backup again when it is written to less',
-    },
-  );
-}
+/** What changes when an object is written, be it with the same bytes and other headers. */
+const stampOf = ({ size, etag, modified }: Omit<ListedObject, 'key'>): string =>
+  `${size}:${etag}:${modified}`;
 
-/** A small object's bytes, or of a large one only the measure: it is read again to be stored. */
-async function read(
-  bucket: Bucket,
-  key: string,
-  { size, body }: OpenObject,
-): Promise<{ measure: Measure; content?: Uint8Array }> {
-  if (size <= SMALL) {
-    const content = Buffer.concat(await Array.fromAsync(explained(bucket, key, body)));
-    return { measure: measureOf(content), content };
+/** An object as it was at one moment. */
+type ObjectReading = Omit<ListedObject, 'key'> & Reading & { headers: Headers };
+
+/** Reads an object as it is now: a small one's bytes, of a large one only the measure. */
+async function readObject(bucket: Bucket, key: string): Promise<ObjectReading | 'changing' | undefined> {
+  const found = await bucket.get(key);
+  if (!found) return undefined;
+  const { body, ...object } = found;
+  const flow = explained(bucket, key, body);
+  if (object.size <= SMALL) {
+    const content = Buffer.concat(await Array.fromAsync(flow));
+    return content.length === object.size ? { ...object, content, measure: measureOf(content) } : 'changing';
   }
-  const reading = measured(explained(bucket, key, body));
+  const reading = measured(flow);
   for await (const _ of reading.flow);
-  return { measure: reading.result() };
+  const measure = reading.result();
+  async function* again(): AsyncGenerator<Uint8Array> {
+    const second = await bucket.get(key, object.etag);
+    // Nothing where it is another by now, which the measure tells.
+    if (second) yield* explained(bucket, key, second.body);
+  }
+  return measure.bytes === object.size ? { ...object, content: again, measure } : 'changing';
 }
 
 /** Says of which object a connection that broke brought the bytes. */
@@ -131,60 +113,4 @@ async function* explained(bucket: Bucket, key: string, body: Flow): AsyncGenerat
       cause,
     });
   }
-}
-
-function* linesOf(entries: readonly ObjectEntry[]): Generator<string> {
-  for (const entry of entries) yield objectLine(entry);
-}
-
-/** A bucket as a part of a backup: incremental, each content stored once under its SHA-256. */
-export function bucketSource(
-  address: BucketAddress,
-  access: BucketAccess,
-  open: typeof openBucket = openBucket,
-): Source {
-  const source: Source = {
-    kind: 'bucket',
-    name: partName(address),
-    uri: address.uri,
-    async prepare(work): Promise<Prepared> {
-      refuseHalfRestored(source.name, work);
-      const bucket = await open(address, access);
-      if ((await isEmpty(bucket)) && !work.allowEmpty) {
-        throw new Failure(`${source.name}: there is no object in the ${bucket.address()}`, {
-          next: 'correct BACKUP_BUCKETS, or say --allow-empty if it is meant to be empty',
-        });
-      }
-      let saved: Saved | undefined;
-      return {
-        source,
-        plan: [
-          `list ${address.uri}, and read the objects that are new or changed`,
-          `store each content that is not there yet at ${work.store.address('content/')}`,
-        ],
-        async save(step) {
-          saved = await saveBucket(source, bucket, work, step);
-          return saved.record;
-        },
-        confirm: async () => saved?.confirm(),
-        committed: async () => saved?.committed(),
-      };
-    },
-  };
-  return source;
-}
-
-async function isEmpty(bucket: Bucket): Promise<boolean> {
-  for await (const _ of bucket.list()) return false;
-  return true;
-}
-
-/** Objects of two backups are mixed then: a backup of that would be a wrong one. */
-function refuseHalfRestored(name: string, { stateDir, appDir }: Work): void {
-  const folder = stateDir ?? `${appDir}/.opsbook`;
-  const journal = isReadable(fromText(folder)) ? readJournal(folder, name) : undefined;
-  if (!isCutOff(journal)) return;
-  throw new Failure(`${name}: the restore of ${journal.id} was cut off while it wrote objects`, {
-    next: 'restore it again, or take it back: npx tsx scripts/backup/restore.ts --undo',
-  });
 }

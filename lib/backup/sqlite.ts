@@ -23,6 +23,8 @@ import { bytes, count, duration } from '../format.ts';
 import type { Step } from '../output.ts';
 import { ident, sql } from '../sql.ts';
 import type { SqliteAddress } from './addresses.ts';
+import { hold, realPath } from './file-system.ts';
+import { dateOf } from './id.ts';
 import {
   differences,
   type Recovery,
@@ -32,10 +34,7 @@ import {
   type SqlitePart,
   type Work,
 } from './manifest.ts';
-import { dateOf } from './schema.ts';
-import { hold } from './swap.ts';
-import { enoughSpace, openStored, saveFlow, unzstd, usingStored, zstd } from './transfer.ts';
-import { realPath } from './walk.ts';
+import { enoughSpace, readStored, saveFlow, unzstd, zstd } from './transfer.ts';
 
 type Owner = NonNullable<SqlitePart['owner']>;
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
@@ -49,7 +48,7 @@ export function sqliteSource(address: SqliteAddress): Source {
       inspect(realPath(file));
       const { size } = await stat(file);
       await enoughSpace(work.stateDir ?? dirname(file), size, `a snapshot of ${file}`);
-      const key = `backups/${work.id}/${name}.db.zst${work.sealer.suffix}`;
+      const key = `backups/${work.id}/${name}.db.zst${work.encrypter.suffix}`;
       const plan = [`snapshot of ${file}, zstd`, `  → ${work.store.address(key)}`];
       return { source, plan, save: (step) => save(address, key, work, step) };
     },
@@ -143,10 +142,8 @@ async function fetchDatabase(
   recovery: Recovery,
   step: Step,
 ): Promise<void> {
-  await usingStored(dump, name, recovery, async () => {
-    const plain = await openStored(dump, name, recovery, (done) =>
-      step.progress({ done, total: dump.bytes, unit: 'bytes' }),
-    );
+  const onBytes = (done: number) => step.progress({ done, total: dump.bytes, unit: 'bytes' });
+  await readStored(dump, name, { ...recovery, onBytes }, async (plain) => {
     const file = createWriteStream(beside, { fd: createFile(beside) });
     const content = Readable.from(unzstd(plain), { objectMode: false });
     await pipeline(content, file, { signal: recovery.signal });

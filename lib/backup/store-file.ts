@@ -1,11 +1,10 @@
-import { constants, lchownSync, mkdirSync } from 'node:fs';
-import { access, lstat, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { constants, lchownSync, mkdirSync, statSync } from 'node:fs';
+import { access, lstat, open, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Failure } from '../failure.ts';
 import { cmd, localHost } from '../shell.ts';
+import { type HeldDirectory, hold, nearest, realPath, writeSparse } from './file-system.ts';
 import { Corrupted, type Listed, Missing, type Store, Taken, Unreadable } from './store.ts';
-import { type HeldDirectory, hold, writeSparse } from './swap.ts';
-import { realPath } from './walk.ts';
 
 /** What is being written carries this until it is whole; listings do not see it. */
 const PARTIAL = '.partial';
@@ -22,19 +21,17 @@ const isRoot = process.getuid?.() === 0;
  */
 export function fileStore(directory: string, signal: AbortSignal): Store {
   const path = (key: string) => join(directory, key);
-  let known: Promise<[number, number]> | undefined;
+  let known: { uid: number; gid: number } | undefined;
   const owner = () => {
-    known ??= nearest(directory)
-      .then((existing) => stat(existing))
-      .then(({ uid, gid }) => [uid, gid]);
+    known ??= statSync(nearest(directory));
     return known;
   };
 
   /** Makes a folder in one that is held, for the store's owner. @throws EEXIST */
   async function makeIn({ at }: HeldDirectory, name: string): Promise<void> {
-    const belongs = isRoot ? await owner() : undefined;
+    const { uid, gid } = owner();
     mkdirSync(`${at}/${name}`, 0o700);
-    if (belongs) lchownSync(`${at}/${name}`, ...belongs);
+    if (isRoot) lchownSync(`${at}/${name}`, uid, gid);
   }
 
   /** Does something in a folder, which is made where it is not there. */
@@ -44,7 +41,7 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     } catch (error) {
       if (!(error instanceof NoFolder)) throw error;
     }
-    await inMade(dirname(folder), (above) => makeIn(above, basename(folder)).catch(unlessThere));
+    await inMade(dirname(folder), (above) => makeIn(above, basename(folder)).catch(unless('EEXIST')));
     return inFolder(folder, act);
   }
 
@@ -65,8 +62,8 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
     try {
       const file = await open(partial, WRITE, 0o600);
       try {
-        if (!(await file.stat()).isFile()) throw new Corrupted(`${name}${PARTIAL} is no file`);
-        if (isRoot) await file.chown(...(await owner()));
+        if (!(await file.stat()).isFile()) throw new Corrupted(`${name}${PARTIAL} is not a file`);
+        if (isRoot) await file.chown(owner().uid, owner().gid);
         let at = 0;
         for await (const chunk of body) {
           signal.throwIfAborted();
@@ -109,26 +106,28 @@ export function fileStore(directory: string, signal: AbortSignal): Store {
       } catch (error) {
         throw explained(error, path(key));
       }
-      throw new Corrupted(`${path(key)} is no file, and no object of a backup`);
+      throw new Corrupted(`${path(key)} is not a file, and so not an object of a backup`);
     },
     list: (prefix) => listBelow(directory, prefix),
     async remove(keys) {
       for (const key of keys) {
         const folder = dirname(path(key));
-        await inFolder(folder, ({ at }) => rm(`${at}/${basename(key)}`, { force: true })).catch(unlessGone);
+        await inFolder(folder, ({ at }) => rm(`${at}/${basename(key)}`, { force: true })).catch(
+          unless('ENOENT'),
+        );
         await removeIfEmpty(folder, directory);
       }
     },
     // One sync of the file system instead of an fsync for each of many small files.
     settle: async () => void (await localHost().run(cmd`sync --file-system ${directory}`)),
     async free() {
-      const { bavail, bsize } = await statfs(await nearest(directory));
+      const { bavail, bsize } = await statfs(nearest(directory));
       return bavail * bsize;
     },
   };
 }
 
-/** There is no such folder. What is missing in it is another matter. */
+/** There is no such folder; an object that is missing in one is not this error. */
 class NoFolder extends Error {
   code = 'ENOENT';
 }
@@ -138,7 +137,13 @@ class NoFolder extends Error {
  * elsewhere by a link.
  */
 async function inFolder<T>(folder: string, act: (held: HeldDirectory) => Promise<T>): Promise<T> {
-  const held = heldFolder(folder);
+  let held: HeldDirectory;
+  try {
+    held = hold(realPath(folder));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new NoFolder(`${folder} is not there`);
+    throw error;
+  }
   try {
     return await act(held);
   } finally {
@@ -146,45 +151,24 @@ async function inFolder<T>(folder: string, act: (held: HeldDirectory) => Promise
   }
 }
 
-function heldFolder(folder: string): HeldDirectory {
-  try {
-    return hold(realPath(folder));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new NoFolder(`${folder} is not there`);
-    throw error;
-  }
-}
-
-function unlessGone(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'ENOENT') throw error;
-}
-
-function unlessThere(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EEXIST') throw error;
-}
+/** Handles an error of this code by doing nothing; any other is thrown again. */
+const unless = (code: string) => (error: NodeJS.ErrnoException) => {
+  if (error.code !== code) throw error;
+};
 
 async function checkDirectory(directory: string): Promise<void> {
-  const existing = await nearest(directory);
+  const existing = nearest(directory);
   try {
     await access(existing, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw explained(error, existing);
   }
   // Below a parent that is not there either, a missing directory is rather an unmounted disk than a first run.
-  if (existing !== directory && existing !== dirname(directory) && existing !== dirname(dirname(directory))) {
-    throw new Failure(`BACKUP_STORE file://${dirname(directory)} is not there, nor is its parent`, {
-      next: `mount it, or create it: mkdir -p ${dirname(directory)}`,
+  const parent = dirname(directory);
+  if (![directory, parent, dirname(parent)].includes(existing)) {
+    throw new Failure(`BACKUP_STORE file://${parent} is not there, nor is its parent`, {
+      next: `mount it, or create it: mkdir -p ${parent}`,
     });
-  }
-}
-
-/** The directory itself, or the nearest above it that exists. */
-async function nearest(directory: string): Promise<string> {
-  try {
-    await stat(directory);
-    return directory;
-  } catch {
-    return nearest(dirname(directory));
   }
 }
 
@@ -237,12 +221,13 @@ function explained(error: unknown, path: string): unknown {
     ENOSPC: ['no space left on the disk', 'free space: npx tsx scripts/backup/prune.ts, or a larger disk'],
     EDQUOT: ['no space left in the quota', 'free space: npx tsx scripts/backup/prune.ts, or a larger quota'],
     EACCES: ['permission denied', 'give this user the right to read and write there'],
-    ELOOP: ['is a link, and no object of a backup', 'look who made it, and remove it'],
-    ENXIO: ['is a pipe, and no object of a backup', 'look who made it, and remove it'],
+    ELOOP: ['is a link, and so not an object of a backup', 'see who made it, and remove it'],
+    ENXIO: ['is a pipe, and so not an object of a backup', 'see who made it, and remove it'],
     EROFS: ['the disk is mounted read-only', 'mount it writable'],
   };
   const [said, next] = known[code ?? ''] ?? [];
-  if (said && (code === 'ELOOP' || code === 'ENXIO')) return new Corrupted(`${path}: ${said}`, next);
+  if (!said || !next) return error;
+  if (code === 'ELOOP' || code === 'ENXIO') return new Corrupted(`${path}: ${said}`, next);
   const Kind = code === 'EACCES' ? Unreadable : Failure;
-  return said && next ? new Kind(`${path}: ${said}`, { next, cause: error }) : error;
+  return new Kind(`${path}: ${said}`, { next, cause: error });
 }

@@ -1,6 +1,5 @@
 import type { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
-import type { Secret } from '../secret.ts';
 
 /** An object as a listing shows it. */
 export interface Listed {
@@ -16,7 +15,7 @@ export interface Store {
   readonly uri: string;
   /** The full address of a key, for messages and dry runs. */
   address(key: string): string;
-  /** @throws Failure when the store cannot be reached, is not there, or may not be listed or written */
+  /** @throws Failure when it is not there or may not be written, as far as a listing does not show it */
   check(): Promise<void>;
   /** Stores a small value in one request. Nothing is there if it fails. */
   put(key: string, body: Uint8Array): Promise<void>;
@@ -55,13 +54,6 @@ export function parseStore(raw: string): StoreAddress {
   const file = /^file:\/\/(\/.+)$/.exec(raw);
   if (file) return { kind: 'file', directory: decodeURIComponent(file[1] ?? '').replace(/\/+$/, '') };
   throw new Error('is neither s3://bucket/prefix nor file:///directory');
-}
-
-export interface StoreAccess {
-  region: string | undefined;
-  endpoint?: string | undefined;
-  credentials?: { accessKeyId: string; secretAccessKey: Secret } | undefined;
-  signal: AbortSignal;
 }
 
 /** An object that is not in the store. */

@@ -1,115 +1,209 @@
 import {
-  closeSync,
+  accessSync,
   constants,
-  fchmodSync,
-  fchownSync,
+  existsSync,
   fstatSync,
   fsyncSync,
-  futimesSync,
   lstatSync,
   mkdirSync,
-  openSync,
   readdirSync,
-  readlinkSync,
+  readFileSync,
   renameSync,
   rmdirSync,
-  writeSync,
+  statSync,
 } from 'node:fs';
-import { chmod, type FileHandle, lchown, lutimes, mkdir, open, symlink } from 'node:fs/promises';
-import { Failure } from '../failure.ts';
-import { pathOf } from '../state.ts';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import { EXIT, Failure, messageOf } from '../failure.ts';
 import { type BytePath, below, fromText, isForeign, toBytes } from './addresses.ts';
-import type { Flow } from './encryption.ts';
-import type { Entry, FileEntry } from './tree.ts';
+import {
+  type Attributes,
+  attributesOf,
+  elsewhere,
+  hold,
+  isThere,
+  nearest,
+  realPath,
+  removeTree,
+  setAttributes,
+} from './file-system.ts';
+import { backupId, Journals } from './journal.ts';
+import type { Work } from './manifest.ts';
 
-export interface Attributes {
-  mode: number;
-  uid: number;
-  gid: number;
-  /** Microseconds since 1970. */
-  mtime: number;
+const natural = z.int().nonnegative();
+const attributes = z.object({ mode: natural.max(0o7777), uid: natural, gid: natural, mtime: z.int() });
+const swapSchema = z.object({
+  part: z.string(),
+  /** The backup whose files come in. */
+  id: backupId,
+  live: z.string(),
+  /** The directory was not there. */
+  created: z.boolean(),
+  beside: z.string(),
+  before: z.string(),
+  /** Names, not paths. */
+  incoming: z.array(z.string().regex(/^(?!\.{1,2}$)[^/\0]+$/, 'is not a name')),
+  was: attributes,
+  becomes: attributes,
+  phase: z.enum(['out', 'in', 'done', 'undo-out', 'undo-in']),
+  /** Where an undo puts what was restored. */
+  undone: z.string().optional(),
+});
+
+/** One swap of a directory's contents: the directory itself stays, because containers have it mounted. */
+type Swap = z.infer<typeof swapSchema>;
+/** What is swapped, and where it goes. */
+export type Swapped = Omit<Swap, 'phase'>;
+
+const journal = new Journals('swapped', swapSchema);
+
+/**
+ * Refuses to back up a directory of which a swap that was cut off left some files in another one.
+ * @throws Failure
+ */
+export const refuseHalfSwapped = (work: Work, part: string): void =>
+  journal.refuseCutOff(work, part, ({ live }) => `moved files in ${live}`);
+
+/** Renames, or stands in for that in a test. */
+type Rename = (from: Buffer, to: Buffer) => void;
+
+/**
+ * Moves what is in the live directory out and what was restored in.
+ * @throws Failure when a rename is refused; then everything is where it was
+ */
+export function swapIn(stateDir: string, swap: Swapped, rename: Rename = renameSync): void {
+  const { live, beside, before, incoming, was, becomes } = swap;
+  journal.write(stateDir, { ...swap, phase: 'out' });
+  try {
+    ensureDirectory(live);
+    ensureDirectory(before);
+    moveAll(live, before, namesOf(live), rename);
+    giveAttributes(before, was);
+    journal.write(stateDir, { ...swap, phase: 'in' });
+    moveAll(beside, live, incoming, rename, { ours: true });
+    giveAttributes(live, becomes);
+    journal.write(stateDir, { ...swap, phase: 'done' });
+  } catch (error) {
+    putBack(stateDir, swap, rename);
+    throw new Failure(`${swap.part}: ${live} could not be swapped (${messageOf(error)}); it is as it was`, {
+      next: 'run it as root, or restore with --to another directory',
+      cause: error,
+    });
+  }
+  removeEmpty(beside);
+  if (swap.created) removeEmpty(before);
 }
 
-export type Rename = (from: Buffer, to: Buffer) => void;
+/** Puts everything where it was before the swap, however far that had come. */
+export function putBack(stateDir: string, swap: Swapped, rename: Rename = renameSync): void {
+  const { live, beside, incoming } = swap;
+  const isIn = (directory: string, name: BytePath) => isThere(below(fromText(directory), name));
+  const cameIn = incoming.filter((name) => !isIn(beside, name) && isIn(live, name));
+  if (cameIn.length > 0) {
+    ensureDirectory(beside);
+    moveAll(live, beside, cameIn, rename);
+  }
+  putOldBack(stateDir, swap, rename);
+}
+
+/** Moves what was kept into the live directory, which is empty, and ends the journal. */
+function putOldBack(stateDir: string, { part, live, before, was, created }: Swapped, rename: Rename): void {
+  if (isThere(fromText(before))) moveAll(before, live, namesOf(before), rename);
+  removeEmpty(before);
+  if (created) removeEmpty(live);
+  else giveAttributes(live, was);
+  journal.remove(stateDir, part);
+}
+
+/** Ends a swap or an undo that was cut off: a swap is put back, an undo is finished. */
+export function settleSwap(stateDir: string, part: string, directory: string): void {
+  const swap = journal.cutOff(stateDir, part);
+  if (!swap) return;
+  refuseForeign(stateDir, swap, directory);
+  if (swap.phase.startsWith('undo')) finishUndo(stateDir, swap);
+  else putBack(stateDir, swap);
+}
+
+/**
+ * Puts back what was in the directory before the last restore on this host.
+ * @returns the backup that had been restored, and where what was restored is kept
+ */
+export function undoDirectory(
+  part: string,
+  stateDir: string,
+  directory: string,
+  rename: Rename = renameSync,
+): { id: string; kept: string } {
+  const swap = journal.toUndo(stateDir, part);
+  refuseForeign(stateDir, swap, directory);
+  const { id, phase } = swap;
+  const undone = swap.undone ?? swapPaths(directory).undone(id);
+  if (phase === 'out' || phase === 'in') {
+    putBack(stateDir, swap, rename);
+    rename(Buffer.from(swap.beside), Buffer.from(undone));
+  } else {
+    const started: Swap =
+      phase === 'done' ? journal.write(stateDir, { ...swap, undone, phase: 'undo-out' }) : swap;
+    finishUndo(stateDir, started, rename);
+  }
+  return { id, kept: undone };
+}
+
+function finishUndo(stateDir: string, swap: Swap, rename: Rename = renameSync): void {
+  const { live, undone = '' } = swap;
+  if (swap.phase === 'undo-out') {
+    ensureDirectory(undone);
+    const attributes = attributesOf(lstatSync(live));
+    moveAll(live, undone, namesOf(live), rename);
+    giveAttributes(undone, attributes);
+    journal.write(stateDir, { ...swap, phase: 'undo-in' });
+  }
+  putOldBack(stateDir, swap, rename);
+}
+
+/** @throws Failure where the paths of a journal are not those that a restore of `directory` has */
+function refuseForeign(stateDir: string, swap: Swap, directory: string): void {
+  const { part, id, live, beside, before, undone } = swap;
+  const isOurs = (path: string, outer: string, inner: string) =>
+    [`${live}${outer}${id}`, `${live}/.opsbook-${inner}-${id}`].includes(
+      path.replace(/_[2-9]\d*$|_1\d+$/, ''),
+    );
+  const checks = {
+    live: live === realPath(directory),
+    beside: isOurs(beside, '.restoring-', 'restoring'),
+    before: isOurs(before, '_before_', 'before'),
+    undone: undone === undefined || isOurs(undone, '_undone_', 'undone'),
+  };
+  const [wrong] = Object.entries(checks).find(([, right]) => !right) ?? [];
+  if (wrong) throw journal.refused(stateDir, part, `${wrong}: is not that of ${directory}`);
+}
 
 /**
  * Moves by rename all that is in a directory, which has to be `ours` where it was made by this script; what occupies a
  * name at the other side is renamed there, never lost.
  */
-export function moveAll(
+function moveAll(
   from: string,
   to: string,
   names: readonly BytePath[],
-  rename: Rename = renameSync,
+  rename: Rename,
   { ours = false } = {},
 ): void {
-  holding(from, (source) =>
-    holding(to, (destination) => {
-      if (ours && fstatSync(source.handle).uid !== process.geteuid?.()) throw led(from);
-      for (const name of names) {
-        const target = below(fromText(destination.at), name);
-        if (isThere(target)) rename(toBytes(target), toBytes(freeName(target)));
-        rename(toBytes(below(fromText(source.at), name)), toBytes(target));
-      }
-      fsyncSync(source.handle);
-      fsyncSync(destination.handle);
-    }),
-  );
-}
-
-/** A directory that is held open: what becomes of its path meanwhile leads nobody elsewhere. */
-export interface HeldDirectory {
-  at: string;
-  handle: number;
-  release(): void;
-}
-
-/** Opens a directory by its real path. @throws Failure where a link, or something else, has taken a place in it */
-export function hold(directory: string): HeldDirectory {
-  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-  let handle: number;
-  try {
-    handle = openSync(directory, flags);
-  } catch (error) {
-    if (!lstatSync(directory, { throwIfNoEntry: false })?.isSymbolicLink()) throw error;
-    throw led(directory, error);
+  using source = hold(from);
+  using destination = hold(to);
+  if (ours && fstatSync(source.handle).uid !== process.geteuid?.()) throw elsewhere(from);
+  for (const name of names) {
+    const target = below(fromText(destination.at), name);
+    if (isThere(target)) rename(toBytes(target), toBytes(freeName(target)));
+    rename(toBytes(below(fromText(source.at), name)), toBytes(target));
   }
-  const at = pathOf(handle, directory);
-  let open = true;
-  const release = () => {
-    if (open) closeSync(handle);
-    open = false;
-  };
-  if (at === directory || readlinkSync(`/proc/self/fd/${handle}`) === directory)
-    return { at, handle, release };
-  release();
-  throw led(directory);
-}
-
-const led = (directory: string, cause?: unknown) =>
-  new Failure(`${directory} leads elsewhere by a symbolic link: not followed`, {
-    next: `see who changed it while this ran: ls -ld ${directory}`,
-    cause,
-  });
-
-/** Does something in a directory that is held open meanwhile. */
-function holding<T>(directory: string, act: (held: HeldDirectory) => T): T {
-  const held = hold(directory);
-  try {
-    return act(held);
-  } finally {
-    held.release();
-  }
+  fsyncSync(source.handle);
+  fsyncSync(destination.handle);
 }
 
 /** The names in a directory that are its data. */
-export function namesOf(directory: string): BytePath[] {
-  return readdirSync(directory, 'latin1').filter((name) => !isForeign(name));
-}
-
-export function isThere(path: BytePath): boolean {
-  return lstatSync(toBytes(path), { throwIfNoEntry: false }) !== undefined;
-}
+export const namesOf = (directory: string): BytePath[] =>
+  readdirSync(directory, 'latin1').filter((name) => !isForeign(name));
 
 /** An app may write a file while its directory is being swapped. */
 function freeName(path: BytePath, n = 1): BytePath {
@@ -117,26 +211,18 @@ function freeName(path: BytePath, n = 1): BytePath {
   return isThere(candidate) ? freeName(path, n + 1) : candidate;
 }
 
-/** A directory of the attributes that are restored or put back later. */
-export function ensureDirectory(path: string): void {
+/** Makes a directory that gets its attributes later. */
+function ensureDirectory(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
 }
 
-export function attributesOf(directory: string): Attributes {
-  const { mode, uid, gid, mtimeMs } = lstatSync(directory);
-  return { mode: mode & 0o7777, uid, gid, mtime: Math.round(mtimeMs * 1000) };
-}
-
-export function setAttributes(directory: string, { mode, uid, gid, mtime }: Attributes): void {
-  holding(directory, ({ handle }) => {
-    if (process.getuid?.() === 0) fchownSync(handle, uid, gid);
-    fchmodSync(handle, mode);
-    futimesSync(handle, mtime / 1e6, mtime / 1e6);
-  });
+function giveAttributes(directory: string, attributes: Attributes): void {
+  using held = hold(directory);
+  setAttributes(held.handle, attributes);
 }
 
 /** Removes a directory if nothing is left in it. */
-export function removeEmpty(directory: string): void {
+function removeEmpty(directory: string): void {
   try {
     rmdirSync(directory);
   } catch (error) {
@@ -145,89 +231,98 @@ export function removeEmpty(directory: string): void {
   }
 }
 
-const BLOCK = 65_536;
-const ZEROS = Buffer.alloc(BLOCK);
-/** Zeros shorter than a disk's block leave no hole. */
-const HOLE = 4_096;
+/** Where a directory is restored, and where the one that it replaces is kept. */
+interface SwapPaths {
+  /** The directory itself, behind symlinks. */
+  live: string;
+  exists: boolean;
+  /** Of a backup's id. */
+  beside(id: string): string;
+  before(id: string): string;
+  undone(id: string): string;
+}
 
-const isRoot = process.getuid?.() === 0;
+/**
+ * The paths that a swap of a directory takes, so that everything can be moved by rename: beside the directory, or in a
+ * hidden folder of it when it is a disk of its own or its parent is not ours.
+ */
+export function swapPaths(directory: string): SwapPaths {
+  const exists = existsSync(directory);
+  const live = realPath(directory);
+  const parent = dirname(live);
+  const inside = exists && (isMount(live) || !isWritable(parent));
+  const path = (outer: string, inner: string) =>
+    inside ? join(live, inner) : join(parent, basename(live) + outer);
+  return {
+    live,
+    exists,
+    beside: (id) => path(`.restoring-${id}`, `.opsbook-restoring-${id}`),
+    before: (id) => unused(path(`_before_${id}`, `.opsbook-before-${id}`)),
+    undone: (id) => unused(path(`_undone_${id}`, `.opsbook-undone-${id}`)),
+  };
+}
 
-const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+/** `path`, or with `_2`, `_3`… the first that is not taken. */
+function unused(path: string, n = 1): string {
+  const candidate = n === 1 ? path : `${path}_${n}`;
+  return existsSync(candidate) ? unused(path, n + 1) : candidate;
+}
 
-/** Makes a file of `content`, with the attributes of `entry`: at once, which for a small one is several times faster. */
-export function writeSmall(full: BytePath, entry: FileEntry, content: Uint8Array): void {
-  const file = openSync(toBytes(full), CREATE, 0o600);
+/** Removes what a killed restore left beside the directory. */
+export async function clearLeftovers({ live, beside }: SwapPaths): Promise<void> {
+  const pattern = beside('');
+  const folder = dirname(pattern);
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    if (path !== live && path.startsWith(pattern) && /^\d{8}-\d{6}$/.test(path.slice(pattern.length)))
+      await removeTree(path);
+  }
+}
+
+/** @throws Failure when the directory cannot be swapped by rename, or cannot be written to */
+export function checkSwappable({ live, exists }: SwapPaths, part: string): void {
+  const mount = mounts().find((point) => point.startsWith(`${live}/`));
+  if (exists && mount) {
+    throw new Failure(`${part}: ${mount} is mounted in ${live}: what is mounted cannot be moved aside`, {
+      next: `unmount it for the restore, or restore with --to another directory`,
+    });
+  }
+  const needed = exists ? live : nearest(live);
+  if (!statSync(needed).isDirectory()) {
+    throw new Failure(`${part}: ${needed} is not a directory`, { exit: EXIT.usage, next: 'move it away' });
+  }
+  if (isWritable(needed)) return;
+  throw new Failure(`${part}: ${needed} may not be written to by user ${process.getuid?.()}`, {
+    next: 'run it as the owner or as root',
+  });
+}
+
+function isWritable(path: string): boolean {
   try {
-    for (let at = 0; at < content.byteLength; ) at += writeSync(file, content, at);
-    if (isRoot) fchownSync(file, entry.uid, entry.gid);
-    fchmodSync(file, entry.mode);
-    futimesSync(file, entry.mtime / 1e6, entry.mtime / 1e6);
-  } finally {
-    closeSync(file);
+    accessSync(path, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
   }
 }
 
-/** Makes a file of what flows, with the attributes of `entry`; zeros become holes. */
-export async function writeLarge(full: BytePath, entry: FileEntry, flow: Flow): Promise<void> {
-  const handle = await open(toBytes(full), CREATE, 0o600);
+/** A rename into or out of a mount is refused, also where both are on one device. */
+function isMount(path: string): boolean {
+  return mounts().includes(path) || statSync(path).dev !== statSync(dirname(path)).dev;
+}
+
+/** Where something is mounted; empty where the system does not tell. */
+function mounts(): string[] {
+  let lines: string[];
   try {
-    let at = 0;
-    for await (const chunk of flow) {
-      await writeSparse(handle, chunk, at);
-      at += chunk.byteLength;
-    }
-    await handle.truncate(at);
-    // Owner before mode: a change of owner clears the set-user-id bit.
-    if (isRoot) await handle.chown(entry.uid, entry.gid);
-    await handle.chmod(entry.mode);
-    await handle.utimes(entry.mtime / 1e6, entry.mtime / 1e6);
-  } finally {
-    await handle.close();
+    lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  } catch {
+    return [];
   }
-}
-
-/** Writes into a new file at `position`; zeros become a hole, for which the file has to be truncated at its end. */
-export async function writeSparse(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
-  let start = 0;
-  for (let at = 0; at < chunk.byteLength; ) {
-    const length = Math.min(BLOCK - ((position + at) % BLOCK), chunk.byteLength - at);
-    if (length >= HOLE && ZEROS.subarray(0, length).equals(chunk.subarray(at, at + length))) {
-      await writeAll(handle, chunk.subarray(start, at), position + start);
-      start = at + length;
-    }
-    at += length;
-  }
-  await writeAll(handle, chunk.subarray(start), position + start);
-}
-
-async function writeAll(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
-  for (let at = 0; at < chunk.byteLength; ) {
-    at += (await handle.write(chunk, at, chunk.byteLength - at, position + at)).bytesWritten;
-  }
-}
-
-/** Makes a directory that can be written to; {@link finish} gives it its own attributes. */
-export async function makeDirectory(full: BytePath): Promise<void> {
-  await mkdir(toBytes(full), { mode: 0o700 });
-}
-
-export async function makeSymlink(full: BytePath, entry: Entry & { type: 'symlink' }): Promise<void> {
-  await symlink(toBytes(entry.target), toBytes(full));
-  await setOwner(full, entry);
-  await lutimes(toBytes(full), entry.mtime / 1e6, entry.mtime / 1e6);
-}
-
-/** Gives a directory its owner, mode and time, when all that is in it is there. */
-export async function finish(
-  full: BytePath,
-  entry: Pick<Entry, 'mode' | 'uid' | 'gid' | 'mtime'>,
-): Promise<void> {
-  await setOwner(full, entry);
-  await chmod(toBytes(full), entry.mode);
-  await lutimes(toBytes(full), entry.mtime / 1e6, entry.mtime / 1e6);
-}
-
-/** Only root may give files away. */
-async function setOwner(full: BytePath, { uid, gid }: { uid: number; gid: number }): Promise<void> {
-  if (isRoot) await lchown(toBytes(full), uid, gid);
+  return lines.map((line) =>
+    (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    ),
+  );
 }

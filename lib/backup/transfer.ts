@@ -1,11 +1,12 @@
 import { statfs } from 'node:fs/promises';
 import { pipeline, Readable, type Transform } from 'node:stream';
+import { pipeline as piped } from 'node:stream/promises';
 import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import { EXIT, Failure, Interrupted, messageOf } from '../failure.ts';
 import { bytes } from '../format.ts';
 import type { Running } from '../shell.ts';
-import type { Contents } from './contents.ts';
-import { counted, type Flow, type Measure, measured, type Opener, type Sealer } from './encryption.ts';
+import type { Blobs } from './blobs.ts';
+import { counted, type Decrypter, type Encrypter, type Flow, type Measure, measured } from './encryption.ts';
 import type { Recovery, Stored, Work } from './manifest.ts';
 import { Corrupted, Missing, type Store } from './store.ts';
 
@@ -21,7 +22,7 @@ export async function* outputOf(running: Running): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** A pipe brings a few kB at a time; hashing, sealing and sending cost less on pieces of this size. */
+/** A pipe brings a few kB at a time; hashing, encrypting and sending cost less on pieces of this size. */
 const PIECE_BYTES = 256 * 1024;
 
 async function* gathered(flow: Flow): AsyncGenerator<Uint8Array> {
@@ -40,11 +41,7 @@ async function* gathered(flow: Flow): AsyncGenerator<Uint8Array> {
 
 /** Feeds a flow to a command's input and waits until it has ended. */
 export async function feed(flow: Flow, running: Running): Promise<void> {
-  const drained = new Promise<void>((resolve, reject) => {
-    pipeline(Readable.from(flow, { objectMode: false }), running.stdin, (error) =>
-      error ? reject(error) : resolve(),
-    );
-  });
+  const drained = piped(Readable.from(flow, { objectMode: false }), running.stdin);
   try {
     await Promise.all([drained, discard(running.stdout)]);
   } catch (error) {
@@ -78,15 +75,15 @@ export async function* unzstd(flow: Flow): AsyncGenerator<Uint8Array> {
   if (!whole) throw new Error('there are bytes behind the end of what was compressed');
 }
 
-/** Seals, measures and stores a flow. */
+/** Encrypts, measures and stores a flow. */
 export async function saveFlow(
   flow: Flow,
   key: string,
   most: number,
-  { sealer, store }: Pick<Work, 'sealer' | 'store'>,
+  { encrypter, store }: Pick<Work, 'encrypter' | 'store'>,
   onBytes?: (total: number) => void,
 ): Promise<Stored> {
-  const measure = measured(await sealer.seal(flow), onBytes);
+  const measure = measured(await encrypter.encrypt(flow), onBytes);
   await store.putStream(key, measure.flow, most);
   return { key, ...measure.result() };
 }
@@ -94,7 +91,8 @@ export async function saveFlow(
 /** A content that is not in the store, or not what it was. */
 export class Damaged extends Failure {}
 
-interface Wanted {
+/** A content as a tree names it. */
+interface Named {
   key: string;
   measure: Measure;
   /** Names what it belongs to: part and file. */
@@ -106,8 +104,8 @@ interface Wanted {
  * @throws Damaged when it is missing, truncated or another
  */
 export async function* contentFlow(
-  { store, opener }: { store: Store; opener: Opener },
-  { key, measure, label }: Wanted,
+  { store, decrypter }: { store: Store; decrypter: Decrypter },
+  { key, measure, label }: Named,
 ): AsyncGenerator<Uint8Array> {
   const damaged = (how: string, cause?: unknown) =>
     new Damaged(`${label}: its content ${store.address(key)} ${how}`, {
@@ -116,7 +114,7 @@ export async function* contentFlow(
     });
   let found: Measure;
   try {
-    const reading = measured(await opener.open(await store.get(key), key));
+    const reading = measured(await decrypter.decrypt(await store.get(key), key));
     yield* reading.flow;
     found = reading.result();
   } catch (error) {
@@ -130,8 +128,8 @@ export async function* contentFlow(
 }
 
 /** A content that fits into memory, whole and checked. */
-export async function fetchWhole(from: Parameters<typeof contentFlow>[0], wanted: Wanted): Promise<Buffer> {
-  return Buffer.concat(await Array.fromAsync(contentFlow(from, wanted)));
+export async function fetchWhole(from: Parameters<typeof contentFlow>[0], content: Named): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(contentFlow(from, content)));
 }
 
 /** Whether the store, the disk or a signal is behind an error, not the bytes. */
@@ -161,13 +159,19 @@ export async function asFinding<T>(act: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The plain bytes of a stored object; the flow fails at its end when they are not what was stored. */
-export async function openStored(
+/**
+ * Hands the plain bytes of a stored object to `use`; their flow fails at its end when they are not what was stored.
+ * What age or zstd say of broken bytes does not tell that they are broken: the object is then read once more to see
+ * whether it is what was stored.
+ * @param onBytes hears how many bytes were read so far
+ * @throws Corrupted where it is not what was stored, else what `use` threw
+ */
+export async function readStored<T>(
   object: Stored,
   part: string,
-  { store, opener }: Pick<Recovery, 'store' | 'opener'>,
-  onBytes?: (total: number) => void,
-): Promise<Flow> {
+  { store, decrypter, onBytes }: Reading,
+  use: (plain: Flow) => Promise<T>,
+): Promise<T> {
   const { key } = object;
   const measure = measured(await store.get(key), onBytes);
   async function* verified(): AsyncGenerator<Uint8Array> {
@@ -175,34 +179,14 @@ export async function openStored(
       yield* measure.flow;
     } catch (error) {
       if (error instanceof Failure || error instanceof Interrupted) throw error;
-      const next = 'see that the store answers, and run it again';
+      const next = 'check that the store answers, and run it again';
       const message = `part ${part}: reading ${store.address(key)} was cut off: ${messageOf(error)}`;
       throw new Failure(message, { next, cause: error });
     }
     refuseOther(object, part, store, measure.result());
   }
-  return opener.open(verified(), key);
-}
-
-function refuseOther({ key, sha256, bytes }: Stored, part: string, store: Store, found: Omit<Stored, 'key'>) {
-  if (found.sha256 === sha256) return;
-  const what = found.bytes < bytes ? `is truncated: ${found.bytes} of ${bytes} bytes` : 'is corrupted';
-  throw new Corrupted(`part ${part}: ${store.address(key)} ${what}`);
-}
-
-/**
- * Does what uses a stored object. What age or zstd say of broken bytes does not tell that they are broken: the object
- * is read once more to see whether it is what was stored.
- * @throws Corrupted where it is not, else what `act` threw
- */
-export async function usingStored<T>(
-  object: Stored,
-  part: string,
-  { store }: Pick<Recovery, 'store'>,
-  act: () => Promise<T>,
-): Promise<T> {
   try {
-    return await act();
+    return await use(await decrypter.decrypt(verified(), key));
   } catch (error) {
     if (!isSymptom(error)) throw error;
     const found = await measureStored(object, store).catch(() => undefined);
@@ -211,13 +195,21 @@ export async function usingStored<T>(
   }
 }
 
+type Reading = Pick<Recovery, 'store' | 'decrypter'> & { onBytes?: (total: number) => void };
+
+function refuseOther({ key, sha256, bytes }: Stored, part: string, store: Store, found: Measure): void {
+  if (found.sha256 === sha256) return;
+  const what = found.bytes < bytes ? `is truncated: ${found.bytes} of ${bytes} bytes` : 'is corrupted';
+  throw new Corrupted(`part ${part}: ${store.address(key)} ${what}`);
+}
+
 /** "Encrypted to another key" is what age says of a broken header too. */
 const isSymptom = (error: unknown) =>
   error instanceof Failure
     ? error.exit === EXIT.usage && error.cause !== undefined
     : !(error instanceof Interrupted);
 
-async function measureStored({ key }: Stored, store: Store): Promise<Omit<Stored, 'key'>> {
+async function measureStored({ key }: Stored, store: Store): Promise<Measure> {
   const measure = measured(await store.get(key));
   for await (const _ of measure.flow);
   return measure.result();
@@ -226,37 +218,31 @@ async function measureStored({ key }: Stored, store: Store): Promise<Omit<Stored
 /** What a stream of a store may hold in memory: a few parts of an upload. */
 const STREAM_MEMORY = 24e6;
 
-interface Where {
-  store: Store;
-  sealer: Sealer;
-  contents: Contents;
-}
-
 /** Stores a content unless it is in the store. */
 export async function storeContent(
-  { store, sealer, contents }: Where,
+  { store, encrypter, contents }: Pick<Work, 'store' | 'encrypter'> & { contents: Blobs },
   measure: Measure,
   content: Uint8Array | (() => Flow),
 ): Promise<void> {
   await contents.add(measure, async (key) => {
     if (content instanceof Uint8Array) {
-      const sealed = await sealer.sealBytes(content);
-      await store.put(key, sealed);
-      return sealed.byteLength;
+      const encrypted = await encrypter.encryptBytes(content);
+      await store.put(key, encrypted);
+      return encrypted.byteLength;
     }
-    const sealed = counted(await sealer.seal(content()));
-    await store.putStream(key, sealed.flow, mostSealed(measure.bytes));
-    return sealed.bytes();
+    const encrypted = counted(await encrypter.encrypt(content()));
+    await store.putStream(key, encrypted.flow, mostEncrypted(measure.bytes));
+    return encrypted.bytes();
   });
 }
 
 /** age adds a header and 16 bytes to each 64 KiB. */
-const mostSealed = (bytes: number): number => bytes + 16 * Math.ceil(bytes / 65_536) + 2_048;
+const mostEncrypted = (bytes: number): number => bytes + 16 * Math.ceil(bytes / 65_536) + 2_048;
 
 /** Memory that a content takes while it is stored. */
-export function memoryFor(size: number, small: number, sealer: Sealer): number {
+export function memoryFor(size: number, small: number, encrypter: Encrypter): number {
   if (size > small) return STREAM_MEMORY;
-  return sealer.recipient === null ? size : 2 * size;
+  return encrypter.recipient === null ? size : 2 * size;
 }
 
 /** What must stay free on a disk beside what we write to it. */

@@ -1,22 +1,71 @@
+import { zstdDecompressSync } from 'node:zlib';
 import { z } from 'zod';
+import { folderIn, readKept, removeOthers } from '../state.ts';
 import { type BytePath, fromText, shown, toBytes, toText } from './addresses.ts';
+import { contentKey, measureOf } from './blobs.ts';
+import type { Decrypter } from './encryption.ts';
+import type { Attributes } from './file-system.ts';
+import type { BucketPart, DirectoryPart } from './manifest.ts';
 import { clean, firstProblem, headers, natural, owner, quoted, sha256 } from './schema.ts';
-import { Corrupted } from './store.ts';
+import { Corrupted, type Store } from './store.ts';
+import { fetchWhole } from './transfer.ts';
 
-interface Common {
-  path: BytePath;
-  mode: number;
-  uid: number;
-  gid: number;
-  /** Microseconds since 1970. */
-  mtime: number;
+/** Parts whose files are contents, listed by a tree. */
+export type FilesPart = DirectoryPart | BucketPart;
+
+export interface Reader {
+  store: Store;
+  decrypter: Decrypter;
+  /** Where copies of the trees are that this host wrote; without it the store is read. */
+  stateDir?: string | undefined;
 }
 
-export interface FileEntry extends Common {
-  type: 'file';
-  size: number;
-  sha256: string;
+/** What the keys of a part's contents end with: what its tree's ends with. */
+export function suffixOfPart({ tree }: FilesPart): string {
+  return tree.key.slice(contentKey(tree.sha256, '').length);
 }
+
+/**
+ * The tree of a part, whole and checked against its hash.
+ * @throws Failure when it is neither here nor may be read from the store; Damaged when it is missing or another there
+ */
+export async function readTree(part: FilesPart, { store, decrypter, stateDir }: Reader): Promise<Buffer> {
+  const { key, sha256, bytes } = part.tree;
+  const copy = stateDir === undefined ? undefined : copiedTree(stateDir, sha256);
+  if (copy) return copy;
+  const label = `${part.name}: its list of files`;
+  return fetchWhole({ store, decrypter }, { key, measure: { sha256, bytes }, label });
+}
+
+/** Where the copy of a tree is that this host wrote. */
+export const copyOf = (stateDir: string, sha256: string): string =>
+  `${folderIn(stateDir, 'trees')}/${sha256}.jsonl.zst`;
+
+/** The copy of a tree that this host wrote, or nothing. */
+export function copiedTree(stateDir: string, sha256: string): Buffer | undefined {
+  try {
+    const tree = zstdDecompressSync(readKept(copyOf(stateDir, sha256)) ?? '');
+    return measureOf(tree).sha256 === sha256 ? tree : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Removes the copies of trees that `used` does not name. */
+export function forgetTrees(stateDir: string, used: ReadonlySet<string>): void {
+  removeOthers(`${stateDir}/trees`, (name) => used.has(name.slice(0, 64)));
+}
+
+/** The key of every content that a part references, its tree's among them. */
+export async function contentOf(part: FilesPart, reader: Reader): Promise<Set<string>> {
+  const suffix = suffixOfPart(part);
+  const hashes = contentsOfTree(await readTree(part, reader), part).keys();
+  return new Set([part.tree.key, ...hashes.map((sha256) => contentKey(sha256, suffix))]);
+}
+
+type Common = Attributes & { path: BytePath };
+
+export type FileEntry = Common & { type: 'file'; size: number; sha256: string };
 
 /** One entry of a directory, as a tree lists it. */
 export type Entry =
@@ -25,16 +74,7 @@ export type Entry =
   | (Common & { type: 'symlink'; target: BytePath });
 
 /** One object of a bucket, as a tree lists it. */
-export interface ObjectEntry {
-  key: string;
-  size: number;
-  sha256: string;
-  etag: string;
-  modified: string;
-  headers: Headers;
-}
-
-export type Headers = z.infer<typeof headers>;
+export type ObjectEntry = z.infer<typeof objectLines>;
 
 /** An entry as a line of the tree: JSON, in names that a person with `jq` can use. */
 export function entryLine(entry: Entry): string {
@@ -68,12 +108,12 @@ export interface TreeOf {
 
 const common = {
   path: z.string().optional(),
-  path_base64: z.base64('is no base64').optional(),
-  mode: z.string().regex(/^[0-7]{4}$/, 'is no mode of four octal digits'),
+  path_base64: z.base64('is not base64').optional(),
+  mode: z.string().regex(/^[0-7]{4}$/, 'is not a mode of four octal digits'),
   uid: owner,
   gid: owner,
   /** As far as a file system can have it. */
-  mtime: z.number('is no time').min(-1e13, 'is no time').max(1e13, 'is no time'),
+  mtime: z.number('is not a time').min(-1e13, 'is not a time').max(1e13, 'is not a time'),
 };
 
 const entryLines = z.discriminatedUnion(
@@ -85,10 +125,10 @@ const entryLines = z.discriminatedUnion(
       ...common,
       type: z.literal('symlink'),
       target: z.string().optional(),
-      target_base64: z.base64('is no base64').optional(),
+      target_base64: z.base64('is not base64').optional(),
     }),
   ],
-  'is none of file, directory and symlink',
+  'is not one of file, directory and symlink',
 );
 
 const objectLines = z.object({
@@ -96,38 +136,34 @@ const objectLines = z.object({
   size: natural,
   sha256,
   etag: clean.or(z.literal('')),
-  modified: z.iso.datetime('is no time'),
+  modified: z.iso.datetime('is not a time'),
   headers,
 });
 
 /**
  * The entries of a directory's tree.
  * @throws Corrupted for a line that we would not have written: a path that leads out of the directory, by itself or
- * through a symlink, one that is there twice, another type, a value that is none
+ * through a symlink, one that is listed twice, another type, or a value out of range
  */
 export function* parseEntries(tree: Buffer, of: TreeOf): Generator<Entry> {
   const paths = new Set<BytePath>();
   const directories = new Set<BytePath>();
-  for (const { json, refuse } of linesOf(tree, of)) {
-    const entry = entryOf(json, refuse);
+  for (const { data, refuse } of linesOf(tree, of, entryLines)) {
+    const entry = entryOf(data, refuse);
     const { path, type } = entry;
     if (!isInside(path, directories)) throw refuse(`path: leads out of it (it says ${quotedPath(path)})`);
-    if (paths.has(path)) throw refuse(`path: is there twice (it says ${quotedPath(path)})`);
+    if (paths.has(path)) throw refuse(`path: is listed twice (it says ${quotedPath(path)})`);
     paths.add(path);
     if (type === 'directory') directories.add(path);
     yield entry;
   }
 }
 
-function entryOf(json: unknown, refuse: Line['refuse']): Entry {
-  const { success, data, error } = entryLines.safeParse(json);
-  if (!success) throw refuse(firstProblem(error, json));
+function entryOf(data: z.infer<typeof entryLines>, refuse: Refuse): Entry {
   const path = bytesOf(data.path, data.path_base64, 'path', refuse);
   const { uid, gid } = data;
-  const entry = {
-    ...{ uid, gid, path: path === '.' ? '' : path },
-    ...{ mode: Number.parseInt(data.mode, 8), mtime: Math.round(data.mtime * 1e6) },
-  };
+  const [mode, mtime] = [Number.parseInt(data.mode, 8), Math.round(data.mtime * 1e6)];
+  const entry = { path: path === '.' ? '' : path, mode, uid, gid, mtime };
   if (data.type === 'file') return { ...entry, type: data.type, size: data.size, sha256: data.sha256 };
   if (data.type === 'directory') return { ...entry, type: data.type };
   return { ...entry, type: data.type, target: bytesOf(data.target, data.target_base64, 'target', refuse) };
@@ -136,10 +172,8 @@ function entryOf(json: unknown, refuse: Line['refuse']): Entry {
 /** The objects of a bucket's tree. @throws Corrupted for a line that we would not have written */
 export function* parseObjects(tree: Buffer, of: TreeOf): Generator<ObjectEntry> {
   const keys = new Set<string>();
-  for (const { json, refuse } of linesOf(tree, of)) {
-    const { success, data, error } = objectLines.safeParse(json);
-    if (!success) throw refuse(firstProblem(error, json));
-    if (keys.has(data.key)) throw refuse(`key: is there twice (it says ${quoted(data.key)})`);
+  for (const { data, refuse } of linesOf(tree, of, objectLines)) {
+    if (keys.has(data.key)) throw refuse(`key: is listed twice (it says ${quoted(data.key)})`);
     keys.add(data.key);
     yield data;
   }
@@ -166,19 +200,17 @@ export function contentsOfTree(tree: Buffer, of: TreeOf): Map<string, Content> {
   return contents;
 }
 
-interface Line {
-  json: unknown;
-  refuse(problem: string): Corrupted;
-}
+type Refuse = (problem: string) => Corrupted;
 
-function* linesOf(tree: Buffer, { name, backup }: TreeOf): Generator<Line> {
+function* linesOf<T>(
+  tree: Buffer,
+  { name, backup }: TreeOf,
+  schema: z.ZodType<T>,
+): Generator<{ data: T; refuse: Refuse }> {
   const what = `${backup === undefined ? '' : `backup ${backup}: `}${name}: its list of files`;
-  let number = 0;
-  for (let start = 0; start < tree.length; ) {
-    number += 1;
+  for (let start = 0, line = 1; start < tree.length; line += 1) {
     const end = tree.indexOf(10, start);
-    const at = number;
-    const refuse = (problem: string) => new Corrupted(`${what}, line ${at}: ${problem}`);
+    const refuse = (problem: string) => new Corrupted(`${what}, line ${line}: ${problem}`);
     if (end === -1) throw refuse('is cut off');
     let json: unknown;
     try {
@@ -186,7 +218,9 @@ function* linesOf(tree: Buffer, { name, backup }: TreeOf): Generator<Line> {
     } catch {
       throw refuse('is not JSON');
     }
-    yield { json, refuse };
+    const { success, data, error } = schema.safeParse(json);
+    if (!success) throw refuse(firstProblem(error, json));
+    yield { data, refuse };
     start = end + 1;
   }
 }
@@ -196,14 +230,14 @@ function bytesOf(
   text: string | undefined,
   base64: string | undefined,
   field: string,
-  refuse: Line['refuse'],
+  refuse: Refuse,
 ): BytePath {
-  if ((text === undefined) === (base64 === undefined)) throw refuse(`${field}: is not there once`);
+  if ((text === undefined) === (base64 === undefined)) throw refuse(`${field}: is missing or given twice`);
   const bytes = (text === undefined ? Buffer.from(base64 ?? '', 'base64') : Buffer.from(text)).toString(
     'latin1',
   );
   if (bytes === '' || bytes.length > 4095 || bytes.includes('\0'))
-    throw refuse(`${field}: is no path (it says ${quotedPath(bytes)})`);
+    throw refuse(`${field}: is not a path (it says ${quotedPath(bytes)})`);
   return bytes;
 }
 

@@ -1,6 +1,5 @@
 import type { z as Z } from 'zod';
-import { appCommandSettings } from '../app.ts';
-import { composeSettings } from '../compose.ts';
+import { appCommandSettings, composeSettings } from '../app.ts';
 import { flag, option } from '../definition.ts';
 import { healthUrlSettings } from '../health.ts';
 import { opsbookSettings } from '../host-opsbook.ts';

@@ -1,4 +1,4 @@
-import { composeSettings } from '../compose.ts';
+import { composeSettings } from '../app.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
 import { targetSettings } from '../target.ts';
 

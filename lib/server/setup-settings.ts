@@ -1,4 +1,4 @@
-import { composeSettings } from '../compose.ts';
+import { composeSettings } from '../app.ts';
 import { option } from '../definition.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
 import { list, optional, optionalSetting, setting } from '../settings.ts';

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { composeSettings } from '../compose.ts';
+import { composeSettings } from '../app.ts';
 import { parseAge } from '../format.ts';
 import { healthUrlSettings } from '../health.ts';
 import { list, optional, optionalSetting, parsed, setting, type Values } from '../settings.ts';

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import native from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ComposeSettings, composeSettings } from '../../lib/compose.ts';
+import { composeSettings } from '../../lib/app.ts';
+import type { ComposeSettings } from '../../lib/compose.ts';
 import { type Context, flag } from '../../lib/definition.ts';
 import { healthSettings, VALIDATION_LABEL } from '../../lib/deploy/settings.ts';
 import { checkAll, EXIT, Failure, messageOf } from '../../lib/failure.ts';

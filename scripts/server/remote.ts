@@ -1,5 +1,5 @@
-import { appCommandSettings } from '../../lib/app.ts';
-import { composeCommand, composeSettings } from '../../lib/compose.ts';
+import { appCommandSettings, composeSettings } from '../../lib/app.ts';
+import { composeCommand } from '../../lib/compose.ts';
 import { flag, option } from '../../lib/definition.ts';
 import { EXIT, Failure, throwAll } from '../../lib/failure.ts';
 import { hostOpsbook, opsbookFailure, opsbookSettings, type Places } from '../../lib/host-opsbook.ts';

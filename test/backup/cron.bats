@@ -72,7 +72,7 @@ as_cron() {
   assert_error 'no complete backup in s3://bloaty-backups-x7/'
   run -0 as_cron backup
   run -3 --separate-stderr as_cron list --max-age 0m
-  assert_error 'the newest complete backup, [0-9-]+, is .* old, allowed is 0\.0 s\. Next: look into the log'
+  assert_error 'the newest complete backup, [0-9-]+, is .* old; the limit is 0\.0 s\. Next: check the log of the last backup run'
 }
 
 @test "row 7: without Docker on PATH a backup says so" {

@@ -126,7 +126,7 @@ age() {
 @test "sockets and pipes are left out, and named" {
   mkfifo "$UPLOADS/pipe"
   run -0 --separate-stderr opsbook backup
-  [[ $stderr == *'warning: uploads: left out, being no files (sockets, pipes, devices): pipe'* ]]
+  [[ $stderr == *'warning: uploads: left out, because they are not files (sockets, pipes, devices): pipe'* ]]
 }
 
 @test "files and directories that this user may not read are all named, and nothing is begun" {

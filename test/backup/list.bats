@@ -27,7 +27,7 @@ teardown() {
   assert_line --regexp '^[0-9-]{15} +2 d 12 h ago +complete +[0-9.]+ (B|kB)  uploads$'
   assert_line --regexp '^[0-9-]{15} +36 h 0 min ago +partial +[0-9.]+ (B|kB)  more$'
   assert_line --regexp '^[0-9-]{15} +12 h 0 min ago +unfinished +[0-9.]+ (B|kB)  uploads$'
-  assert_line --regexp '^3 backups, [0-9.]+ kB; [0-9]+ files stored once for all, [0-9.]+ kB$'
+  assert_line --regexp '^3 backups, [0-9.]+ kB; [0-9]+ distinct files, shared by all, [0-9.]+ kB$'
   assert_equal "$(awk 'length > 80' <<<"$output")" ''
 }
 
@@ -46,7 +46,7 @@ teardown() {
   opsbook backup
   run -0 later 1 opsbook list --max-age 26h
   run -3 --separate-stderr later 1.2 opsbook list --max-age 26h --json
-  assert_error 'the newest complete backup, [0-9-]+, is 28 h 48 min old, allowed is 26 h 0 min'
+  assert_error 'the newest complete backup, [0-9-]+, is 28 h 48 min old; the limit is 26 h 0 min'
   run -3 --separate-stderr later -3 opsbook list --max-age 26h
   assert_error 'is from the future: a clock is wrong'
   run -2 opsbook list --max-age soon
@@ -65,10 +65,10 @@ teardown() {
   printf 'BACKUP_DATABASE=sqlite:///nowhere.db\n' >"$BATS_TEST_TMPDIR/app.env"
   # It may be the app's own where the last backup says what there was; before the first nothing does.
   run -0 --separate-stderr later 1 opsbook backup --without more --dry-run --env-file "$BATS_TEST_TMPDIR/app.env"
-  [[ $stderr == *'warning: BACKUP_DATABASE is no setting, and not read; BACKUP_DATABASES is, and is not set'* ]]
+  [[ $stderr == *'warning: BACKUP_DATABASE is not a setting, and not read; BACKUP_DATABASES is, and is not set'* ]]
   BACKUP_STORE=file://$BATS_TEST_TMPDIR/first \
     run -2 --separate-stderr later 1 opsbook backup --env-file "$BATS_TEST_TMPDIR/app.env"
-  assert_error 'BACKUP_DATABASE is no setting of ours: BACKUP_DATABASES is, and is not set'
+  assert_error 'BACKUP_DATABASE is not a setting of ours: BACKUP_DATABASES is, and is not set'
   assert_equal "$(keys | grep -c manifest)" 1
   # A host that forgot, and may not read, says that it does not know.
   mv "$APP_DIR/.opsbook/manifests" "$BATS_TEST_TMPDIR"

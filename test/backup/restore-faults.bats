@@ -396,7 +396,7 @@ as_before() {
   as_before "$id" "" "p.settings = [];
     p.access = [{ to: null, privilege: 'CONNECT ON DATABASE postgres TO PUBLIC; $forged', grantable: false }]"
   run -1 --separate-stderr as_reader opsbook restore "$id" --yes
-  assert_error "CONNECT ON DATABASE postgres .*touch /tmp/pwned-$DB\" is no privilege on a database"
+  assert_error "CONNECT ON DATABASE postgres .*touch /tmp/pwned-$DB\" is not a privilege on a database"
   run -3 as_reader opsbook drill
   assert_inert
 }

@@ -15,14 +15,17 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { forget } from '../../lib/backup/prune.ts';
-import { lastRestoration, rememberRestoration, undo } from '../../lib/backup/restore.ts';
 import { writeHostFile } from '../../lib/host-files.ts';
 import { acquire } from '../../lib/lock.ts';
+import { onlyDescribe } from '../../lib/script.ts';
 import { type Host, localHost } from '../../lib/shell.ts';
 import { folderIn, stateDirectory, stateFile, stateFileOn, writeWhole } from '../../lib/state.ts';
-import { backUp, restoreBeside, world, write } from './backup/files/kit.ts';
+import { backUp, restoreBeside, world, write } from './backup/kit.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from './planting.ts';
+
+onlyDescribe(() => {});
+const { forget } = await import('../../scripts/backup/prune.ts');
+const { lastRestoration, recordRestoration, undo } = await import('../../scripts/backup/restore.ts');
 
 /** A shell of APP_USER that goes on until the test ends. */
 function race(t: TestContext, cwd: string, script: string): Promise<unknown> {
@@ -55,8 +58,8 @@ test('A5: files of the state folder that are links are not written through', asR
     for (const name of names) symlinkSync(join(w.victim, target), join(folder, name));
     const refused = /is a symbolic link: not followed/;
     assert.throws(() => stateFile(folder, 'backup.lock'), refused);
-    assert.throws(
-      () => rememberRestoration(folder, { id: ID, at: new Date().toISOString(), parts: [] }),
+    await assert.rejects(
+      recordRestoration(folder, { id: ID, at: new Date().toISOString(), parts: [] }),
       refused,
     );
     writeWhole(join(folder, 'swapped-x.json'), ['{}']);
@@ -68,12 +71,12 @@ test('A5: files of the state folder that are links are not written through', asR
   }
 });
 
-test('A5: a second name of a file of root, and a folder of a third, are refused', asRoot, (t) => {
+test('A5: a second name of a file of root, and a folder of a third, are refused', asRoot, async (t) => {
   const w = planted(t);
   const folder = stateDirectory(w.app);
   linkSync(w.file, join(folder, 'restores.jsonl'));
-  assert.throws(
-    () => rememberRestoration(folder, { id: ID, at: new Date().toISOString(), parts: [] }),
+  await assert.rejects(
+    recordRestoration(folder, { id: ID, at: new Date().toISOString(), parts: [] }),
     /restores.jsonl is no regular file of one name/,
   );
   assertUntouched(w);
@@ -81,14 +84,14 @@ test('A5: a second name of a file of root, and a folder of a third, are refused'
   assert.throws(() => stateDirectory(w.app), /\.opsbook belongs to user 777, not to user 12345 or root/);
 });
 
-test('A5: what is forgotten is not removed where a link leads', asRoot, (t) => {
+test('A5: what is forgotten is not removed where a link leads', asRoot, async (t) => {
   const w = planted(t);
   const folder = stateDirectory(w.app);
   for (const name of ['manifests', 'trees']) symlinkSync(w.victim, join(folder, name));
   const forgetAll = () => forget([], { app: 'app', stateDir: folder });
-  assert.throws(forgetAll, /manifests is a symbolic link: not followed/);
+  await assert.rejects(forgetAll, /manifests is a symbolic link: not followed/);
   rmSync(join(folder, 'manifests'));
-  assert.throws(forgetAll, /trees is a symbolic link: not followed/);
+  await assert.rejects(forgetAll, /trees is a symbolic link: not followed/);
   assertUntouched(w);
 });
 
@@ -160,7 +163,7 @@ test('A5: what has taken the place of the live directory is not emptied', asRoot
   const restored = await restoreBeside(w, part, { id: ID });
   rmSync(w.uploads, { recursive: true });
   symlinkSync(other.victim, w.uploads);
-  await assert.rejects(async () => restored.swapIn(), /leads elsewhere by a symbolic link/);
+  await assert.rejects(async () => restored.swapIn(), /leads elsewhere through a symbolic link/);
   assertUntouched(other);
   lchownSync(w.uploads, APP_USER, APP_USER);
   await assert.rejects(restoreBeside(w, part), /is a symbolic link of user 12345 to .*victim: not followed/);
@@ -200,7 +203,7 @@ test('A5: a journal of a swap that names other places moves nothing', async (t) 
     writeFileSync(join(w.state, 'swapped-uploads.json'), JSON.stringify(journal));
     await assert.rejects(
       restoreBeside(w, part),
-      new RegExp(`swapped-uploads.json is no journal of this part \\(${field}: `),
+      new RegExp(`swapped-uploads.json is not a journal of this part \\(${field}: `),
       field,
     );
     assertUntouched(other);
@@ -222,7 +225,7 @@ test('A5: what an undo puts back is what a restore kept', async (t) => {
   const live = join(w.app, 'shop.db');
   writeFileSync(live, 'live');
   const parts = [{ kind: 'sqlite' as const, name: 'shop', kept: w.file }];
-  rememberRestoration(state, { id: ID, at: new Date().toISOString(), parts });
+  await recordRestoration(state, { id: ID, at: new Date().toISOString(), parts });
   const context = {
     settings: { APP: 'a', APP_DIR: w.app, BACKUP_DATABASES: [{ via: 'sqlite', name: 'shop', file: live }] },
     ...{
@@ -234,14 +237,14 @@ test('A5: what an undo puts back is what a restore kept', async (t) => {
   assertUntouched(w);
 });
 
-test('A12: a line that was cut off does not swallow the next; a last one that cannot be read is not passed over', (t) => {
+test('A12: a line that was cut off does not swallow the next; a last one that cannot be read is not passed over', async (t) => {
   const w = planted(t);
   const state = stateDirectory(w.app);
   const at = new Date().toISOString();
-  rememberRestoration(state, { id: ID, at, parts: [] });
+  await recordRestoration(state, { id: ID, at, parts: [] });
   writeFileSync(join(state, 'restores.jsonl'), `{"id":"${ID}","at":"2026-`, { flag: 'a' });
-  assert.throws(() => lastRestoration(state), /restores.jsonl: its last line cannot be read/);
-  rememberRestoration(state, { id: '20260102-000000', at, parts: [] });
-  assert.equal(lastRestoration(state).id, '20260102-000000');
+  await assert.rejects(lastRestoration(state), /restores.jsonl: its last line cannot be read/);
+  await recordRestoration(state, { id: '20260102-000000', at, parts: [] });
+  assert.equal((await lastRestoration(state)).id, '20260102-000000');
   assert.ok(existsSync(state));
 });

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
+import { isFinished } from '../../../lib/backup/blobs.ts';
 import { catalog, fetchManifest } from '../../../lib/backup/catalog.ts';
-import { isFinished } from '../../../lib/backup/contents.ts';
-import { describeStore, refuseStale } from '../../../lib/backup/list.ts';
-import { deletionOrder } from '../../../lib/backup/prune.ts';
 import type { Store } from '../../../lib/backup/store.ts';
+import { onlyDescribe } from '../../../lib/script.ts';
+
+onlyDescribe(() => {});
+const { describe, refuseStale } = await import('../../../scripts/backup/list.ts');
+const { deletionOrder } = await import('../../../scripts/backup/prune.ts');
 
 /** A store that can only be listed. */
 const holding = (...keys: string[]) =>
@@ -47,7 +50,7 @@ test('a listing of a large and old store fits 80 columns', async () => {
   for (const entry of entries) entry.bytes = 999_940_000_000;
   const many = Array.from({ length: 999 }, () => entries).flat();
   const use = { contents: 9_999_999, contentBytes: 999_940_000_000, free: 999_940_000_000 };
-  const text = describeStore('file:///backups/bloaty', many, use, new Date('2026-11-21T03:00:00Z'));
+  const text = describe('file:///backups/bloaty', many, use, new Date('2026-11-21T03:00:00Z'));
   assert.deepEqual(
     text.split('\n').filter((line) => line.length > 80),
     [],
@@ -62,7 +65,7 @@ test('freshness goes by the newest complete one; the future is not fresh', async
   fresh('2026-11-19T02:30:00');
   assert.throws(
     () => fresh('2026-11-20T05:00:01'),
-    /20261119-030000, is 26 h 0 min old, allowed is 26 h 0 min/,
+    /20261119-030000, is 26 h 0 min old; the limit is 26 h 0 min/,
   );
   assert.throws(() => fresh('2026-11-18T05:00:00'), /is from the future: a clock is wrong/);
   assert.throws(
@@ -96,6 +99,9 @@ test('A7: a manifest without end is not read to it', async () => {
         })(),
       ),
   };
-  await assert.rejects(fetchManifest(endless as never, 'app', entry as never), /bytes: that is none/);
+  await assert.rejects(
+    fetchManifest(endless as never, 'app', entry as never),
+    /bytes, which is too many for one/,
+  );
   assert.ok(given < 100, `${given} MB`);
 });

@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { catalog, examineAll, examiner } from '../../../lib/backup/catalog.ts';
-import { contentKey } from '../../../lib/backup/contents.ts';
-import { opener } from '../../../lib/backup/encryption.ts';
-import { freshest } from '../../../lib/backup/list.ts';
-import { doubtPlain, judge, judgeByAge, keepLarger, refuseAbsurd } from '../../../lib/backup/prune.ts';
-import { measureOf } from '../../../lib/backup/read.ts';
-import { findBackup } from '../../../lib/backup/restore.ts';
-import { dateOf } from '../../../lib/backup/schema.ts';
-import { parsePolicy } from '../../../lib/backup/settings.ts';
+import { contentKey, measureOf } from '../../../lib/backup/blobs.ts';
+import { catalog } from '../../../lib/backup/catalog.ts';
+import { decrypter } from '../../../lib/backup/encryption.ts';
+import { doubtPlain, examineAll, examiner } from '../../../lib/backup/examine.ts';
+import { dateOf } from '../../../lib/backup/id.ts';
+import { findBackup } from '../../../lib/backup/open.ts';
+import { storedBytes } from '../../../lib/backup/references.ts';
+import { judge, judgeByAge, keepLarger, parsePolicy, refuseAbsurd } from '../../../lib/backup/retention.ts';
 import { Missing, type Store, Unreadable } from '../../../lib/backup/store.ts';
 import { entryLine } from '../../../lib/backup/tree.ts';
+import { onlyDescribe } from '../../../lib/script.ts';
+
+onlyDescribe(() => {});
+const { freshest } = await import('../../../scripts/backup/list.ts');
 
 const HOUR = 3_600_000;
 type Objects = Record<string, { text?: string; bytes?: number; at: Date }>;
@@ -97,15 +100,15 @@ function filesBackup(
     ...{ files: sizes.length, directories: 0, symlinks: 0 },
   };
   const at = dateOf(id) as Date;
-  const sealed = recipient ? 200 : 0;
+  const encrypted = recipient ? 200 : 0;
   return {
     ...backup(id, { parts: [], manifest: { parts: [part] }, recipient }),
-    [tree.key]: { text, bytes: tree.bytes + sealed, at },
+    [tree.key]: { text, bytes: tree.bytes + encrypted, at },
     ...Object.fromEntries(
       sizes.flatMap((size, i) =>
         lost.includes(size)
           ? []
-          : [[contentKey(hashes[i] as string, suffix), { bytes: size + sealed, at: new Date(0) }]],
+          : [[contentKey(hashes[i] as string, suffix), { bytes: size + encrypted, at: new Date(0) }]],
       ),
     ),
   };
@@ -123,9 +126,9 @@ async function examined(objects: Objects, readable = true) {
 
 /** What prune would delete, and what it warns of. */
 async function pruned(objects: Objects, policy: string, at = now) {
-  const reader = { store: holding(objects), opener: await opener(undefined) };
+  const reader = { store: holding(objects), decrypter: decrypter(undefined) };
   const verdicts = judge(await examined(objects), parsePolicy(policy), at);
-  const larger = await keepLarger(verdicts, reader);
+  const larger = await keepLarger(verdicts, storedBytes(reader));
   const deleted = larger.verdicts.filter((v) => v.reasons.length === 0).map((v) => v.entry.id);
   return { ...larger, deleted };
 }
@@ -330,16 +333,19 @@ test('A4: a plain backup that was put where backups are encrypted is passed over
   };
   const store = holding(objects);
   const by = 'BACKUP_RECIPIENT';
-  const passed: string[] = [];
-  const find = (wanted: string, how: Parameters<typeof findBackup>[4]) =>
-    findBackup(store, 'app', wanted, ({ message }) => passed.push(message), how);
-  assert.equal((await find('latest', by)).id, second);
-  assert.match(passed.join(), /^backup 20261120-030000 is not encrypted, though BACKUP_RECIPIENT is set/);
-  assert.equal((await find('latest', undefined)).id, newest, '--allow-plain');
+  const find = (wanted: string, how: Parameters<typeof findBackup>[3]) =>
+    findBackup(store, 'app', wanted, how);
+  const { manifest, passed } = await find('latest', by);
+  assert.equal(manifest.id, second);
+  assert.match(
+    passed.map(({ message }) => message).join(),
+    /^backup 20261120-030000 is not encrypted, though BACKUP_RECIPIENT is set/,
+  );
+  assert.equal((await find('latest', undefined)).manifest.id, newest, '--allow-plain');
   await assert.rejects(find(newest, by), { next: /--allow-plain/ });
   const fresh = await freshest(await catalog(store), examiner({ app: 'app', store, encryptedBy: by }));
   assert.equal(fresh.newest?.id, second);
-  const doubts = (how: Parameters<typeof findBackup>[4]) =>
+  const doubts = (how: Parameters<typeof findBackup>[3]) =>
     examined(objects).then((all) => doubtPlain(all, how).flatMap(({ id, doubt }) => (doubt ? id : [])));
   assert.deepEqual(
     await doubts(by),

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { freshId } from '../../../lib/backup/backup.ts';
-import type { Entry } from '../../../lib/backup/catalog.ts';
-import { chooseId, dateOf, idOf } from '../../../lib/backup/schema.ts';
+import { type Entry, freshId } from '../../../lib/backup/catalog.ts';
+import { chooseId, dateOf, idOf } from '../../../lib/backup/id.ts';
 
 const ids = ['20261101-030000', '20261118-030000', '20261119-030000', '20261120-030000'];
 

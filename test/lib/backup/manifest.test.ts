@@ -109,7 +109,7 @@ test('A2: a privilege that is none, and what it is, are told', () => {
   const forged = { ...part, ...POSTGRES, access };
   assert.throws(
     () => read(edit((json) => Object.assign(json, { parts: [forged] }))),
-    /manifest parts\/0\/access\/0\/privilege: "ALL ON DATABASE x TO PUBLIC;\\n\\\\! id" is no privilege on a database/,
+    /manifest parts\/0\/access\/0\/privilege: "ALL ON DATABASE x TO PUBLIC;\\n\\\\! id" is not a privilege on a database/,
   );
 });
 
@@ -122,7 +122,7 @@ const uploads = {
 const dumpOf = (key: string) => ({ ...values.parts[0], dump: { key, bytes: 99, sha256 } });
 const withPart = (part: unknown) => edit((json) => Object.assign(json, { parts: [part] }));
 const recipient = `age1${'q'.repeat(58)}`;
-const sealed = (part: unknown) => edit((json) => Object.assign(json, { recipient, parts: [part] }));
+const encrypted = (part: unknown) => edit((json) => Object.assign(json, { recipient, parts: [part] }));
 const folder = 'backups/20261121-030000/';
 
 test('A3: a manifest names only what is its own, and says which part and which value is not', () => {
@@ -138,8 +138,8 @@ test('A3: a manifest names only what is its own, and says which part and which v
     [withPart(dumpOf(`${folder}other.db.zst`)), /dump\/key: is not of app /],
     [withPart(dumpOf(`${folder}app.\u001b[2Jb`)), /has control characters \(it says ".*\\u001b\[2Jb"\)/],
     [withPart(dumpOf(`${folder}app.db.zst.age`)), /is encrypted, and the backup has no recipient/],
-    [sealed(dumpOf(`${folder}app.db.zst`)), /dump\/key: is not encrypted/],
-    [sealed(uploads), /parts\/0\/tree\/key: is not content\/aa\/a{64}\.q{8}\.age/],
+    [encrypted(dumpOf(`${folder}app.db.zst`)), /dump\/key: is not encrypted/],
+    [encrypted(uploads), /parts\/0\/tree\/key: is not content\/aa\/a{64}\.q{8}\.age/],
     [
       withPart({ ...uploads, tree: { ...uploads.tree, key: `content/bb/${sha256}` } }),
       /tree\/key: is not content\/aa/,
@@ -152,21 +152,27 @@ test('A3: a manifest names only what is its own, and says which part and which v
       withPart({ ...uploads, tree: { ...uploads.tree, key: `content/aa/${sha256}/../x` } }),
       /tree\/key: is not/,
     ],
-    [withPart({ ...uploads, name: '../../etc' }), /name: is no name of a part \(it says "..\/..\/etc"\)/],
-    [withPart({ ...uploads, name: '..' }), /name: is no name of a part/],
-    [withPart({ ...values.parts[0], name: 'a\nb' }), /name: is no name of a part \(it says "a\\nb"\)/],
+    [
+      withPart({ ...uploads, name: '../../etc' }),
+      /name: is not the name of a part \(it says "..\/..\/etc"\)/,
+    ],
+    [withPart({ ...uploads, name: '..' }), /name: is not the name of a part/],
+    [withPart({ ...values.parts[0], name: 'a\nb' }), /name: is not the name of a part \(it says "a\\nb"\)/],
     [withPart({ ...values.parts[0], kind: 'constructor' }), /parts\/0\/kind/],
     [withPart({ ...values.parts[0], owner: { uid: -1, gid: 0, mode: 0 } }), /owner\/uid/],
     [withPart({ ...values.parts[0], owner: { uid: 0, gid: 0, mode: 0o4755 } }), /owner\/mode/],
     [
       edit((json) => Object.assign(json, { recipient: 'me' })),
-      /recipient: is no age recipient \(it says "me"\)/,
+      /recipient: is not an age recipient \(it says "me"\)/,
     ],
     [
       edit((json) => Object.assign(json, { host: 'a\u009b2Jb' })),
       /host: has control characters \(it says "a\\u009b2Jb"\)/,
     ],
-    [edit((json) => Object.assign(json, { app: 'a\nb' })), /app: is no name of an app \(it says "a\\nb"\)/],
+    [
+      edit((json) => Object.assign(json, { app: 'a\nb' })),
+      /app: is not the name of an app \(it says "a\\nb"\)/,
+    ],
     [edit((json) => Object.assign(json, { id: 'a\nb' })), /its manifest is of "a\\nb"$/],
   ];
   for (const [changed, problem] of table) {
@@ -212,6 +218,6 @@ test('A3: what we write is read: encrypted parts, and a database whose name has 
     };
     assert.equal(read(withPart({ ...part, tree: undefined })).parts.length, 1);
   }
-  assert.equal(read(sealed(dumpOf(`${folder}app.db.zst.age`))).recipient, recipient);
-  assert.equal(read(sealed({ ...uploads, tree })).parts[0]?.name, 'uploads');
+  assert.equal(read(encrypted(dumpOf(`${folder}app.db.zst.age`))).recipient, recipient);
+  assert.equal(read(encrypted({ ...uploads, tree })).parts[0]?.name, 'uploads');
 });

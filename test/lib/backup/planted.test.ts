@@ -1,6 +1,6 @@
 /* A5: what root backs up, restores and stores in directories of another, who planted something there. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -8,6 +8,7 @@ import {
   lchownSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmdirSync,
   rmSync,
   statSync,
@@ -18,23 +19,17 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { parseSqlite } from '../../../lib/backup/addresses.ts';
+import { measureOf } from '../../../lib/backup/blobs.ts';
 import type { SqlitePart } from '../../../lib/backup/manifest.ts';
 import { stageCommand } from '../../../lib/backup/postgres-restore.ts';
-import { directoryCopier, undoDirectory } from '../../../lib/backup/restore-directory.ts';
+import { checkContent } from '../../../lib/backup/references.ts';
+import { directoryCopier } from '../../../lib/backup/restore-directory.ts';
 import { sqliteRestorer, sqliteSource, undoSqlite } from '../../../lib/backup/sqlite.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
+import { undoDirectory } from '../../../lib/backup/swap.ts';
 import { cmd, wordsOf } from '../../../lib/shell.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from '../planting.ts';
-import {
-  backUp,
-  recoveryIn,
-  restoreBeside,
-  uploadsOf,
-  type World,
-  workIn,
-  world,
-  write,
-} from './files/kit.ts';
+import { backUp, recoveryIn, restoreBeside, uploadsOf, type World, workIn, world, write } from './kit.ts';
 
 const said = (file: string): unknown => {
   const database = new DatabaseSync(file, { readOnly: true });
@@ -204,9 +199,60 @@ test('A13: the app gets to a directory that root restored below missing ones', a
   const part = await backUp(w);
   chmodSync(app, 0o775);
   const copier = directoryCopier(part, join(app, 'new/er/uploads'), await recoveryIn(w));
-  await copier.restore(w.step);
+  await copier.restoreBeside(w.step);
   for (const made of ['new', 'new/er']) {
     const { uid, gid, mode } = statSync(join(app, made));
     assert.deepEqual([uid, gid, mode & 0o7777], [APP_USER, APP_USER, 0o755], made);
   }
+});
+
+test('A3: a pipe, a link or a directory in a file store is refused, and not waited for', {
+  timeout: 60_000,
+}, async () => {
+  const w = world();
+  write(w.uploads, { a: 'one' });
+  const part = await backUp(w);
+  const { sha256: name } = measureOf(Buffer.from('one'));
+  const path = join(w.stored, 'content', name.slice(0, 2), name);
+  const aside = join(w.stored, 'aside');
+  renameSync(path, aside);
+  const ways: Array<() => void> = [
+    () => execFileSync('mkfifo', [path]),
+    () => symlinkSync(aside, path),
+    () => execFileSync('mkdir', [path]),
+  ];
+  for (const make of ways) {
+    make();
+    await assert.rejects(
+      restoreBeside(w, part),
+      /is not a file, and so not an object|is a link, and so not an object/,
+    );
+    const listed: string[] = [];
+    for await (const { key } of w.store.list('content/')) listed.push(key);
+    assert.ok(!listed.some((key) => key.endsWith(name)), 'and it is no object for those who list');
+    const [problem] = await checkContent(part, await recoveryIn(w), w.step);
+    assert.match(problem ?? '', /^uploads: a: .*is (not a file|a link), and so not an object/);
+    rmSync(path, { recursive: true });
+  }
+});
+
+test('A3: root does not write through a link that somebody planted in a file store', async () => {
+  const w = world();
+  const victim = join(w.app, 'victim');
+  writeFileSync(victim, 'precious');
+  write(w.stored, { 'backups/x/other': '' });
+  symlinkSync(victim, join(w.stored, 'backups/x/manifest.json.partial'));
+  await assert.rejects(w.store.put('backups/x/manifest.json', Buffer.from('{}')), /is a link/);
+  assert.equal(readFileSync(victim, 'utf8'), 'precious');
+});
+
+test('A13: what root writes into a file store belongs to the owner of the store', (t) => {
+  if (process.getuid?.() !== 0) return t.skip('only root can give files away');
+  const w = world();
+  execFileSync('mkdir', [w.stored]);
+  execFileSync('chown', ['1234:1235', w.stored]);
+  return w.store.put('content/ab/x', Buffer.from('x')).then(() => {
+    const { stdout } = spawnSync('find', [w.stored, '-printf', '%u:%g\n'], { encoding: 'utf8' });
+    assert.equal(stdout, '1234:1235\n'.repeat(4));
+  });
 });

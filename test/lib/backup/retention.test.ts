@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Entry, State } from '../../../lib/backup/catalog.ts';
-import { judge, judgeByAge, refuseAbsurd } from '../../../lib/backup/prune.ts';
-import { dateOf, idOf } from '../../../lib/backup/schema.ts';
-import { keep, type Policy, parsePolicy, shortestPeriod } from '../../../lib/backup/settings.ts';
+import { dateOf, idOf } from '../../../lib/backup/id.ts';
+import {
+  judge,
+  judgeByAge,
+  keep,
+  type Policy,
+  parsePolicy,
+  refuseAbsurd,
+  shortestPeriod,
+} from '../../../lib/backup/retention.ts';
 
 const DAY = 86_400_000;
 const entry = (id: string, state: State = 'complete'): Entry => ({

@@ -1,4 +1,4 @@
-/* What the host remembers of its backups, and when that is not trusted. */
+/* What a host knows of the contents in the store, and when that is not trusted. */
 import assert from 'node:assert/strict';
 import {
   readdirSync,
@@ -12,8 +12,19 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { sealer } from '../../../../lib/backup/encryption.ts';
-import { age, backUp, contentPuts, nextId, restoreBeside, uploadsOf, workIn, world, write } from './kit.ts';
+import { encrypter } from '../../../lib/backup/encryption.ts';
+import {
+  age,
+  backUp,
+  contentPuts,
+  interfering,
+  nextId,
+  restoreBeside,
+  uploadsOf,
+  workIn,
+  world,
+  write,
+} from './kit.ts';
 
 test('a file written within two seconds before it was read is read again the next time', async () => {
   const w = world();
@@ -160,8 +171,65 @@ test('another store and another recipient get everything', async () => {
   await backUp(w);
   for (const recipient of recipients) {
     w.asked.length = 0;
-    await backUp(w, { sealer: await sealer(recipient) });
+    await backUp(w, { encrypter: await encrypter(recipient) });
     assert.equal(contentPuts(w.asked).length, 2, recipient);
     assert.ok(contentPuts(w.asked).every((line) => line.endsWith(`.${recipient.slice(-8)}.age`)));
   }
+});
+
+test('a prune elsewhere, while files are stored, fails the backup', async () => {
+  const w = world();
+  write(w.uploads, { a: 'one', b: 'two' });
+  const id = nextId();
+  await backUp(w, { id });
+  write(w.uploads, { c: 'three' });
+  const prune = () => rmSync(join(w.stored, 'backups', id), { recursive: true });
+  await assert.rejects(
+    backUp(w, { store: interfering(w.store, prune) }),
+    /whose files this one shares, vanished/,
+  );
+});
+
+test('a prune elsewhere, while files are stored that were found in the store, fails the backup', async () => {
+  const w = world();
+  write(w.uploads, { a: 'one', b: 'two' });
+  await backUp(w);
+  rmSync(join(w.state, 'files'), { recursive: true });
+  write(w.uploads, { c: 'three' });
+  const collect = () => rmSync(join(w.stored, 'content'), { recursive: true });
+  await assert.rejects(
+    backUp(w, { store: interfering(w.store, collect) }),
+    /2 contents, such as content\/.*, vanished from file:.* during the backup/,
+  );
+});
+
+test('A10: what a backup of more than a day stored itself is confirmed before its manifest, whatever was stored last', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  for (const remembered of [true, false]) {
+    const w = world();
+    write(w.uploads, { a: 'one' });
+    if (remembered) await backUp(w);
+    write(w.uploads, { b: 'two', c: 'three' });
+    const settle = async () => {
+      t.mock.timers.setTime(Date.now() + 24 * 3_600_000);
+      rmSync(join(w.stored, 'content'), { recursive: true });
+    };
+    await assert.rejects(
+      backUp(w, { store: { ...w.store, settle } }),
+      /\d contents, such as content\/.*, vanished from file:.* during the backup/,
+    );
+  }
+});
+
+test('A10: a backup of less than a day does not list what it stored', async () => {
+  const w = world();
+  write(w.uploads, { a: 'one' });
+  await backUp(w);
+  write(w.uploads, { b: 'two' });
+  w.asked.length = 0;
+  await backUp(w);
+  assert.deepEqual(
+    w.asked.filter((line) => line.startsWith('list content/')),
+    [],
+  );
 });

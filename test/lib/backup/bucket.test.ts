@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
-import { parseBucket } from '../../../../lib/backup/addresses.ts';
-import { type BucketAccess, openBucket, siblingName } from '../../../../lib/backup/bucket.ts';
-import { Secret } from '../../../../lib/secret.ts';
-import { type Command, wordsOf } from '../../../../lib/shell.ts';
+import { parseBucket } from '../../../lib/backup/addresses.ts';
+import { type BucketAccess, openBucket, siblingName } from '../../../lib/backup/bucket.ts';
+import { Secret } from '../../../lib/secret.ts';
+import { type Command, wordsOf } from '../../../lib/shell.ts';
 
 const ID = '20260101-000000';
 
@@ -34,8 +34,8 @@ for (const [raw, wanted] of addresses) {
   test(`BACKUP_BUCKETS may have ${raw}`, () => assert.deepEqual(parseBucket(raw), wanted));
 }
 const wrong: Array<[string, RegExp]> = [
-  ['i', /no bucket's name/],
-  ['im ages', /no bucket's name/],
+  ['i', /not the name of a bucket/],
+  ['im ages', /not the name of a bucket/],
   ['images?region=x', /parameter region/],
   ['images?endpoint=minio:9000', /neither http\(s\)/],
   ['images?endpoint=compose://minio', /neither http\(s\)/],

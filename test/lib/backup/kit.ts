@@ -3,15 +3,15 @@ import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after } from 'node:test';
-import { opener, sealer } from '../../../../lib/backup/encryption.ts';
-import type { DirectoryPart, Recovery, Restored, Source, Work } from '../../../../lib/backup/manifest.ts';
-import { directoryRestorer } from '../../../../lib/backup/restore-directory.ts';
-import { directorySource } from '../../../../lib/backup/save-directory.ts';
-import type { Store } from '../../../../lib/backup/store.ts';
-import { fileStore } from '../../../../lib/backup/store-file.ts';
-import { Report, type Step } from '../../../../lib/output.ts';
-import { type Host, localHost } from '../../../../lib/shell.ts';
-import { stateDirectory } from '../../../../lib/state.ts';
+import { decrypter, encrypter } from '../../../lib/backup/encryption.ts';
+import type { DirectoryPart, Recovery, Restored, Source, Work } from '../../../lib/backup/manifest.ts';
+import { directoryRestorer } from '../../../lib/backup/restore-directory.ts';
+import { directorySource } from '../../../lib/backup/save-directory.ts';
+import type { Store } from '../../../lib/backup/store.ts';
+import { fileStore } from '../../../lib/backup/store-file.ts';
+import { Report, type Step } from '../../../lib/output.ts';
+import { type Host, localHost } from '../../../lib/shell.ts';
+import { stateDirectory } from '../../../lib/state.ts';
 
 export interface World {
   /** APP_DIR. */
@@ -131,7 +131,7 @@ export async function workIn(world: World, changes: Partial<Work> = {}): Promise
     id: nextId(),
     host,
     store: world.store,
-    sealer: await sealer(undefined),
+    encrypter: await encrypter(undefined),
     report: world.report,
     signal: new AbortController().signal,
     appDir: world.app,
@@ -165,10 +165,9 @@ export async function recoveryIn(world: World, changes: Partial<Recovery> = {}):
     id: nextId(),
     host,
     store: world.store,
-    opener: await opener(undefined),
+    decrypter: await decrypter(undefined),
     report: world.report,
     signal: new AbortController().signal,
-    appDir: world.app,
     stateDir: world.state,
     ...changes,
   };
@@ -183,4 +182,24 @@ export async function restoreBeside(
   const restorer = directoryRestorer(part, world.uploads, await recoveryIn(world, changes));
   await restorer.prepare();
   return restorer.restoreBeside(world.step);
+}
+
+/** The store, with `act` done once before the first content is stored. */
+export function interfering(store: Store, act: () => void): Store {
+  let done = false;
+  const once = () => {
+    if (!done) act();
+    done = true;
+  };
+  return {
+    ...store,
+    put: async (key, body) => {
+      if (key.startsWith('content/')) once();
+      return store.put(key, body);
+    },
+    putStream: async (key, body, most) => {
+      once();
+      return store.putStream(key, body, most);
+    },
+  };
 }

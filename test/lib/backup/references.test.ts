@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { catalog } from '../../../lib/backup/catalog.ts';
+import { idOf } from '../../../lib/backup/id.ts';
 import type { Manifest } from '../../../lib/backup/manifest.ts';
-import { findGarbage, judge } from '../../../lib/backup/prune.ts';
-import { idOf } from '../../../lib/backup/schema.ts';
-import { parsePolicy } from '../../../lib/backup/settings.ts';
-import { age, backUp, nextId, recoveryIn, type World, world, write } from './files/kit.ts';
+import { findUnreferenced } from '../../../lib/backup/references.ts';
+import { judge, parsePolicy } from '../../../lib/backup/retention.ts';
+import { age, backUp, nextId, recoveryIn, type World, world, write } from './kit.ts';
 
 const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3_600_000);
 
@@ -24,8 +24,9 @@ async function garbage(w: World) {
   const kept = judge(await catalog(w.store), parsePolicy('daily=1'), now)
     .filter(({ reasons }) => reasons.length > 0)
     .map(({ entry }) => entry);
-  const { opener } = await recoveryIn(w);
-  return (await findGarbage(kept, { app: 'app', store: w.store, opener, stateDir: w.state }, now)).keys;
+  const { decrypter } = await recoveryIn(w);
+  return (await findUnreferenced(kept, { app: 'app', store: w.store, decrypter, stateDir: w.state }, now))
+    .keys;
 }
 
 test('A10: what was stored since the oldest backup in progress began is not collected', async () => {
@@ -50,14 +51,14 @@ test('A10: a list of files that several kept backups have is read once', async (
   const w = world();
   write(w.uploads, { a: 'one' });
   const part = await backUp(w, { stateDir: undefined });
-  const { opener } = await recoveryIn(w);
+  const { decrypter } = await recoveryIn(w);
   const kept = [1, 2, 3].map(() => {
     const entry = { id: nextId(), state: 'complete' as const, started: new Date(), bytes: 0, objects: [] };
     return { ...entry, manifest: { parts: [part] } as unknown as Manifest };
   });
   w.asked.length = 0;
-  const where = { app: 'app', store: w.store, opener, stateDir: w.state };
+  const where = { app: 'app', store: w.store, decrypter, stateDir: w.state };
   const later = new Date(Date.now() + 48 * 3_600_000);
-  assert.deepEqual((await findGarbage(kept, where, later)).keys, []);
+  assert.deepEqual((await findUnreferenced(kept, where, later)).keys, []);
   assert.deepEqual(w.asked, [`get ${part.tree.key}`, 'list content/']);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
-import { type Flow, measured, opener, sealer } from '../../../lib/backup/encryption.ts';
+import { decrypter, encrypter, type Flow, measured } from '../../../lib/backup/encryption.ts';
 import { feed, outputOf, unzstd, zstd } from '../../../lib/backup/transfer.ts';
 import { Secret } from '../../../lib/secret.ts';
 import { cmd, localHost } from '../../../lib/shell.ts';
@@ -15,36 +15,36 @@ async function* chunks(bytes: Buffer, size: number): AsyncGenerator<Uint8Array> 
 }
 const whole = async (flow: Flow) => Buffer.concat(await Array.fromAsync(flow));
 
-test('a stream of some megabytes is sealed and opened, whatever its chunks', async () => {
+test('a stream of some megabytes is encrypted and decrypted, whatever its chunks', async () => {
   const identity = await generateIdentity();
-  const { seal, sealBytes, suffix } = await sealer(await identityToRecipient(identity));
-  const { open } = await opener(new Secret(identity));
+  const { encrypt, encryptBytes, suffix } = await encrypter(await identityToRecipient(identity));
+  const { decrypt } = decrypter(new Secret(identity));
   const bytes = randomBytes(3_000_001);
   for (const size of [1_000, 65_536, 3_000_001]) {
-    const sealed = await whole(await seal(chunks(bytes, size)));
-    assert.equal(sealed.subarray(0, 21).toString(), 'age-encryption.org/v1');
-    assert.ok(bytes.equals(await whole(await open(chunks(sealed, 70_001), `x${suffix}`))));
+    const encrypted = await whole(await encrypt(chunks(bytes, size)));
+    assert.equal(encrypted.subarray(0, 21).toString(), 'age-encryption.org/v1');
+    assert.ok(bytes.equals(await whole(await decrypt(chunks(encrypted, 70_001), `x${suffix}`))));
   }
-  const small = await sealBytes(Buffer.from(''));
-  assert.equal((await whole(await open(chunks(Buffer.from(small), 10), 'x.age'))).length, 0);
+  const small = await encryptBytes(Buffer.from(''));
+  assert.equal((await whole(await decrypt(chunks(Buffer.from(small), 10), 'x.age'))).length, 0);
 });
 
-test('without a recipient nothing is sealed, and what is not sealed is passed through', async () => {
-  const { seal, suffix, recipient } = await sealer(undefined);
+test('without a recipient nothing is encrypted, and what is not encrypted is passed through', async () => {
+  const { encrypt, suffix, recipient } = await encrypter(undefined);
   assert.deepEqual([suffix, recipient], ['', null]);
-  assert.equal((await whole(await seal(chunks(Buffer.from('plain'), 2)))).toString(), 'plain');
-  const { open } = await opener(undefined);
-  assert.equal((await whole(await open(chunks(Buffer.from('plain'), 2), 'x.dump'))).toString(), 'plain');
+  assert.equal((await whole(await encrypt(chunks(Buffer.from('plain'), 2)))).toString(), 'plain');
+  const { decrypt } = decrypter(undefined);
+  assert.equal((await whole(await decrypt(chunks(Buffer.from('plain'), 2), 'x.dump'))).toString(), 'plain');
 });
 
 test('no identity and a wrong one are told, each with the setting', async () => {
-  const { seal } = await sealer(await identityToRecipient(await generateIdentity()));
-  const sealed = await whole(await seal(chunks(Buffer.from('secret'), 6)));
-  const none = await opener(undefined);
-  await assert.rejects(none.open(chunks(sealed, 9), 'x.age'), /x.age is encrypted/);
-  const other = await opener(new Secret(await generateIdentity()));
+  const { encrypt } = await encrypter(await identityToRecipient(await generateIdentity()));
+  const encrypted = await whole(await encrypt(chunks(Buffer.from('secret'), 6)));
+  const none = decrypter(undefined);
+  await assert.rejects(none.decrypt(chunks(encrypted, 9), 'x.age'), /x.age is encrypted/);
+  const other = decrypter(new Secret(await generateIdentity()));
   await assert.rejects(
-    other.open(chunks(sealed, 9), 'x.age'),
+    other.decrypt(chunks(encrypted, 9), 'x.age'),
     (error: { message: string; exit: number; next: string }) =>
       /another key than BACKUP_IDENTITY_FILE/.test(error.message) &&
       error.exit === 2 &&
@@ -52,15 +52,15 @@ test('no identity and a wrong one are told, each with the setting', async () => 
   );
 });
 
-test('sealed bytes that were changed or cut are refused', async () => {
+test('encrypted bytes that were changed or cut are refused', async () => {
   const identity = await generateIdentity();
-  const { seal } = await sealer(await identityToRecipient(identity));
-  const { open } = await opener(new Secret(identity));
-  const sealed = await whole(await seal(chunks(randomBytes(200_000), 65_536)));
-  const changed = Buffer.from(sealed);
+  const { encrypt } = await encrypter(await identityToRecipient(identity));
+  const { decrypt } = decrypter(new Secret(identity));
+  const encrypted = await whole(await encrypt(chunks(randomBytes(200_000), 65_536)));
+  const changed = Buffer.from(encrypted);
   changed[150_000] = (changed[150_000] ?? 0) ^ 1;
-  for (const broken of [changed, sealed.subarray(0, 150_000), sealed.subarray(0, sealed.length - 1)])
-    await assert.rejects(async () => whole(await open(chunks(broken, 65_536), 'x.age')));
+  for (const broken of [changed, encrypted.subarray(0, 150_000), encrypted.subarray(0, encrypted.length - 1)])
+    await assert.rejects(async () => whole(await decrypt(chunks(broken, 65_536), 'x.age')));
 });
 
 test('a measure is there when the flow has ended, not before', async () => {
@@ -93,10 +93,10 @@ test('A3: bytes behind the end of what was compressed or encrypted are not passe
   await assert.rejects(whole(unzstd(forged(packed))), /bytes behind the end|frame/);
   assert.equal(checked, false);
   const identity = await generateIdentity();
-  const { seal } = await sealer(await identityToRecipient(identity));
-  const { open } = await opener(new Secret(identity));
-  const sealed = await whole(await seal(chunks(Buffer.from('forged'), 6)));
-  await assert.rejects(async () => whole(await open(forged(sealed), 'x.age')), /invalid tag/);
+  const { encrypt } = await encrypter(await identityToRecipient(identity));
+  const { decrypt } = decrypter(new Secret(identity));
+  const encrypted = await whole(await encrypt(chunks(Buffer.from('forged'), 6)));
+  await assert.rejects(async () => whole(await decrypt(forged(encrypted), 'x.age')), /invalid tag/);
 });
 
 test('the output of a command ends well only when the command did', async () => {

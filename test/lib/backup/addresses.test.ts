@@ -32,7 +32,7 @@ test('an address of a server keeps its password to itself', () => {
   for (const [raw, problem] of [
     ['postgres://u:p/w@host/db', /percent-encoded|is not postgres/],
     ['postgres://u:p@host', /is not postgres/],
-    ['postgres:///db', /is not postgres|is no URL/],
+    ['postgres:///db', /is not postgres|is not a URL/],
     ['postgres://h/db?host=/tmp', /has the parameter host/],
   ] as const)
     assert.throws(() => parseDirect(raw), problem, raw);

@@ -9,20 +9,23 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { opener, sealer } from '../../../../lib/backup/encryption.ts';
-import { contentOf, forgetTrees, readTree } from '../../../../lib/backup/lists.ts';
-import type { DirectoryPart } from '../../../../lib/backup/manifest.ts';
-import { measureOf } from '../../../../lib/backup/read.ts';
-import { directoryCopier } from '../../../../lib/backup/restore-directory.ts';
-import { checkContent, checkPresence } from '../../../../lib/backup/verify.ts';
-import { Secret } from '../../../../lib/secret.ts';
-import { backUp, nextId, recoveryIn, restoreBeside, type World, world, write } from './kit.ts';
+import { measureOf } from '../../../lib/backup/blobs.ts';
+import { decrypter, encrypter } from '../../../lib/backup/encryption.ts';
+import type { DirectoryPart } from '../../../lib/backup/manifest.ts';
+import { checkContent, checkPresence } from '../../../lib/backup/references.ts';
+import { directoryCopier } from '../../../lib/backup/restore-directory.ts';
+import { swapPaths, undoDirectory } from '../../../lib/backup/swap.ts';
+import { Secret } from '../../../lib/secret.ts';
+import { backUp, mount, nextId, recoveryIn, restoreBeside, type World, world, write } from './kit.ts';
+
+const ID = '20260101-000000';
 
 /** Where the content of `text` is stored. */
 const storedAt = ({ stored }: World, text: string): string => {
@@ -98,16 +101,16 @@ test('an encrypted backup comes back by its identity alone', async () => {
   const identity = await generateIdentity();
   const w = world();
   write(w.uploads, { a: 'secret text', big: Buffer.alloc(9e6, 'secret text') });
-  const part = await backUp(w, { sealer: await sealer(await identityToRecipient(identity)) });
+  const part = await backUp(w, { encrypter: await encrypter(await identityToRecipient(identity)) });
   const readable = spawnSync('grep', ['-rl', 'secret text', w.stored], { encoding: 'utf8' });
   assert.equal(readable.stdout, '');
-  const opened = await opener(new Secret(identity));
-  const restored = await restoreBeside(w, part, { opener: opened });
+  const opened = await decrypter(new Secret(identity));
+  const restored = await restoreBeside(w, part, { decrypter: opened });
   assert.deepEqual(await restored.compare(), []);
-  assert.deepEqual(await checkContent(part, await recoveryIn(w, { opener: opened }), w.step), []);
+  assert.deepEqual(await checkContent(part, await recoveryIn(w, { decrypter: opened }), w.step), []);
   await assert.rejects(restoreBeside(w, part), /is encrypted/);
-  const another = await opener(new Secret(await generateIdentity()));
-  await assert.rejects(restoreBeside(w, part, { opener: another }), /encrypted to another key/);
+  const another = await decrypter(new Secret(await generateIdentity()));
+  await assert.rejects(restoreBeside(w, part, { decrypter: another }), /encrypted to another key/);
 });
 
 test('a corrupted encrypted content is told as damage, not as a bug', async () => {
@@ -115,76 +118,18 @@ test('a corrupted encrypted content is told as damage, not as a bug', async () =
   const identity = await generateIdentity();
   const w = world();
   write(w.uploads, { a: 'secret text' });
-  const part = await backUp(w, { sealer: await sealer(await identityToRecipient(identity)) });
+  const part = await backUp(w, { encrypter: await encrypter(await identityToRecipient(identity)) });
   const suffix = part.tree.key.slice(part.tree.key.indexOf('.'));
   const path = storedAt(w, 'secret text') + suffix;
   const bytes = readFileSync(path);
   bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
   writeFileSync(path, bytes);
-  const opened = await opener(new Secret(identity));
-  await assert.rejects(restoreBeside(w, part, { opener: opened }), /uploads: a: its content .* is damaged/);
+  const opened = await decrypter(new Secret(identity));
+  await assert.rejects(
+    restoreBeside(w, part, { decrypter: opened }),
+    /uploads: a: its content .* is damaged/,
+  );
 });
-
-test('what a backup references is known without reading the store, and forgotten with it', async () => {
-  const { w, part } = await backedUp();
-  const refusing = { ...w.store, get: () => Promise.reject(new Error('refused')) };
-  const reader = { store: refusing, opener: await opener(undefined), stateDir: w.state };
-  const keys = await contentOf(part, reader);
-  assert.equal(keys.size, 3);
-  for (const key of keys) assert.ok(existsSync(join(w.stored, key)), key);
-  forgetTrees(w.state, new Set([part.tree.sha256]));
-  assert.equal((await contentOf(part, reader)).size, 3);
-  forgetTrees(w.state, new Set());
-  await assert.rejects(contentOf(part, reader), /refused/);
-  assert.deepEqual(await contentOf(part, { ...reader, store: w.store }), keys);
-});
-
-const escapes: Array<[string, Array<Record<string, unknown>>]> = [
-  ['..', [{ path: '../evil', type: 'file' }]],
-  [
-    '.. inside',
-    [
-      { path: 'a', type: 'directory' },
-      { path: 'a/../../evil', type: 'file' },
-    ],
-  ],
-  [
-    '.. as a directory',
-    [
-      { path: 'a', type: 'directory' },
-      { path: 'a/..', type: 'directory' },
-    ],
-  ],
-  ['a path that begins with a slash', [{ path: '/evil', type: 'file' }]],
-  ['an absolute path', [{ path: '/etc/evil', type: 'file' }]],
-  [
-    'a symlink as a parent',
-    [
-      { path: 'a', type: 'symlink', target: '/etc' },
-      { path: 'a/evil', type: 'file' },
-    ],
-  ],
-  ['encoded ..', [{ path_base64: Buffer.from('../evil').toString('base64'), type: 'file' }]],
-];
-for (const [kind, entries] of escapes) {
-  test(`a list of files that leads out of the directory is refused: ${kind}`, async () => {
-    const { w, part } = await backedUp();
-    const all = [{ path: '.', type: 'directory' }, ...entries];
-    const common = {
-      mode: '0755',
-      uid: 0,
-      gid: 0,
-      mtime: 0,
-      size: 0,
-      sha256: measureOf(Buffer.from('another')).sha256,
-    };
-    const tree = Buffer.from(all.map((entry) => `${JSON.stringify({ ...common, ...entry })}\n`).join(''));
-    const { sha256, bytes } = measureOf(tree);
-    const key = `content/${sha256.slice(0, 2)}/${sha256}`;
-    await w.store.put(key, tree);
-    await assert.rejects(restoreBeside(w, { ...part, tree: { key, bytes, sha256 } }), /leads out of it/);
-  });
-}
 
 test('holes of a sparse file cost neither disk nor are they lost', async () => {
   const w = world();
@@ -213,7 +158,7 @@ test('a restore to another directory needs an empty or absent one', async () => 
   const target = join(w.app, 'elsewhere/deep');
   const copier = directoryCopier(part, target, await recoveryIn(w));
   await copier.prepare();
-  const copy = await copier.restore(w.step);
+  const copy = await copier.restoreBeside(w.step);
   assert.deepEqual(await copy.compare(), []);
   await assert.rejects(copier.prepare(), /elsewhere\/deep is not empty/);
   await copy.discard();
@@ -247,12 +192,12 @@ test('what a restore left that was killed is cleared by the next, and the live f
   const script = `
     import { directoryRestorer } from ${JSON.stringify(join(process.cwd(), 'lib/backup/restore-directory.ts'))};
     import { fileStore } from ${JSON.stringify(join(process.cwd(), 'lib/backup/store-file.ts'))};
-    import { opener } from ${JSON.stringify(join(process.cwd(), 'lib/backup/encryption.ts'))};
+    import { decrypter } from ${JSON.stringify(join(process.cwd(), 'lib/backup/encryption.ts'))};
     const signal = new AbortController().signal;
     const store = fileStore(${JSON.stringify(w.stored)}, signal);
     let n = 0;
     const slow = { ...store, get: async (key) => { if (++n > 20) await new Promise((r) => setTimeout(r, 60_000)); return store.get(key); } };
-    const recovery = { id: '${id}', store: slow, opener: await opener(undefined), signal, stateDir: ${JSON.stringify(w.state)} };
+    const recovery = { id: '${id}', store: slow, decrypter: await decrypter(undefined), signal, stateDir: ${JSON.stringify(w.state)} };
     await directoryRestorer(${JSON.stringify(part)}, ${JSON.stringify(w.uploads)}, recovery).restoreBeside({ progress({ done }) { if (done >= 10) console.log(done); } });
   `;
   const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
@@ -270,10 +215,63 @@ test('what a restore left that was killed is cleared by the next, and the live f
   assert.deepEqual(await restored.compare(), []);
 });
 
-test('a tree can be read from the copy here or from the store', async () => {
-  const { w, part } = await backedUp();
-  const reader = { store: w.store, opener: await opener(undefined) };
-  const fromStore = await readTree(part, reader);
-  const fromCopy = await readTree(part, { ...reader, stateDir: w.state });
-  assert.ok(fromStore.equals(fromCopy));
+test('a directory that is a disk of its own is restored within it, and undone', async (t) => {
+  const w = world();
+  if (!mount(w.uploads, 200)) return t.skip('may not mount');
+  write(w.uploads, { 'sub/photo': 'old', 'lost+found/x': 'mkfs' });
+  const part = await backUp(w);
+  assert.equal(part.files, 1);
+  write(w.uploads, { 'sub/photo': 'new' });
+  const restored = await restoreBeside(w, part, { id: ID });
+  assert.equal(restored.place, join(w.uploads, `.opsbook-restoring-${ID}`));
+  assert.deepEqual(await restored.compare(), []);
+  const kept = await restored.swapIn();
+  assert.equal(kept, join(w.uploads, `.opsbook-before-${ID}`));
+  assert.equal(readFileSync(join(w.uploads, 'sub/photo'), 'utf8'), 'old');
+  assert.equal((await backUp(w)).files, 1, 'what is kept in it is no data');
+  assert.equal(undoDirectory('uploads', w.state, w.uploads).kept, join(w.uploads, `.opsbook-undone-${ID}`));
+  assert.equal(readFileSync(join(w.uploads, 'sub/photo'), 'utf8'), 'new');
+  assert.ok(existsSync(join(w.uploads, 'lost+found/x')));
+});
+
+test('a directory with a disk mounted in it cannot be swapped, and says so before anything is restored', async (t) => {
+  const w = world();
+  write(w.uploads, { a: '1' });
+  mkdirSync(join(w.uploads, 'disk'));
+  if (!mount(join(w.uploads, 'disk'), 200)) return t.skip('may not mount');
+  write(w.uploads, { 'disk/b': '2' });
+  const part = await backUp(w);
+  assert.equal(part.files, 2, 'a backup enters it');
+  await assert.rejects(restoreBeside(w, part), /uploads: .*\/disk is mounted in .*uploads/);
+});
+
+test('a full disk fails the restore and leaves nothing of it behind', async (t) => {
+  const w = world();
+  write(w.uploads, { a: '1', big: Buffer.alloc(75e6, 'x') });
+  const part = await backUp(w);
+  rmSync(w.uploads, { recursive: true });
+  mkdirSync(w.uploads);
+  if (!mount(w.uploads, 70)) return t.skip('may not mount');
+  write(w.uploads, { live: 'data' });
+  await assert.rejects(restoreBeside(w, part), /needs 75\.0 MB, .* has 73\.4 MB free/);
+  // Whoever fills the disk after it was looked at.
+  await assert.rejects(
+    restoreBeside(w, { ...part, bytesIn: 0 }),
+    /uploads: big cannot be written: .*no space/i,
+  );
+  assert.deepEqual(readdirSync(w.uploads), ['live']);
+});
+
+test('a directory behind a symlink is restored where it really is', async () => {
+  const w = world();
+  write(w.app, { 'disk/uploads/a': 'old' });
+  rmSync(w.uploads, { recursive: true });
+  symlinkSync('disk/uploads', w.uploads);
+  const part = await backUp(w);
+  assert.equal(part.files, 1);
+  writeFileSync(join(w.uploads, 'a'), 'new');
+  await (await restoreBeside(w, part, { id: ID })).swapIn();
+  assert.equal(readFileSync(join(w.app, 'disk/uploads/a'), 'utf8'), 'old');
+  assert.deepEqual(readdirSync(join(w.app, 'disk')).sort(), ['uploads', `uploads_before_${ID}`]);
+  assert.equal(swapPaths(w.uploads).live, join(w.app, 'disk/uploads'));
 });

@@ -1,58 +1,15 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseBucket } from '../../../../lib/backup/addresses.ts';
-import type { BucketAccess } from '../../../../lib/backup/bucket.ts';
-import { readJournal } from '../../../../lib/backup/bucket-journal.ts';
-import type { BucketPart, Restored } from '../../../../lib/backup/manifest.ts';
-import { measureOf } from '../../../../lib/backup/read.ts';
-import { bucketCopier, bucketRestorer, undoBucket } from '../../../../lib/backup/restore-bucket.ts';
-import { bucketSource } from '../../../../lib/backup/save-bucket.ts';
-import { checkContent } from '../../../../lib/backup/verify.ts';
-import { backUp, recoveryIn, type World, world } from './kit.ts';
+import { parseBucket } from '../../../lib/backup/addresses.ts';
+import { measureOf } from '../../../lib/backup/blobs.ts';
+import { siblingName } from '../../../lib/backup/bucket.ts';
+import { checkContent } from '../../../lib/backup/references.ts';
+import { bucketCopier, undoBucket } from '../../../lib/backup/restore-bucket.ts';
+import { App, access, address, BACKED_UP, ID, LIVE, PHOTO } from './bucket-app.ts';
+import { recoveryIn, world } from './kit.ts';
 import { MemoryServer } from './memory-bucket.ts';
-
-const address = parseBucket('images?endpoint=http://minio:9000');
-const access = { signal: new AbortController().signal } as BucketAccess;
-const ID = '20260101-000000';
-const PHOTO = { ContentType: 'image/png', Metadata: { owner: 'me' } };
-const BACKED_UP = { 'a/photo': 'a photo', empty: '', third: '3' };
-const LIVE = { 'a/photo': 'newer', empty: '', stranger: 'not in the backup' };
-
-class App {
-  readonly w: World = world();
-  readonly server = new MemoryServer();
-  readonly open = async () => this.server.bucket('images');
-
-  constructor() {
-    for (const [key, text] of Object.entries(BACKED_UP)) this.server.set('images', key, text, PHOTO);
-  }
-
-  /** The app goes on: one object changed, one deleted, one new. */
-  change(): void {
-    this.server.set('images', 'a/photo', 'newer');
-    this.server.buckets.get('images')?.delete('third');
-    this.server.set('images', 'stranger', 'not in the backup');
-  }
-
-  async backUp(changes = {}): Promise<BucketPart> {
-    this.server.asked.length = 0;
-    const source = bucketSource(address, access, this.open);
-    return (await backUp(this.w, changes, source)) as unknown as BucketPart;
-  }
-
-  async restoreBeside(part: BucketPart): Promise<Restored> {
-    const recovery = await recoveryIn(this.w, { id: ID });
-    const restorer = bucketRestorer(part, address, access, recovery, this.open);
-    await restorer.prepare();
-    this.server.asked.length = 0;
-    return restorer.restoreBeside(this.w.step);
-  }
-
-  readonly live = () => this.server.texts('images');
-  readonly undo = () => undoBucket(address, access, this.w.state, this.open);
-}
 
 async function changed() {
   const app = new App();
@@ -60,67 +17,6 @@ async function changed() {
   app.change();
   return { app, part };
 }
-
-test('a bucket is stored by content, with the headers of each object', async () => {
-  const { w, server } = new App();
-  const app = Object.assign(new App(), { w, server });
-  const part = await app.backUp();
-  assert.deepEqual([part.kind, part.files, part.bytesIn], ['bucket', 3, 8]);
-  const lines = readFileSync(join(app.w.stored, part.tree.key), 'utf8').trimEnd().split('\n');
-  const { etag, modified, ...photo } = JSON.parse(lines[0] ?? '');
-  assert.ok(etag && modified);
-  assert.deepEqual(photo, {
-    key: 'a/photo',
-    size: 7,
-    sha256: measureOf(Buffer.from('a photo')).sha256,
-    headers: PHOTO,
-  });
-});
-
-test('unchanged objects are not read again, those with another ETag or new headers are', async () => {
-  const app = new App();
-  await app.backUp();
-  await app.backUp();
-  assert.deepEqual(app.server.asked, []);
-  app.server.set('images', 'third', '4');
-  app.server.set('images', 'empty', '', { ContentType: 'text/plain' });
-  const part = await app.backUp();
-  assert.deepEqual(app.server.asked.sort(), ['get images/empty', 'get images/third']);
-  assert.match(readFileSync(join(app.w.stored, part.tree.key), 'utf8'), /"ContentType":"text\/plain"/);
-});
-
-test('an empty bucket is refused unless it is meant to be empty', async () => {
-  const app = new App();
-  app.server.buckets.get('images')?.clear();
-  await assert.rejects(app.backUp(), /images: there is no object in the bucket images/);
-  assert.equal((await app.backUp({ allowEmpty: true })).files, 0);
-});
-
-test('an object that vanishes before it is read is left out and counted', async () => {
-  const app = new App();
-  app.server.before = (request) => {
-    if (request === 'get images/third') app.server.buckets.get('images')?.delete('third');
-  };
-  assert.equal((await app.backUp()).files, 2);
-  assert.match(app.w.notes.at(-1) ?? '', /1 file vanished meanwhile/);
-});
-
-test('a large object that changes while it is read is read again, and named when it never stays', async () => {
-  const app = new App();
-  app.server.set('images', 'large', Buffer.alloc(9e6, 1));
-  let gets = 0;
-  const changing = (until: number) => (request: string) => {
-    if (request !== 'get images/large') return;
-    gets += 1;
-    if (gets % 2 === 0 && gets <= until) app.server.set('images', 'large', Buffer.alloc(9e6, until + gets));
-  };
-  app.server.before = changing(2);
-  assert.equal((await app.backUp()).files, 4);
-  app.server.set('images', 'large', Buffer.alloc(9e6, 99));
-  gets = 0;
-  app.server.before = changing(100);
-  await assert.rejects(app.backUp(), /images: the object "large" changed while it was read, 3 times/);
-});
 
 test('a restore brings back what differs, leaves strangers, and keeps what it replaces', async () => {
   const { app, part } = await changed();
@@ -182,7 +78,7 @@ test('a restore to another bucket needs an empty or absent one', async () => {
   const { app, part } = await changed();
   const copier = bucketCopier(part, 'images-drill', address, access, await recoveryIn(app.w), app.open);
   await copier.prepare();
-  const copy = await copier.restore(app.w.step);
+  const copy = await copier.restoreBeside(app.w.step);
   assert.deepEqual(await copy.compare(), []);
   assert.deepEqual(app.server.texts('images-drill'), BACKED_UP);
   await assert.rejects(copier.prepare(), /bucket images-drill is not empty: it has "a\/photo"/);
@@ -218,7 +114,7 @@ for (let n = 1; n <= REQUESTS; n += 1) {
     if (n % 2 === 0) await app.undo();
     else await app.restoreBeside(part);
     assert.deepEqual(app.live(), LIVE);
-    assert.equal(readJournal(app.w.state, 'images'), undefined);
+    assert.ok(!existsSync(join(app.w.state, 'restored-bucket-images.json')));
     await (await app.restoreBeside(part)).swapIn();
     assert.deepEqual(app.live(), { ...BACKED_UP, stranger: 'not in the backup' });
   });
@@ -259,9 +155,64 @@ test('A5: a journal that names another bucket copies and drops nothing', async (
       ...{ before: `images-before-${ID}-2`, undone: `images-undone-${ID}`, ...forged },
     };
     writeFileSync(join(app.w.state, 'restored-bucket-images.json'), JSON.stringify(journal));
-    await assert.rejects(app.restoreBeside(part), /restored-bucket-images.json is no journal of this part/);
-    await assert.rejects(app.undo(), /is no journal of this part/);
+    await assert.rejects(
+      app.restoreBeside(part),
+      /restored-bucket-images.json is not a journal of this part/,
+    );
+    await assert.rejects(app.undo(), /is not a journal of this part/);
     assert.deepEqual(app.live(), LIVE);
     assert.deepEqual(app.server.texts('other'), { 'a/photo': 'of another app' });
+  }
+});
+
+const journal = {
+  part: 'images',
+  id: ID,
+  before: `images-before-${ID}`,
+  overwritten: [],
+  added: [],
+  phase: 'done',
+};
+const journals: Array<[string, unknown, RegExp]> = [
+  [
+    'the bucket of another app',
+    { ...journal, before: 'customers' },
+    /names "customers", which is not one of its buckets/,
+  ],
+  [
+    'a bucket of another name like ours',
+    { ...journal, before: `other-before-${ID}` },
+    /not one of its buckets/,
+  ],
+  ['another part', { ...journal, part: 'other' }, /part: is not images/],
+  ['a phase that is none', { ...journal, phase: 'constructor' }, /phase: /],
+  ['an id that is none', { ...journal, id: '../x' }, /id: is not the id of a backup/],
+  ['keys that are none', { ...journal, added: 'all' }, /added: /],
+];
+for (const [kind, forged, message] of journals) {
+  test(`A3: a journal of a bucket's restore that names ${kind} is refused, and nothing is removed`, async () => {
+    const w = world();
+    const server = new MemoryServer();
+    for (const bucket of ['images', 'customers', `other-before-${ID}`]) server.set(bucket, 'a', 'precious');
+    writeFileSync(join(w.state, 'restored-bucket-images.json'), JSON.stringify(forged));
+    const open = async () => server.bucket('images');
+    await assert.rejects(undoBucket(address, access, w.state, open), message);
+    for (const bucket of ['images', 'customers', `other-before-${ID}`])
+      assert.deepEqual(server.texts(bucket), { a: 'precious' });
+  });
+}
+
+test('A3: the second bucket of one restore, and one whose name was cut, are ours', async () => {
+  for (const name of ['images', 'a'.repeat(60)]) {
+    const w = world();
+    const server = new MemoryServer();
+    const before = siblingName(name, `-before-${ID}-2`);
+    for (const bucket of [name, before]) server.set(bucket, 'a', bucket);
+    writeFileSync(
+      join(w.state, `restored-bucket-${name}.json`),
+      JSON.stringify({ ...journal, part: name, before, overwritten: ['a'] }),
+    );
+    await undoBucket(parseBucket(name), access, w.state, async () => server.bucket(name));
+    assert.deepEqual(server.texts(name), { a: before });
   }
 });

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
-import type { Bucket } from '../../../../lib/backup/bucket.ts';
-import { measureOf } from '../../../../lib/backup/read.ts';
-import type { Headers } from '../../../../lib/backup/tree.ts';
+import { measureOf } from '../../../lib/backup/blobs.ts';
+import type { Bucket } from '../../../lib/backup/bucket.ts';
+import type { Headers } from '../../../lib/backup/schema.ts';
 
 interface Held {
   body: Uint8Array;

@@ -13,9 +13,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Exchange, putBack, settle, swapIn, undoExchange } from '../../../../lib/backup/exchange.ts';
-import { undoDirectory } from '../../../../lib/backup/restore-directory.ts';
-import { attributesOf, namesOf } from '../../../../lib/backup/swap.ts';
+import { attributesOf } from '../../../lib/backup/file-system.ts';
+import {
+  namesOf,
+  putBack,
+  type Swapped,
+  settleSwap,
+  swapIn,
+  undoDirectory,
+} from '../../../lib/backup/swap.ts';
 import { backUp, restoreBeside, type World, world, write } from './kit.ts';
 
 /** Every file below a directory with its content. */
@@ -103,9 +109,9 @@ test('a second restore of one backup keeps both earlier states', async () => {
 test('a file that the app writes during the swap is kept under another name', async () => {
   const { w, part } = await changedApp();
   const restored = await restoreBeside(w, part);
-  const exchange = exchangeOf(w, restored.place);
+  const swap = swapOf(w, restored.place);
   let written = false;
-  swapIn(w.state, exchange, (from, to) => {
+  swapIn(w.state, swap, (from, to) => {
     renameSync(from, to);
     if (!written) writeFileSync(join(w.uploads, 'third'), 'by the app');
     written = true;
@@ -113,7 +119,7 @@ test('a file that the app writes during the swap is kept under another name', as
   assert.deepEqual(filesIn(w.uploads), { ...BACKED_UP, 'third.written-during-restore': 'by the app' });
 });
 
-const exchangeOf = (w: World, beside: string): Omit<Exchange, 'phase'> => ({
+const swapOf = (w: World, beside: string): Swapped => ({
   part: 'uploads',
   id: '20260101-000000',
   live: w.uploads,
@@ -121,17 +127,17 @@ const exchangeOf = (w: World, beside: string): Omit<Exchange, 'phase'> => ({
   beside,
   before: `${w.uploads}_before_20260101-000000`,
   incoming: namesOf(beside),
-  was: attributesOf(w.uploads),
-  becomes: attributesOf(beside),
+  was: attributesOf(statSync(w.uploads)),
+  becomes: attributesOf(statSync(beside)),
 });
 
 /** A process that swaps, and kills itself before the `n`th rename. */
-async function killedSwap(w: World, exchange: Omit<Exchange, 'phase'>, n: number): Promise<void> {
+async function killedSwap(w: World, swap: Swapped, n: number): Promise<void> {
   const script = `
     import { renameSync } from 'node:fs';
-    import { swapIn } from ${JSON.stringify(join(process.cwd(), 'lib/backup/exchange.ts'))};
+    import { swapIn } from ${JSON.stringify(join(process.cwd(), 'lib/backup/swap.ts'))};
     let count = 0;
-    swapIn(${JSON.stringify(w.state)}, ${JSON.stringify(exchange)}, (from, to) => {
+    swapIn(${JSON.stringify(w.state)}, ${JSON.stringify(swap)}, (from, to) => {
       count += 1;
       if (count === ${n}) process.kill(process.pid, 'SIGKILL');
       renameSync(from, to);
@@ -161,7 +167,7 @@ for (let n = 1; n <= RENAMES; n += 1) {
   test(`a swap that is killed at rename ${n} is refused by a backup, and put back by the next restore or by undo`, async () => {
     const { w, part } = await changedApp();
     const { place } = await restoreBeside(w, part, { id: '20260101-000000' });
-    await killedSwap(w, exchangeOf(w, place), n);
+    await killedSwap(w, swapOf(w, place), n);
     assert.equal(
       Object.keys(filesIn(w.app)).filter((name) => /photo|other|added|third/.test(name)).length,
       6,
@@ -171,7 +177,7 @@ for (let n = 1; n <= RENAMES; n += 1) {
       const { kept } = undoDirectory('uploads', w.state, w.uploads);
       assert.deepEqual(filesIn(kept), BACKED_UP);
     } else {
-      settle(w.state, 'uploads', w.uploads);
+      settleSwap(w.state, 'uploads', w.uploads);
       assert.deepEqual(filesIn(place), BACKED_UP);
     }
     assert.deepEqual(filesIn(w.uploads), LIVE);
@@ -191,7 +197,7 @@ for (let n = 1; n <= RENAMES; n += 1) {
       renameSync(from, to);
     };
     assert.throws(
-      () => swapIn(w.state, exchangeOf(w, place), refuse),
+      () => swapIn(w.state, swapOf(w, place), refuse),
       /could not be swapped .*; it is as it was/,
     );
     assert.deepEqual(filesIn(w.uploads), LIVE);
@@ -203,20 +209,20 @@ for (let n = 1; n <= RENAMES; n += 1) {
     const id = '20260101-000000';
     const restored = await restoreBeside(w, part, { id });
     await restored.swapIn();
-    const place = () => `${w.uploads}_undone_${id}`;
-    assert.throws(() => undoExchange(w.state, 'uploads', w.uploads, place, killedAt(n)), /killed/);
-    assert.equal(undoExchange(w.state, 'uploads', w.uploads, place), place());
+    const place = `${w.uploads}_undone_${id}`;
+    assert.throws(() => undoDirectory('uploads', w.state, w.uploads, killedAt(n)), /killed/);
+    assert.deepEqual(undoDirectory('uploads', w.state, w.uploads), { id, kept: place });
     assert.deepEqual(filesIn(w.uploads), LIVE);
-    assert.deepEqual(filesIn(place()), BACKED_UP);
+    assert.deepEqual(filesIn(place), BACKED_UP);
   });
 
   test(`a swap back that is killed at rename ${n} is finished by the next`, async () => {
     const { w, part } = await changedApp();
     const { place } = await restoreBeside(w, part, { id: '20260101-000000' });
-    const exchange = exchangeOf(w, place);
-    swapIn(w.state, exchange);
-    assert.throws(() => putBack(w.state, exchange, killedAt(n)), /killed/);
-    putBack(w.state, exchange);
+    const swap = swapOf(w, place);
+    swapIn(w.state, swap);
+    assert.throws(() => putBack(w.state, swap, killedAt(n)), /killed/);
+    putBack(w.state, swap);
     assert.deepEqual(filesIn(w.uploads), LIVE);
     assert.deepEqual(filesIn(place), BACKED_UP);
   });

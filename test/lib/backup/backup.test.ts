@@ -4,13 +4,16 @@ import { mkdtempSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { catalog, rememberManifest } from '../../../lib/backup/catalog.ts';
-import { lacking, lastComplete } from '../../../lib/backup/list.ts';
+import { catalog, writeLocalManifest } from '../../../lib/backup/catalog.ts';
+import { dateOf } from '../../../lib/backup/id.ts';
 import { type Manifest, type PartRecord, writeManifest } from '../../../lib/backup/manifest.ts';
-import { dateOf } from '../../../lib/backup/schema.ts';
 import { type Store, Unreadable } from '../../../lib/backup/store.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
-import { EXIT } from '../../../lib/failure.ts';
+import { EXIT, sentence } from '../../../lib/failure.ts';
+import { onlyDescribe } from '../../../lib/script.ts';
+
+onlyDescribe(() => {});
+const { lacking, lastComplete, nearNames } = await import('../../../scripts/backup/backup.ts');
 
 const sha256 = 'a'.repeat(64);
 const sqlite = (name: string, id: string): PartRecord => ({
@@ -95,7 +98,7 @@ test('F2: each part of the last complete backup that is not named is refused, un
   );
 });
 
-test('F2: a host that may not read goes by its memory, else by the dumps that it sees, and says what is unknown', async () => {
+test('F2: a host that may not read goes by its own copy of the manifest, else by the dumps that it sees, and says what is unknown', async () => {
   const { store, stateDir } = place();
   const manifest = await complete(store, '20261121-030000', [sqlite('app', '20261121-030000'), uploads]);
   const seen = await problemsOf(writeOnly(store), stateDir, ['new']);
@@ -103,7 +106,7 @@ test('F2: a host that may not read goes by its memory, else by the dumps that it
     'the last complete backup, 20261121-030000, has the sqlite app; these settings do not name it',
   ]);
   assert.match(seen.warnings[0] ?? '', /directory or a bucket .* is unknown/);
-  rememberManifest(stateDir, manifest);
+  writeLocalManifest(stateDir, manifest);
   const known = await problemsOf(writeOnly(store), stateDir, ['new']);
   assert.equal(known.problems.length, 2);
   assert.deepEqual(known.warnings, []);
@@ -112,7 +115,7 @@ test('F2: a host that may not read goes by its memory, else by the dumps that it
 test('F2: a host is not held to its own old backup where another host took newer ones that it may not read', async () => {
   const { store, stateDir } = place();
   const ours = [sqlite('app', '20261101-030000'), sqlite('gone', '20261101-030000'), uploads];
-  rememberManifest(stateDir, await complete(store, '20261101-030000', ours));
+  writeLocalManifest(stateDir, await complete(store, '20261101-030000', ours));
   const theirs = [sqlite('app', '20261121-030000'), sqlite('new', '20261121-030000')];
   await complete(store, '20261121-030000', theirs);
   const { problems, warnings } = await problemsOf(writeOnly(store), stateDir, ['app']);
@@ -153,4 +156,65 @@ test('F1: the dump of a database is known by its key, whatever the database is c
   assert.deepEqual((await problemsOf(writeOnly(store), stateDir, [])).problems, [
     'the last complete backup, 20261121-030000, has the postgres a/b.dump; these settings do not name it',
   ]);
+});
+
+test('F2: a variable that is nearly a setting is refused where that is not set, and named where it is', () => {
+  const known = [
+    'BACKUP_STORE',
+    'BACKUP_DATABASES',
+    'BACKUP_DIRECTORIES',
+    'BACKUP_BUCKETS',
+    'BACKUP_RECIPIENT',
+  ];
+  const near = (raw: Record<string, string>) => nearNames(known, raw, false);
+  for (const [name, meant] of [
+    ['BACKUP_DATABASE', 'BACKUP_DATABASES'],
+    ['BACKUP_DIRECTORYS', 'BACKUP_DIRECTORIES'],
+    ['BACKUP_DIRECTORY', 'BACKUP_DIRECTORIES'],
+    ['BACKUP_BUCKET', 'BACKUP_BUCKETS'],
+    ['BACKUP_RECEPIENT', 'BACKUP_RECIPIENT'],
+    ['BACKUP_DATABSAES', 'BACKUP_DATABASES'],
+    ['BACKUPS_DATABASES', 'BACKUP_DATABASES'],
+    ['backup_databases', 'BACKUP_DATABASES'],
+  ] as const) {
+    const { refused, warnings } = near({ [name]: 'sqlite:///hidden.db' });
+    assert.match(
+      refused[0]?.message ?? '',
+      new RegExp(`^${name} is not a setting of ours: ${meant} is`),
+      name,
+    );
+    assert.doesNotMatch(sentence(refused[0]), /hidden/);
+    assert.deepEqual(warnings, []);
+    assert.deepEqual(near({ [name]: 'x', [meant]: 'y' }).refused, []);
+    assert.equal(near({ [name]: 'x', [meant]: 'y' }).warnings.length, 1);
+  }
+  // The app's own, and those of our other scripts.
+  for (const name of [
+    'DATABASES',
+    'DATABASE_URL',
+    'BACKEND_DATABASES',
+    'BACKUP_DIR',
+    'BACKUP_TIME',
+    'BACKUP_SCHEDULE',
+  ])
+    assert.deepEqual(
+      near({ [name]: 'x', BACKUP_KEEP: 'x', BACKUP_MAX_AGE: 'x', BACKUP_IDENTITY_FILE: 'x' }),
+      { refused: [], warnings: [] },
+      name,
+    );
+});
+
+test('F2: a variable that is nearly a setting of parts is only named where the parts of the last backup are known', () => {
+  const settings = ['BACKUP_DATABASES', 'BACKUP_DIRECTORIES', 'BACKUP_BUCKETS', 'BACKUP_RECIPIENT'];
+  const raw = { BACKUP_BUCKET: 'hidden', BACKUP_DIRECTORY: 'hidden', BACKUP_DATABASE: 'hidden' };
+  const { refused, warnings } = nearNames(settings, raw, true);
+  assert.deepEqual(refused, []);
+  assert.deepEqual(warnings, [
+    'BACKUP_BUCKET is not a setting, and not read; BACKUP_BUCKETS is, and is not set',
+    'BACKUP_DIRECTORY is not a setting, and not read; BACKUP_DIRECTORIES is, and is not set',
+    'BACKUP_DATABASE is not a setting, and not read; BACKUP_DATABASES is, and is not set',
+  ]);
+  // No backup before this one says that it was to be encrypted.
+  const recipient = nearNames(settings, { BACKUP_RECEPIENT: 'age1' }, true);
+  assert.match(recipient.refused[0]?.message ?? '', /^BACKUP_RECEPIENT is not a setting of ours/);
 });

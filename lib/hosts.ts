@@ -1,7 +1,7 @@
+import { selectedBySsm, type Target, type targetSettings } from './app.ts';
 import { checkAll, EXIT, Failure } from './failure.ts';
 import type { Values } from './settings.ts';
 import { cmd, type Host, type HostOptions, localHost } from './shell.ts';
-import { selectedBySsm, type Target, type targetSettings } from './target.ts';
 
 /** A host of TARGET that does not answer, and why. */
 export interface Unreached {

@@ -2,8 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
 import { duration } from '../format.ts';
-import { ask, illness, isVersion, versionsIn } from '../health.ts';
-import type { WebAddress } from '../web.ts';
+import { ask, illness, isVersion, versionsIn, type WebAddress } from '../web.ts';
 import type { AppSettings } from './deployment.ts';
 import type { DeploySettings } from './settings.ts';
 

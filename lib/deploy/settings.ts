@@ -1,10 +1,9 @@
 import type { z as Z } from 'zod';
-import { appCommandSettings, composeSettings } from '../app.ts';
+import { appCommandSettings, composeSettings, targetSettings } from '../app.ts';
 import { flag, option } from '../definition.ts';
-import { healthUrlSettings } from '../health.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
-import { targetSettings } from '../target.ts';
+import { healthUrlSettings } from '../web.ts';
 
 /** The name of an image: `registry/repository:tag@digest`, of which only the repository has to be there. */
 export interface ImageReference {

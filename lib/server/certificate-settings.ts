@@ -1,6 +1,5 @@
-import { composeSettings } from '../app.ts';
+import { composeSettings, targetSettings } from '../app.ts';
 import { list, optionalSetting, setting, type Values } from '../settings.ts';
-import { targetSettings } from '../target.ts';
 
 const NAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/;
 

@@ -1,6 +1,5 @@
-import { composeSettings } from '../app.ts';
+import { composeSettings, targetSettings } from '../app.ts';
 import { list, optionalSetting, type Values } from '../settings.ts';
-import { targetSettings } from '../target.ts';
 
 /** Where in AWS secrets are kept. */
 export interface Address {

@@ -1,8 +1,7 @@
-import { composeSettings } from '../app.ts';
+import { composeSettings, targetSettings } from '../app.ts';
 import { option } from '../definition.ts';
 import { opsbookSettings } from '../host-opsbook.ts';
 import { list, optional, optionalSetting, setting } from '../settings.ts';
-import { targetSettings } from '../target.ts';
 import { certificateSettings } from './certificate-settings.ts';
 
 /** Five fields. cron checks names and ranges; a line break or a sixth word would make another entry of it. */

@@ -4,9 +4,8 @@ import { text } from 'node:stream/consumers';
 import type { Context } from '../definition.ts';
 import { EXIT } from '../failure.ts';
 import { bytes, duration } from '../format.ts';
-import { ask, illness, isVersion, versionsIn } from '../health.ts';
 import { CommandFailure, cmd, type Host, localHost } from '../shell.ts';
-import { WebAddress } from '../web.ts';
+import { ask, illness, isVersion, versionsIn, WebAddress } from '../web.ts';
 import { describeLifetime, isLate, type Problem, served } from './certificate.ts';
 import { type Backup, type Finding, ok, problem, unknown, unset } from './verify-report.ts';
 

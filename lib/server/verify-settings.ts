@@ -1,9 +1,8 @@
 import { isIP } from 'node:net';
-import { composeSettings } from '../app.ts';
+import { composeSettings, targetSettings } from '../app.ts';
 import { parseAge } from '../format.ts';
-import { healthUrlSettings } from '../health.ts';
 import { list, optional, optionalSetting, parsed, setting, type Values } from '../settings.ts';
-import { targetSettings } from '../target.ts';
+import { healthUrlSettings } from '../web.ts';
 import { certificateSettings } from './certificate-settings.ts';
 import { secretsSettings } from './secret-settings.ts';
 import { setupSettings } from './setup-settings.ts';

@@ -1,4 +1,4 @@
-import { appCommandSettings, composeSettings } from '../../lib/app.ts';
+import { appCommandSettings, composeSettings, targetSettings } from '../../lib/app.ts';
 import { composeCommand } from '../../lib/compose.ts';
 import { flag, option } from '../../lib/definition.ts';
 import { EXIT, Failure, throwAll } from '../../lib/failure.ts';
@@ -6,7 +6,6 @@ import { hostOpsbook, opsbookFailure, opsbookSettings, type Places } from '../..
 import { script } from '../../lib/script.ts';
 import { settingFamily } from '../../lib/settings.ts';
 import { type Command, cmd, show } from '../../lib/shell.ts';
-import { targetSettings } from '../../lib/target.ts';
 
 /** What only looks, and what is done on each host; all else concerns the app, and is done once. */
 const LOOKS = ['logs', 'status'];

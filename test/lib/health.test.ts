@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isVersion, versionsIn } from '../../lib/health.ts';
+import { isVersion, versionsIn } from '../../lib/web.ts';
 
 test('a version is told in several ways', () => {
   assert.deepEqual(versionsIn('{"version":"1.2.0","commit":"abc"}'), ['1.2.0', 'abc']);

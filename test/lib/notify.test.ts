@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Failure } from '../../lib/failure.ts';
-import { beat, hasHeartbeat, heartbeatUrl, notify, watch } from '../../lib/heartbeat.ts';
 import { Report } from '../../lib/output.ts';
+import { beat, hasHeartbeat, heartbeatUrl, notify, watch } from '../../lib/run.ts';
 import { Secret } from '../../lib/secret.ts';
 import { httpServer, recorder } from './kit.ts';
 

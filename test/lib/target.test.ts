@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseTarget } from '../../lib/target.ts';
+import { parseTarget } from '../../lib/app.ts';
 
 const good = {
   local: { kind: 'local' },

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { ask, healthUrlSettings, illness } from '../../lib/health.ts';
-import { notify } from '../../lib/heartbeat.ts';
+import { notify } from '../../lib/run.ts';
 import { Secret } from '../../lib/secret.ts';
 import { checkHealth } from '../../lib/server/verify-outside.ts';
 import { resolveSettings } from '../../lib/settings.ts';
-import { WebAddress } from '../../lib/web.ts';
+import { ask, healthUrlSettings, illness, WebAddress } from '../../lib/web.ts';
 import { httpServer } from './kit.ts';
 
 const { signal } = new AbortController();

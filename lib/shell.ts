@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn as spawnProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
+import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import type { Readable, Transform, Writable } from 'node:stream';
-import { $ as zx } from 'zx/core';
 import { Failure } from './failure.ts';
 import { duration } from './format.ts';
 import { mask, Secret } from './secret.ts';
@@ -24,6 +24,10 @@ export interface Command {
 
 /** What may stand among the words of a command: a list is a word each, a command its own words. */
 export type Word = string | number | Command | readonly (string | number)[];
+
+const require = createRequire(import.meta.url);
+/** zx, loaded for the first command: settings import files that make commands, and `--help` makes none. */
+const zx = () => (require('zx/core') as typeof import('zx/core')).$;
 
 /** Every option of zx is set: its `ZX_` variables would change what is not. */
 const OPTIONS = {
@@ -52,7 +56,7 @@ export function cmd(pieces: TemplateStringsArray, ...words: Word[]): Command {
       texts.push(next);
     }
   });
-  const { cmd: text } = zx({ ...OPTIONS, halt: true })(texts as unknown as TemplateStringsArray, ...args);
+  const { cmd: text } = zx()({ ...OPTIONS, halt: true })(texts as unknown as TemplateStringsArray, ...args);
   return { ...whole, text };
 }
 
@@ -324,7 +328,7 @@ export function launch(command: Command, text: string, spawn: Spawn, options: St
     child = spawn(text);
     return seenByZx(child);
   };
-  const ended = zx({ ...OPTIONS, spawn: start as never, signal: new AbortController().signal })(
+  const ended = zx()({ ...OPTIONS, spawn: start as never, signal: new AbortController().signal })(
     Object.assign([text], { raw: [text] }),
   );
   if (!child) throw new Failure(`${programOf(command)} was not started`);

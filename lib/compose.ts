@@ -1,7 +1,8 @@
 import { posix } from 'node:path';
 import type { composeSettings } from './app.ts';
+import { type Command, CommandFailure, cmd } from './command.ts';
 import { EXIT, Failure } from './failure.ts';
-import { type Command, CommandFailure, cmd, type Host } from './shell.ts';
+import type { Host } from './shell.ts';
 
 /** The variable of an env file by which Compose finds the version that was deployed: a deployment itself writes it there. */
 export const OF_DEPLOYMENTS = 'COMPOSE_FILE';

@@ -1,8 +1,9 @@
 import type { appSettings } from './app.ts';
+import type { Command, cmd } from './command.ts';
 import type { Unreached } from './hosts.ts';
 import type { Report, Step } from './output.ts';
 import type { Settings, Values } from './settings.ts';
-import type { Command, cmd, Host, Shell } from './shell.ts';
+import type { Host, Shell } from './shell.ts';
 
 /** A flag as commander writes it, and the type of its value. */
 export interface Flag<T> {

@@ -1,7 +1,8 @@
 import { createDecipheriv, createHash, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { type Command, CommandFailure, cmd } from './command.ts';
 import { Failure } from './failure.ts';
 import { Secret } from './secret.ts';
-import { type Command, CommandFailure, cmd, type Host } from './shell.ts';
+import type { Host } from './shell.ts';
 import { ENTER } from './state.ts';
 
 const ITERATIONS = 1000;

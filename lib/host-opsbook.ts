@@ -1,7 +1,7 @@
+import { type Command, CommandFailure, cmd, quote } from './command.ts';
 import { type ComposeSettings, envFileOf } from './compose.ts';
 import { EXIT, Failure } from './failure.ts';
 import { setting } from './settings.ts';
-import { type Command, CommandFailure, cmd, quote } from './shell.ts';
 
 /** Where a host's own opsbook is, which set-up installed for cron. */
 export const opsbookSettings = {

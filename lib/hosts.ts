@@ -1,7 +1,19 @@
+import { hostname } from 'node:os';
 import { selectedBySsm, type Target, type targetSettings } from './app.ts';
+import { type Command, cmd, shellText, wordsOf } from './command.ts';
 import { checkAll, EXIT, Failure } from './failure.ts';
 import type { Values } from './settings.ts';
-import { cmd, type Host, type HostOptions, localHost } from './shell.ts';
+import {
+  type Child,
+  type Host,
+  type HostOptions,
+  killGroup,
+  launch,
+  runToEnd,
+  type Spawn,
+  shellOf,
+  spawn,
+} from './shell.ts';
 
 /** A host of TARGET that does not answer, and why. */
 export interface Unreached {
@@ -79,4 +91,38 @@ export async function openHosts(
     await close();
     throw error;
   }
+}
+
+interface LocalOptions extends HostOptions {
+  killAfterMs?: number;
+}
+
+/** The machine that the script runs on. */
+export function localHost({ signal, onStart, killAfterMs = 5_000 }: LocalOptions = {}): Host {
+  const start = (command: Command) => {
+    signal?.throwIfAborted();
+    onStart?.(command);
+    const { env, root } = command;
+    // sudo may know its user by the terminal, which a group of its own would not have.
+    const detached = !root || process.getuid?.() === 0;
+    const spawnHere: Spawn = (text) =>
+      process.platform === 'win32'
+        ? spawnOnWindows(command)
+        : spawn('/bin/sh', ['-c', text], { env, detached });
+    const end = (child: Child) => (detached ? killGroup(child, 'SIGTERM') : void child.kill());
+    return launch(command, shellText(command), spawnHere, { signal, killAfterMs, end });
+  };
+  const run: Host['run'] = async (command, input) => runToEnd(start(command), input);
+  return {
+    ...{ name: hostname(), target: 'local', $: shellOf(run), start, run },
+    get uninterrupted() {
+      return localHost({ onStart });
+    },
+  };
+}
+
+/** Windows has no POSIX shell: the program is started by its words. */
+function spawnOnWindows(command: Command): Child {
+  const [file = '', ...args] = wordsOf(command);
+  return spawn(file, args, command);
 }

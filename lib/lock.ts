@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { basename, dirname } from 'node:path';
+import { CommandFailure, cmd } from './command.ts';
 import type { Context } from './definition.ts';
 import { EXIT, Failure, messageOf } from './failure.ts';
 import { duration } from './format.ts';
-import { CommandFailure, cmd, type Host, localHost } from './shell.ts';
+import { localHost } from './hosts.ts';
+import type { Host } from './shell.ts';
 import { asOwner, stateFileOn } from './state.ts';
 
 /**

@@ -2,15 +2,17 @@ import { basename, dirname } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { appSettings, type Target, targetSettings } from './app.ts';
 import { adoptAwsEnvironment } from './aws.ts';
+import { type Command, cmd, show } from './command.ts';
 import type { Context, Definition, Flag } from './definition.ts';
 import { type Environment, maskSecretsOf, readEnvironment } from './env-file.ts';
 import { checkAll, EXIT, Failure, framesOf, Interrupted, messageOf, Problems, sentence } from './failure.ts';
 import { splitShared, typedHostOpsbook } from './host-opsbook.ts';
+import { localHost } from './hosts.ts';
 import { exclude } from './lock.ts';
 import { chooseVoice, Report } from './output.ts';
 import { mask, type Secret } from './secret.ts';
 import { resolveSettings, type Setting, type Settings, type Values } from './settings.ts';
-import { type Command, cmd, type Host, type HostOptions, localHost, show } from './shell.ts';
+import type { Host, HostOptions } from './shell.ts';
 import { request } from './web.ts';
 
 const TIMEOUT_MS = 10_000;

@@ -1,5 +1,5 @@
+import { type Command, cmd } from './command.ts';
 import { Failure } from './failure.ts';
-import { type Command, cmd } from './shell.ts';
 
 /** SQL as psql reads it. */
 class Statement {

@@ -2,24 +2,18 @@ import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
+import { type Command, CommandFailure, cmd, programOf, quote, secretsOf, shellText } from './command.ts';
 import { Failure } from './failure.ts';
 import { mask } from './secret.ts';
 import {
   type Child,
-  type Command,
-  CommandFailure,
-  cmd,
   type Host,
   type HostOptions,
   launch,
-  programOf,
-  quote,
   type Running,
   runToEnd,
   type Spawn,
-  secretsOf,
   shellOf,
-  shellText,
   spawn,
 } from './shell.ts';
 

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 import type { SSMClient } from '@aws-sdk/client-ssm';
+import { type Command, programOf, secretsOf, shellText, show } from './command.ts';
 import { Failure } from './failure.ts';
 import { Secret } from './secret.ts';
-import { type Command, programOf, secretsOf, shellText, show } from './shell.ts';
 import {
   cancel,
   forget,

@@ -5,9 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { InstanceInformation, SSMClient } from '@aws-sdk/client-ssm';
 import { selectedBySsm, type Target } from './app.ts';
 import { awsFailure, ssmClient } from './aws.ts';
+import type { Command } from './command.ts';
 import { checkAll, Failure } from './failure.ts';
 import { Secret } from './secret.ts';
-import { type Child, type Command, type Host, type HostOptions, launch, runToEnd, shellOf } from './shell.ts';
+import { type Child, type Host, type HostOptions, launch, runToEnd, shellOf } from './shell.ts';
 import { type Answer, ask, execute, PEEK, peekScript } from './ssm-delivery.ts';
 
 /** The output of a running command as far as it has been passed on. */

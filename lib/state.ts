@@ -18,8 +18,9 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { type Command, cmd } from './command.ts';
 import { Failure } from './failure.ts';
-import { type Command, cmd, type Host } from './shell.ts';
+import type { Host } from './shell.ts';
 
 /** Bytes that are gathered before they are written. */
 const CHUNK = 1 << 20;

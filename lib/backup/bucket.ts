@@ -1,11 +1,12 @@
 import { Readable } from 'node:stream';
 import type * as S3 from '@aws-sdk/client-s3';
 import { awsFailure, interruptible, s3Client } from '../aws.ts';
+import { cmd } from '../command.ts';
 import type { Compose } from '../compose.ts';
 import { Failure } from '../failure.ts';
 import { forEach } from '../pool.ts';
 import type { Secret } from '../secret.ts';
-import { cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import type { BucketAddress } from './addresses.ts';
 import type { Flow } from './encryption.ts';
 import type { Headers } from './schema.ts';

@@ -1,8 +1,9 @@
 import { z } from 'zod';
+import type { Command } from '../command.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { count } from '../format.ts';
 import type { Report, Step } from '../output.ts';
-import type { Command, Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { keyName } from './addresses.ts';
 import { contentKey, suffixOf } from './blobs.ts';
 import { type Decrypter, type Encrypter, RECIPIENT } from './encryption.ts';

@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
+import type { Command } from '../command.ts';
 import type { Compose } from '../compose.ts';
 import { Failure } from '../failure.ts';
 import { bytes } from '../format.ts';
-import type { Command } from '../shell.ts';
 import { dbname, sql } from '../sql.ts';
 import { keyName, type PostgresAddress, partName } from './addresses.ts';
 import type { Flow } from './encryption.ts';

@@ -1,9 +1,10 @@
 import { posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, cmd } from '../command.ts';
 import type { Compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
 import type { Step } from '../output.ts';
-import { type Command, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { dbname, ident, listed, type Sql, sql } from '../sql.ts';
 import type { PostgresAddress } from './addresses.ts';
 import { differences, type PostgresPart, type Recovery, type Restored, type Restorer } from './manifest.ts';

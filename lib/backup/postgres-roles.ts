@@ -1,7 +1,7 @@
 import { z } from 'zod';
+import { CommandFailure } from '../command.ts';
 import { Failure } from '../failure.ts';
 import type { Report } from '../output.ts';
-import { CommandFailure } from '../shell.ts';
 import { ident, type Sql, sql } from '../sql.ts';
 import type { Access, PostgresPart, Recovery } from './manifest.ts';
 import type { Server } from './postgres.ts';

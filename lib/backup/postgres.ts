@@ -1,8 +1,9 @@
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
+import { type Command, CommandFailure, cmd } from '../command.ts';
 import type { Compose } from '../compose.ts';
 import { EXIT, Failure } from '../failure.ts';
-import { type Command, CommandFailure, cmd, type Host, type Shell, shellOf } from '../shell.ts';
+import { type Host, type Shell, shellOf } from '../shell.ts';
 import { asInput, ident, psql, type Sql, session, sql } from '../sql.ts';
 import { type PostgresAddress, some } from './addresses.ts';
 import type { TableRows } from './manifest.ts';

@@ -14,10 +14,10 @@ import {
 } from 'node:fs';
 import { lchown, lutimes, mkdir, open, symlink } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { cmd } from '../command.ts';
 import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { bytes, count } from '../format.ts';
 import type { Step } from '../output.ts';
-import { cmd } from '../shell.ts';
 import { type BytePath, below, fromText, shown, some, toBytes } from './addresses.ts';
 import type { Flow } from './encryption.ts';
 import {

@@ -1,8 +1,9 @@
 import { constants, lchownSync, mkdirSync, statSync } from 'node:fs';
 import { access, lstat, open, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { cmd } from '../command.ts';
 import { Failure } from '../failure.ts';
-import { cmd, localHost } from '../shell.ts';
+import { localHost } from '../hosts.ts';
 import { type HeldDirectory, hold, nearest, realPath, writeSparse } from './file-system.ts';
 import { Corrupted, type Listed, Missing, type Store, Taken, Unreadable } from './store.ts';
 

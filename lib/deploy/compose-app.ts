@@ -1,9 +1,10 @@
 import { posix } from 'node:path';
+import { type Command, CommandFailure, cmd, show } from '../command.ts';
 import { composeCommand, envFileOf } from '../compose.ts';
 import { parseEnv } from '../env-file.ts';
 import { EXIT, Failure, messageOf } from '../failure.ts';
 import { readHostFile, runForSecret, writeOpenHostFile } from '../host-files.ts';
-import { type Command, CommandFailure, cmd, type Host, show } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { asOwner, ENTER, stateFileOn } from '../state.ts';
 import type { AppSettings } from './deployment.ts';
 import { type ImageReference, imageText, parseImage } from './settings.ts';

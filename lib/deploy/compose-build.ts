@@ -1,5 +1,6 @@
+import { type Command, CommandFailure, cmd } from '../command.ts';
 import { EXIT, Failure } from '../failure.ts';
-import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { type ComposeApp, imageOf, type Model, servicesOf } from './compose-app.ts';
 import type { Running } from './compose-containers.ts';
 import { localImage, pinOf } from './compose-image.ts';

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, CommandFailure, cmd } from '../command.ts';
 import { Failure } from '../failure.ts';
 import { count, duration } from '../format.ts';
 import { redact } from '../secret.ts';
-import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { type ComposeApp, type Model, servicesOf } from './compose-app.ts';
 import { type DeploymentRecord, type Pin, type Release, sameImages } from './deployment.ts';
 import { parseImage } from './settings.ts';

@@ -1,5 +1,6 @@
+import { type Command, CommandFailure, cmd } from '../command.ts';
 import { Failure } from '../failure.ts';
-import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import type { ComposeApp } from './compose-app.ts';
 import type { DeploymentRecord, Pin, Release } from './deployment.ts';
 import { ecrToken, loginCommand } from './registry.ts';

@@ -1,8 +1,8 @@
+import { cmd } from '../command.ts';
 import { composeCommand, envFileOf, projectDirectory } from '../compose.ts';
 import { withEntry } from '../env-file.ts';
 import { Failure } from '../failure.ts';
 import { editHostFile, runForSecret } from '../host-files.ts';
-import { cmd } from '../shell.ts';
 import { type ComposeApp, existing } from './compose-app.ts';
 import type { Pin, Release } from './deployment.ts';
 

@@ -1,8 +1,9 @@
+import { CommandFailure, cmd } from '../command.ts';
 import { dockerFailure, OF_DEPLOYMENTS, projectDirectory } from '../compose.ts';
 import { checkAll, EXIT, Failure, throwAll } from '../failure.ts';
 import { bytes } from '../format.ts';
 import { runForSecret } from '../host-files.ts';
-import { CommandFailure, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { type ComposeApp, imageOf, type Model, type Service, servicesOf } from './compose-app.ts';
 import type { Running } from './compose-containers.ts';
 import {

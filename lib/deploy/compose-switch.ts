@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, CommandFailure, cmd } from '../command.ts';
 import { Failure, messageOf } from '../failure.ts';
 import type { Step } from '../output.ts';
-import { type Command, CommandFailure, cmd } from '../shell.ts';
 import { type ComposeApp, type Model, replicas } from './compose-app.ts';
 import {
   awaitHealthy,

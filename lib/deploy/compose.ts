@@ -1,8 +1,9 @@
+import { CommandFailure } from '../command.ts';
 import { checkAll, Failure } from '../failure.ts';
 import { duration } from '../format.ts';
 import type { Step } from '../output.ts';
 import { redact } from '../secret.ts';
-import { CommandFailure, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { type ComposeApp, composeApp, type Model } from './compose-app.ts';
 import { headOf, moveCommand, planOfCommit } from './compose-build.ts';
 import {

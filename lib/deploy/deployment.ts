@@ -1,8 +1,8 @@
 import { hostname, userInfo } from 'node:os';
+import type { Command } from '../command.ts';
 import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
 import type { Step } from '../output.ts';
-import type { Command } from '../shell.ts';
 import type { DeploySettings, ImageReference } from './settings.ts';
 
 /** The settings of a deployment, and those that every script has. */

@@ -1,4 +1,5 @@
-import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import { type Command, CommandFailure, cmd } from '../command.ts';
+import type { Host } from '../shell.ts';
 
 /** `git`, in the current directory; it never asks for a password. */
 export const git: Command = { ...cmd`git`, env: { GIT_TERMINAL_PROMPT: '0' } };

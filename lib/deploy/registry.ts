@@ -1,9 +1,9 @@
 import type { ECR } from '@aws-sdk/client-ecr';
 import type { RuntimePlatform } from '@aws-sdk/client-ecs';
 import { awsFailure } from '../aws.ts';
+import { type Command, cmd } from '../command.ts';
 import { Failure } from '../failure.ts';
 import { Secret } from '../secret.ts';
-import { type Command, cmd } from '../shell.ts';
 import type { Pin } from './deployment.ts';
 import { ecrOf, type ImageReference, imageText } from './settings.ts';
 

@@ -1,7 +1,8 @@
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import type { Command } from '../command.ts';
 import type { Report } from '../output.ts';
-import type { Command, Host, Running } from '../shell.ts';
+import type { Host, Running } from '../shell.ts';
 
 /** Runs a command whose output somebody follows: every line is reported as it comes. Returns what it wrote to stdout. */
 export function streamed(host: Host, command: Command, report: Pick<Report, 'info'>): Promise<string> {

@@ -1,6 +1,7 @@
 import { text } from 'node:stream/consumers';
+import { type Command, CommandFailure, cmd } from '../command.ts';
 import { EXIT, Failure } from '../failure.ts';
-import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import {
   type Certificate,
   describeRemaining,

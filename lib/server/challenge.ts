@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
+import { type Command, CommandFailure, cmd } from '../command.ts';
 import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
-import { type Command, CommandFailure, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import type { Problem } from './certificate.ts';
 import type { CertificateSettings } from './certificate-settings.ts';
 

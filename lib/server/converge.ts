@@ -1,8 +1,9 @@
 import { createInterface } from 'node:readline';
+import { type Command, cmd, quote, type Word, wordsOf } from '../command.ts';
 import type { Context } from '../definition.ts';
 import { Failure, messageOf } from '../failure.ts';
 import type { Report } from '../output.ts';
-import { type Command, cmd, type Host, quote, type Word, wordsOf } from '../shell.ts';
+import type { Host } from '../shell.ts';
 
 /** A command that makes an item so. */
 export interface Act extends Command {

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, CommandFailure } from '../command.ts';
 import { type Compose, parseListing } from '../compose.ts';
 import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
-import { type Command, CommandFailure, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { fullchain, type Lineage } from './certbot.ts';
 import { type Certificate, type Served, served } from './certificate.ts';
 

@@ -4,12 +4,13 @@ import { createInterface } from 'node:readline';
 import { type Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, CommandFailure, failureOf } from '../command.ts';
 import { parseListing } from '../compose.ts';
 import type { Context } from '../definition.ts';
 import { checkAll, EXIT, Failure } from '../failure.ts';
 import { duration, table } from '../format.ts';
 import { mask, Secret } from '../secret.ts';
-import { type Command, CommandFailure, failureOf, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import type { SsmHost } from '../ssm.ts';
 
 interface RunOptions {

@@ -1,10 +1,11 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CommandFailure, cmd } from '../command.ts';
 import { EXIT, Failure } from '../failure.ts';
 import { readHostFile, rewriteHostFile, runForSecret, writeHostFile } from '../host-files.ts';
 import type { Report } from '../output.ts';
 import { parseSecret, Secret } from '../secret.ts';
-import { CommandFailure, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { ident, psql, session, sql } from '../sql.ts';
 import { stateFileOn } from '../state.ts';
 import {

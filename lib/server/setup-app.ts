@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
+import { quote, wordsOf } from '../command.ts';
 import { type ComposeSettings, composeCommand, envFileOf } from '../compose.ts';
 import { hostSettings } from '../host-opsbook.ts';
-import { quote, wordsOf } from '../shell.ts';
 import { type Item, root, shell } from './converge.ts';
 import type { Request, SetupSettings } from './setup.ts';
 import { directory, emptyFile, file, installed, noFile } from './setup-item.ts';

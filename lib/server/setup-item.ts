@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
-import { type Command, cmd } from '../shell.ts';
+import { type Command, cmd } from '../command.ts';
 import { type Act, type Item, root, shell } from './converge.ts';
 import type { System } from './setup-settings.ts';
 

@@ -1,13 +1,14 @@
 import { posix } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { appSettings } from '../app.ts';
+import { CommandFailure, cmd, quote, wordsOf } from '../command.ts';
 import type { Context } from '../definition.ts';
 import { checkAll, EXIT, Failure, messageOf } from '../failure.ts';
 import { bytes, count } from '../format.ts';
-import { openHosts } from '../hosts.ts';
+import { localHost, openHosts } from '../hosts.ts';
 import { mask } from '../secret.ts';
 import type { Values } from '../settings.ts';
-import { CommandFailure, cmd, type Host, localHost, quote, wordsOf } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { type Act, arm, converge, disarm, type Item, line, QUIETLY, shell, undo } from './converge.ts';
 import { type System, type setupSettings, systemNamed, systemNames } from './setup-settings.ts';
 import { SSHD } from './setup-sshd.ts';

@@ -1,9 +1,10 @@
+import { type Command, cmd, show } from '../command.ts';
 import { compose, OF_DEPLOYMENTS } from '../compose.ts';
 import { Failure, messageOf, sentence } from '../failure.ts';
 import { runForSecret } from '../host-files.ts';
 import type { Report } from '../output.ts';
 import { parseSecret } from '../secret.ts';
-import { type Command, cmd, type Host, show } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import type { SecretsSettings } from './secret-settings.ts';
 
 /** What Compose starts a service with, by name. */

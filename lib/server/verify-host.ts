@@ -1,7 +1,8 @@
+import { type Command, cmd } from '../command.ts';
 import { composeCommand } from '../compose.ts';
 import type { Context } from '../definition.ts';
 import { Failure } from '../failure.ts';
-import { type Command, cmd, type Host } from '../shell.ts';
+import type { Host } from '../shell.ts';
 import { judgeCron } from './verify-cron.ts';
 import {
   judgeContainers,

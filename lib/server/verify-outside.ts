@@ -1,10 +1,12 @@
 import { lookup } from 'node:dns/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { CommandFailure, cmd } from '../command.ts';
 import type { Context } from '../definition.ts';
 import { EXIT } from '../failure.ts';
 import { bytes, duration } from '../format.ts';
-import { CommandFailure, cmd, type Host, localHost } from '../shell.ts';
+import { localHost } from '../hosts.ts';
+import type { Host } from '../shell.ts';
 import { ask, illness, isVersion, versionsIn, WebAddress } from '../web.ts';
 import { describeLifetime, isLate, type Problem, served } from './certificate.ts';
 import { type Backup, type Finding, ok, problem, unknown, unset } from './verify-report.ts';

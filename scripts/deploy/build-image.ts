@@ -1,12 +1,13 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Command, CommandFailure } from '../../lib/command.ts';
 import { type Context, flag } from '../../lib/definition.ts';
 import { type ImageReference, imageSettings, imageText, isTag } from '../../lib/deploy/settings.ts';
 import { checkAll, EXIT, Failure } from '../../lib/failure.ts';
 import { script } from '../../lib/script.ts';
 import { list, optionalSetting, setting } from '../../lib/settings.ts';
-import type { Command, CommandFailure, Host } from '../../lib/shell.ts';
+import type { Host } from '../../lib/shell.ts';
 
 const buildSettings = {
   ...imageSettings,
@@ -322,7 +323,7 @@ async function pushedBefore(
 
 /** The digest that a registry has under a name; undefined when it has none, or does not say. */
 async function pushedDigest({ $ }: Host, docker: Command, name: string): Promise<string | undefined> {
-  const { CommandFailure, cmd } = await import('../../lib/shell.ts');
+  const { CommandFailure, cmd } = await import('../../lib/command.ts');
   const insecure = /^(localhost|127\.)/.test(name) ? cmd`--insecure` : [];
   try {
     const inspected = $`${docker} manifest inspect --verbose ${insecure} ${name}`;
@@ -343,7 +344,7 @@ export async function push(
   command: Command,
   loginAgain: () => Promise<unknown>,
 ): Promise<string> {
-  const { CommandFailure, wordsOf } = await import('../../lib/shell.ts');
+  const { CommandFailure, wordsOf } = await import('../../lib/command.ts');
   const name = wordsOf(command).at(-1) ?? '';
   const attempt = async () => {
     const digest = /digest: (sha256:[0-9a-f]{64})/.exec(await host.run(command))?.[1];

@@ -182,7 +182,7 @@ async function releasedChangelog(was: string, version: string, page: string | un
 /** @throws Failure unless the current directory is the top of a repository */
 async function refuseElsewhere({ $ }: Host): Promise<void> {
   const { git } = await import('../../lib/deploy/git.ts');
-  const { CommandFailure } = await import('../../lib/shell.ts');
+  const { CommandFailure } = await import('../../lib/command.ts');
   const above = await $`${git} rev-parse --show-cdup`.catch((error: unknown) => {
     if (!(error instanceof CommandFailure) || error.code === null) throw error;
     throw new Failure(`${process.cwd()}: ${error.words.replace(/^fatal: /, '')}`, {
@@ -233,7 +233,7 @@ async function refuseBehindOrTagged(
 /** The objects that the remote has under these refs. @throws Failure when it does not answer */
 async function remoteRefs({ $ }: Host, remote: string, refs: string[]): Promise<Map<string, string>> {
   const { git } = await import('../../lib/deploy/git.ts');
-  const { CommandFailure } = await import('../../lib/shell.ts');
+  const { CommandFailure } = await import('../../lib/command.ts');
   try {
     const lines = await $`${git} ls-remote ${remote} ${refs}`.lines();
     return new Map(lines.map((line) => line.split('\t').reverse() as [string, string]));

@@ -1,8 +1,9 @@
+import type { Command } from '../../lib/command.ts';
 import { type Context, flag, option, repeatable } from '../../lib/definition.ts';
 import { deploySettings, newEnvironmentFlag, waitTimeoutFlag } from '../../lib/deploy/settings.ts';
 import type { Step } from '../../lib/output.ts';
 import { script } from '../../lib/script.ts';
-import type { Command, Host } from '../../lib/shell.ts';
+import type { Host } from '../../lib/shell.ts';
 
 await script(import.meta, {
   does: 'Deploy a version: switch to it, see it answer, and roll back by itself if it does not',

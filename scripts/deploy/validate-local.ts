@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import native from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { composeSettings } from '../../lib/app.ts';
+import type { Command } from '../../lib/command.ts';
 import type { ComposeSettings } from '../../lib/compose.ts';
 import { type Context, flag } from '../../lib/definition.ts';
 import { healthSettings, VALIDATION_LABEL } from '../../lib/deploy/settings.ts';
@@ -9,7 +10,7 @@ import { checkAll, EXIT, Failure, messageOf } from '../../lib/failure.ts';
 import { count, table } from '../../lib/format.ts';
 import { script } from '../../lib/script.ts';
 import { list, setting } from '../../lib/settings.ts';
-import type { Command, Host } from '../../lib/shell.ts';
+import type { Host } from '../../lib/shell.ts';
 import { request, textOf, WebAddress } from '../../lib/web.ts';
 
 const validateSettings = {

@@ -1,11 +1,11 @@
 import { appCommandSettings, composeSettings, targetSettings } from '../../lib/app.ts';
+import { type Command, cmd, show } from '../../lib/command.ts';
 import { composeCommand } from '../../lib/compose.ts';
 import { flag, option } from '../../lib/definition.ts';
 import { EXIT, Failure, throwAll } from '../../lib/failure.ts';
 import { hostOpsbook, opsbookFailure, opsbookSettings, type Places } from '../../lib/host-opsbook.ts';
 import { script } from '../../lib/script.ts';
 import { settingFamily } from '../../lib/settings.ts';
-import { type Command, cmd, show } from '../../lib/shell.ts';
 
 /** What only looks, and what is done on each host; all else concerns the app, and is done once. */
 const LOOKS = ['logs', 'status'];

@@ -1,8 +1,9 @@
+import type { Command } from '../../lib/command.ts';
 import type { Context } from '../../lib/definition.ts';
 import { script } from '../../lib/script.ts';
 import type { Which } from '../../lib/server/rotate-secret.ts';
 import { secretsSettings } from '../../lib/server/secret-settings.ts';
-import type { Command, Host } from '../../lib/shell.ts';
+import type { Host } from '../../lib/shell.ts';
 
 /** Services have this long to become healthy, in seconds. */
 const HEALTHY_WITHIN = '180';

@@ -3,9 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { type Command, CommandFailure, cmd, wordsOf } from '../../lib/command.ts';
 import { compose, composeCommand, dockerFailure, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
-import { type Command, CommandFailure, cmd, type Host, wordsOf } from '../../lib/shell.ts';
+import type { Host } from '../../lib/shell.ts';
 import { tempDir } from './kit.ts';
 
 const db = { Name: 'bloaty-db-1', State: 'running' };

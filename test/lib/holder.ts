@@ -1,7 +1,7 @@
 /** Takes the lock named on its command line, says so, and releases it when told on standard input. */
 
+import { localHost } from '../../lib/hosts.ts';
 import { acquire } from '../../lib/lock.ts';
-import { localHost } from '../../lib/shell.ts';
 
 process.on('SIGINT', () => process.stdout.write('interrupted\n'));
 const held = await acquire(localHost(), process.argv[2] ?? '', 'backup');

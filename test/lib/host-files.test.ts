@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Failure } from '../../lib/failure.ts';
 import { editHostFile, rewriteHostFile } from '../../lib/host-files.ts';
-import { localHost } from '../../lib/shell.ts';
+import { localHost } from '../../lib/hosts.ts';
 import { tempDir } from './kit.ts';
 
 const lines = (file: string) => readFileSync(file, 'utf8').split('\n').filter(Boolean).sort();

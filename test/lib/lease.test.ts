@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { cmd } from '../../lib/command.ts';
+import { localHost } from '../../lib/hosts.ts';
 import { takeLease } from '../../lib/lock.ts';
-import { cmd, localHost } from '../../lib/shell.ts';
 
 const HELD = 75;
 const host = localHost();

@@ -4,8 +4,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { cmd } from '../../lib/command.ts';
+import { localHost } from '../../lib/hosts.ts';
 import { acquire } from '../../lib/lock.ts';
-import { cmd, localHost } from '../../lib/shell.ts';
 import { tempDir, until } from './kit.ts';
 
 const here = import.meta.dirname;

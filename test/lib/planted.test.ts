@@ -16,9 +16,10 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { writeHostFile } from '../../lib/host-files.ts';
+import { localHost } from '../../lib/hosts.ts';
 import { acquire } from '../../lib/lock.ts';
 import { onlyDescribe } from '../../lib/script.ts';
-import { type Host, localHost } from '../../lib/shell.ts';
+import type { Host } from '../../lib/shell.ts';
 import { folderIn, stateDirectory, stateFile, stateFileOn, writeWhole } from '../../lib/state.ts';
 import { backUp, restoreBeside, world, write } from './backup/kit.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from './planting.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { cmd } from '../../lib/command.ts';
 import { runForSecret } from '../../lib/host-files.ts';
-import { cmd, localHost } from '../../lib/shell.ts';
+import { localHost } from '../../lib/hosts.ts';
 
 /** This machine under the name of another: what it was asked to run, and what that wrote. */
 function spied(target: string) {

@@ -5,18 +5,18 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { Secret } from '../../lib/secret.ts';
 import {
   type Command,
   CommandFailure,
   cmd,
-  localHost,
   quote,
   secretsOf,
   shellText,
   show,
   wordsOf,
-} from '../../lib/shell.ts';
+} from '../../lib/command.ts';
+import { localHost } from '../../lib/hosts.ts';
+import { Secret } from '../../lib/secret.ts';
 import { isAlive, tempDir, until } from './kit.ts';
 
 // biome-ignore format: a word a line says no more
@@ -245,7 +245,7 @@ test('a pipeline fails like its last command, and root is asked for the whole of
 // What zx would do by itself, and must not.
 
 test('zx: no prefix, no other shell, and nothing of its own on the terminal, whatever ZX_ variables say', () => {
-  const shell = join(import.meta.dirname, '../../lib/shell.ts');
+  const shell = join(import.meta.dirname, '../../lib/hosts.ts');
   const script = `import { localHost } from ${JSON.stringify(shell)};
     process.stdout.write(await localHost().run({ text: 'echo "$-" x; false; echo on' }));`;
   const ran = spawnSync(process.execPath, [...process.execArgv, '--input-type=module', '-e', script], {

@@ -37,7 +37,7 @@ assert_old_file() {
   "$NODE" --input-type=module -e "
     import { rmSync } from 'node:fs';
     import { writeHostFile } from '$REPO/lib/host-files.ts';
-    import { localHost } from '$REPO/lib/shell.ts';
+    import { localHost } from '$REPO/lib/hosts.ts';
     for (let i = 0; i < 20; i++) {
       rmSync('$folder/.env', { force: true });
       await writeHostFile(localHost(), '$folder/.env', 'PASSWORD=hush\n'.repeat(20_000));

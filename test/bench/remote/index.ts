@@ -1,8 +1,9 @@
 import { parseTarget } from '../../../lib/app.ts';
 import { ssmClient } from '../../../lib/aws.ts';
+import { cmd } from '../../../lib/command.ts';
 import { openHosts } from '../../../lib/hosts.ts';
 import { onEach } from '../../../lib/server/remote.ts';
-import { cmd, type Host } from '../../../lib/shell.ts';
+import type { Host } from '../../../lib/shell.ts';
 import { region } from '../../sandbox/cloud/aws.ts';
 import { interleave, seconds } from '../measure.ts';
 import { type Options, UsageError } from '../options.ts';

@@ -6,8 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
 import { parseBucket } from '../../../lib/backup/addresses.ts';
 import { type BucketAccess, openBucket, siblingName } from '../../../lib/backup/bucket.ts';
+import { type Command, wordsOf } from '../../../lib/command.ts';
 import { Secret } from '../../../lib/secret.ts';
-import { type Command, wordsOf } from '../../../lib/shell.ts';
 
 const ID = '20260101-000000';
 

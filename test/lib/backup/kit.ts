@@ -9,8 +9,9 @@ import { directoryRestorer } from '../../../lib/backup/restore-directory.ts';
 import { directorySource } from '../../../lib/backup/save-directory.ts';
 import type { Store } from '../../../lib/backup/store.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
+import { localHost } from '../../../lib/hosts.ts';
 import { Report, type Step } from '../../../lib/output.ts';
-import { type Host, localHost } from '../../../lib/shell.ts';
+import type { Host } from '../../../lib/shell.ts';
 import { stateDirectory } from '../../../lib/state.ts';
 
 export interface World {

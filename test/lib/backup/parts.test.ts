@@ -12,8 +12,8 @@ import {
 } from '../../../lib/backup/addresses.ts';
 import { bucketAccess, select, sourcesOf } from '../../../lib/backup/parts.ts';
 import { EXIT, type Failure, Problems, sentence } from '../../../lib/failure.ts';
+import { localHost } from '../../../lib/hosts.ts';
 import { Secret } from '../../../lib/secret.ts';
-import { localHost } from '../../../lib/shell.ts';
 
 const where = { host: localHost(), signal: new AbortController().signal } as Parameters<
   typeof bucketAccess

@@ -27,7 +27,7 @@ import { directoryCopier } from '../../../lib/backup/restore-directory.ts';
 import { sqliteRestorer, sqliteSource, undoSqlite } from '../../../lib/backup/sqlite.ts';
 import { fileStore } from '../../../lib/backup/store-file.ts';
 import { undoDirectory } from '../../../lib/backup/swap.ts';
-import { cmd, wordsOf } from '../../../lib/shell.ts';
+import { cmd, wordsOf } from '../../../lib/command.ts';
 import { APP_USER, asRoot, assertUntouched, ID, planted } from '../planting.ts';
 import { backUp, recoveryIn, restoreBeside, uploadsOf, type World, workIn, world, write } from './kit.ts';
 

@@ -2,17 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseCompose, parseDirect } from '../../../lib/backup/addresses.ts';
 import { connect, connectIfUp, explaining } from '../../../lib/backup/postgres.ts';
+import { type Command, CommandFailure, cmd, programOf, wordsOf } from '../../../lib/command.ts';
 import type { Compose } from '../../../lib/compose.ts';
 import { EXIT, type Failure } from '../../../lib/failure.ts';
-import {
-  type Command,
-  CommandFailure,
-  cmd,
-  type Host,
-  programOf,
-  shellOf,
-  wordsOf,
-} from '../../../lib/shell.ts';
+import { type Host, shellOf } from '../../../lib/shell.ts';
 
 /** A host that runs nothing: its commands write what `answer` says. */
 function hostOf(answer: (command: Command) => string) {

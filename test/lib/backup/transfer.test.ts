@@ -4,8 +4,9 @@ import { test } from 'node:test';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { decrypter, encrypter, type Flow, measured } from '../../../lib/backup/encryption.ts';
 import { feed, outputOf, unzstd, zstd } from '../../../lib/backup/transfer.ts';
+import { cmd } from '../../../lib/command.ts';
+import { localHost } from '../../../lib/hosts.ts';
 import { Secret } from '../../../lib/secret.ts';
-import { cmd, localHost } from '../../../lib/shell.ts';
 
 const host = localHost();
 const sh = (script: string) => host.start(cmd`sh -c ${script}`);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CommandFailure, cmd, type Host, shellOf, wordsOf } from '../../../lib/shell.ts';
+import { CommandFailure, cmd, wordsOf } from '../../../lib/command.ts';
+import { type Host, shellOf } from '../../../lib/shell.ts';
 import {
   buildCommand,
   push,

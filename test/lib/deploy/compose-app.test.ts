@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { composeApp } from '../../../lib/deploy/compose-app.ts';
 import type { AppSettings } from '../../../lib/deploy/deployment.ts';
 import type { Failure } from '../../../lib/failure.ts';
-import { localHost } from '../../../lib/shell.ts';
+import { localHost } from '../../../lib/hosts.ts';
 import { tempDir } from '../kit.ts';
 
 const { signal } = new AbortController();

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { findCommit } from '../../../lib/deploy/compose-build.ts';
-import { localHost } from '../../../lib/shell.ts';
+import { localHost } from '../../../lib/hosts.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'opsbook-checkout-'));
 const [remote, clone, app] = ['remote.git', 'clone', 'app'].map((name) => join(root, name)) as [

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Command, CommandFailure, wordsOf } from '../../../lib/command.ts';
 import { type Container, inspect, stateOf } from '../../../lib/deploy/compose-containers.ts';
-import { type Command, CommandFailure, type Host, wordsOf } from '../../../lib/shell.ts';
+import type { Host } from '../../../lib/shell.ts';
 
 const made = (Id: string) => ({
   ...{ Id, Name: `/${Id}`, Image: 'sha256:1', RestartCount: 0, State: { Status: 'running', ExitCode: 0 } },

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { changedNames, refuseFullDisk } from '../../../lib/deploy/compose-preflight.ts';
 import type { Failure } from '../../../lib/failure.ts';
-import { localHost } from '../../../lib/shell.ts';
+import { localHost } from '../../../lib/hosts.ts';
 
 const engine = { platform: 'linux/amd64', insecure: [], root: tmpdir() };
 const image = (bytes: number) => [{ reference: 'shop/web:2.0.0', bytes }];

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { type Command, CommandFailure, wordsOf } from '../../../lib/command.ts';
 import { appOnHost } from '../../../lib/deploy/compose.ts';
 import { namesOnce } from '../../../lib/deploy/compose-switch.ts';
 import type { AppSettings, Environment, Release } from '../../../lib/deploy/deployment.ts';
 import { parseImage } from '../../../lib/deploy/settings.ts';
-import { type Command, CommandFailure, localHost, wordsOf } from '../../../lib/shell.ts';
+import { localHost } from '../../../lib/hosts.ts';
 import { tempDir } from '../kit.ts';
 
 const release = (version: number): Release => ({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { posix, win32 } from 'node:path';
 import { test } from 'node:test';
-import { cmd, wordsOf } from '../../../lib/shell.ts';
+import { cmd, wordsOf } from '../../../lib/command.ts';
 import { checkoutCompose, illnessIn } from '../../../scripts/deploy/validate-local.ts';
 
 const well = [

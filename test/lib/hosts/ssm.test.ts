@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { SSMClient } from '@aws-sdk/client-ssm';
-import { cmd } from '../../../lib/shell.ts';
+import { cmd } from '../../../lib/command.ts';
 import { tail } from '../../../lib/ssm.ts';
 import { ask, execute, type Order } from '../../../lib/ssm-delivery.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { wordsOf } from '../../../lib/command.ts';
 import { Report } from '../../../lib/output.ts';
 import { converge, type Item, root } from '../../../lib/server/converge.ts';
-import { wordsOf } from '../../../lib/shell.ts';
 import { recorder } from '../kit.ts';
 import { strictHost } from './setup-kit.ts';
 

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { cmd, wordsOf } from '../../../lib/command.ts';
+import { localHost } from '../../../lib/hosts.ts';
 import { onlyDescribe } from '../../../lib/script.ts';
 import { runOn } from '../../../lib/server/remote.ts';
-import { cmd, type Host, localHost, wordsOf } from '../../../lib/shell.ts';
+import type { Host } from '../../../lib/shell.ts';
 
 onlyDescribe(() => {});
 const { commandOf } = await import('../../../scripts/server/remote.ts');

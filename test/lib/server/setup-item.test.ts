@@ -4,9 +4,9 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { wordsOf } from '../../../lib/command.ts';
 import type { Act } from '../../../lib/server/converge.ts';
 import { archive, type Pinned, program } from '../../../lib/server/setup-item.ts';
-import { wordsOf } from '../../../lib/shell.ts';
 import { tempDir } from '../kit.ts';
 
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { type Command, cmd, show, wordsOf } from '../../../lib/command.ts';
 import { hostOpsbook } from '../../../lib/host-opsbook.ts';
+import { localHost } from '../../../lib/hosts.ts';
 import type { Item } from '../../../lib/server/converge.ts';
 import { systemOf } from '../../../lib/server/setup.ts';
 import { systemNames } from '../../../lib/server/setup-settings.ts';
-import { type Command, cmd, localHost, show, wordsOf } from '../../../lib/shell.ts';
 import { tempDir } from '../kit.ts';
 import { itemsOf, made } from './setup-kit.ts';
 

@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream';
+import { type Command, failureOf } from '../../../lib/command.ts';
 import type { Item } from '../../../lib/server/converge.ts';
 import type { SetupSettings } from '../../../lib/server/setup.ts';
 import { systemNamed } from '../../../lib/server/setup-settings.ts';
-import { type Command, failureOf, type Host, type Running, shellOf } from '../../../lib/shell.ts';
+import { type Host, type Running, shellOf } from '../../../lib/shell.ts';
 import { droplet } from '../../../scripts/server/setup-droplet.ts';
 import { instance } from '../../../scripts/server/setup-ec2.ts';
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Command, wordsOf } from '../../../lib/command.ts';
 import type { SecretsSettings } from '../../../lib/server/secret-settings.ts';
 import { runningContainers } from '../../../lib/server/stale.ts';
-import { type Command, type Host, shellOf, wordsOf } from '../../../lib/shell.ts';
+import { type Host, shellOf } from '../../../lib/shell.ts';
 
 test('R3: a container that has another pin of the version than the env file by now is not stale', async () => {
   const environment = { COMPOSE_FILE: 'a.yml:.opsbook/deployed.yml', PASSWORD: 'new' };

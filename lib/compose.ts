@@ -53,10 +53,10 @@ const AS_DEPLOYED =
   '[ ! -e .opsbook/deployed.yml ] || COMPOSE_FILE=$COMPOSE_FILE:.opsbook/deployed.yml; exec "$@"';
 
 /**
- * The one place where a `docker compose …` is made, so that each reads the same env file: SECRETS_FILE, or else what
- * Compose itself reads in the app's directory. That depends on whether COMPOSE_FILE comes from the environment or from
- * the .env: where it leads to another directory, the files are named. An `up` starts the version that was deployed,
- * unless COMPOSE_FILE names another one.
+ * The one place where a `docker compose …` is made, so that each reads the same env file: SECRETS_FILE, or else the .env
+ * that Compose itself reads in the app's directory. With a COMPOSE_FILE in the environment that leads to another
+ * directory, Compose would look for the .env there: then the command names the env files. An `up` starts the version
+ * that was deployed, unless COMPOSE_FILE names another one.
  * @param from a working tree of the app, where Compose is to read the compose files
  */
 export function composeCommand(

@@ -41,11 +41,12 @@ if [ ! -e "$1" ] && [ ! -L "$1" ] && [ -d "$folder" ] && [ -x "$folder" ]; then 
 cat "$1"`;
 
 /**
- * In the folder itself, whatever becomes of its path, and in one of our own in it, which nobody else may write to: a
- * folder of an app belongs to a user who would like root to write elsewhere, or to give him what is root's.
+ * Writes a file whole or not at all. The new file, with the owner of the old one and the right mode from its first byte
+ * on, is on the disk before it takes the place of the old one. A text that is shorter than it should be was cut off on
+ * its way.
  *
- * Everything is in a new file, of the same owner, on the disk, before it takes the place of the old one; the mode is
- * right before the first byte. What is shorter than it should be was cut off on its way.
+ * An app's folder belongs to a user, and root must not be led by him to write elsewhere or to give him root's files: the
+ * shell enters the folder first and works from there, in a folder of its own that nobody else may write to.
  */
 const WRITE = `${ENTER}
 set -eu

@@ -120,8 +120,9 @@ function refuseNothing(near: readonly Failure[]): never {
 }
 
 /**
- * Names variables that are a slip of the pen away from a setting: a part that nobody meant to leave out would be.
- * Where the parts of the last backup are known, one that is missing is told by them, and the variable may be the app's.
+ * Names variables that are a slip of the pen away from a setting: the backup would lack a part, and nobody meant it to.
+ * Where the parts of the last backup are known, a missing part is noticed by comparing with them; such a variable may
+ * then be the app's own, and is only warned of.
  * @returns a refusal for each whose setting is not set, and a warning for each whose setting is
  */
 export function nearNames(

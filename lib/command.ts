@@ -145,21 +145,27 @@ export function failureOf(
 ): CommandFailure | undefined {
   const how = killedBy ? `was killed by ${killedBy}` : misfortune(code, stderr, command);
   if (how === undefined) return undefined;
-  const why = UNSTARTABLE.includes(code ?? 0) ? unstartable(stderr, command) : undefined;
-  if (why) return new CommandFailure({ command, words: why, code, stderr, on });
+  const why = unstartable(code, stderr, command);
+  // On this machine the code is the shell's that we put before it, and says nothing more.
+  if (why) return new CommandFailure({ command, words: why, code: on ? code : null, stderr, on });
   return new CommandFailure({ command, words: lastWords(stderr) || how, code, how, stderr, on });
 }
 
 /** Why a shell could not start a command; undefined where it was the command itself that exited so. */
-function unstartable(stderr: string, command: Command): string | undefined {
+function unstartable(code: number | null, stderr: string, command: Command): string | undefined {
   if (command.cwd !== undefined && stderr.includes(absent(command.cwd))) return absent(command.cwd);
+  if (!UNSTARTABLE.includes(code ?? 0)) return undefined;
   const program = programOf(command);
-  const [, why] = new RegExp(`${RegExp.escape(program)}: (.*)`).exec(stderr) ?? [];
-  if (why && /not found|no such file/i.test(why)) return `${program}: command not found`;
-  return why && /permission denied/i.test(why) ? `${program}: permission denied` : undefined;
+  // The reason follows the program's name at once: before it, `sh: 1: x: not found` names a shell that did start.
+  const reasons = '(?:command )?not found|no such file or directory|permission denied';
+  const words = new RegExp(`(?:^|[\\s:])${RegExp.escape(program)}: (${reasons})\\s*$`, 'im');
+  const [, why] = words.exec(stderr) ?? [];
+  if (why === undefined) return undefined;
+  return `${program}: ${/denied/i.test(why) ? 'permission denied' : 'command not found'}`;
 }
 
-const absent = (cwd: string): string => `${cwd} is not there to run it in`;
+/** What is said of a folder in which a command was to run. */
+export const absent = (cwd: string): string => `${cwd} is not there to run it in`;
 
 function misfortune(code: number | null, stderr: string, { marker }: Command): string | undefined {
   if (code !== 0) return `exited with ${code}`;
@@ -195,7 +201,7 @@ export function shellText({ text, env = {}, cwd, root }: Command): string {
   ].join('\n');
 }
 
-const complain = (text: string) => `printf '%s\\n' ${quote(text)} >&2; exit 126`;
+const complain = (text: string) => `printf '%s\\n' ${quote(text)} >&2; exit 1`;
 
 /** The variables of a command that nobody else may see. */
 export function secretsOf({ env = {} }: Command): Array<[string, Secret]> {

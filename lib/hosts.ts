@@ -93,6 +93,8 @@ export async function openHosts(
   }
 }
 
+const atTerminal = (): boolean => [process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY);
+
 interface LocalOptions extends HostOptions {
   killAfterMs?: number;
 }
@@ -102,15 +104,18 @@ export function localHost({ signal, onStart, killAfterMs = 5_000 }: LocalOptions
   const start = (command: Command) => {
     signal?.throwIfAborted();
     onStart?.(command);
-    const { env, root } = command;
-    // sudo may know its user by the terminal, which a group of its own would not have.
-    const detached = !root || process.getuid?.() === 0;
+    const { env, cwd, ...here } = command;
+    // A group of its own, to be ended whole, has no terminal: ssh asks for a passphrase on it, and sudo knows its user
+    // by it. Where there is one, Ctrl-C reaches all that we started.
+    const detached = !atTerminal() && (!command.root || process.getuid?.() === 0);
     const spawnHere: Spawn = (text) =>
       process.platform === 'win32'
         ? spawnOnWindows(command)
-        : spawn('/bin/sh', ['-c', text], { env, detached });
+        : spawn('/bin/sh', ['-c', text], { env, detached, ...(cwd === undefined ? {} : { cwd }) });
     const end = (child: Child) => (detached ? killGroup(child, 'SIGTERM') : void child.kill());
-    return launch(command, shellText(command), spawnHere, { signal, killAfterMs, end });
+    // The folder is the process's own: a shell's `cd` would call a linked one by the name of the link.
+    const text = shellText({ ...here, ...(env ? { env } : {}) });
+    return launch(command, text, spawnHere, { signal, killAfterMs, end });
   };
   const run: Host['run'] = async (command, input) => runToEnd(start(command), input);
   return {

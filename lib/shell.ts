@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn as spawnProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
+import { existsSync } from 'node:fs';
 import type { Readable, Transform, Writable } from 'node:stream';
 import {
+  absent,
   type Command,
   CommandFailure,
   cmd,
@@ -134,14 +136,21 @@ export function launch(command: Command, text: string, spawn: Spawn, options: St
   const { signal, end = (child) => void child.kill(), killAfterMs } = options;
   const limit = command.withinS === undefined ? undefined : AbortSignal.timeout(command.withinS * 1000);
   let child: Child | undefined;
+  let refused: unknown;
   const start = (text: string) => {
-    child = spawn(text);
+    try {
+      child = spawn(text);
+    } catch (error) {
+      refused = error;
+      throw error;
+    }
     return seenByZx(child);
   };
   const ended = zx()({ ...OPTIONS, spawn: start as never, signal: new AbortController().signal })(
     Object.assign([text], { raw: [text] }),
   );
-  if (!child) throw new Failure(`${programOf(command)} was not started`);
+  ended.catch(() => {});
+  if (!child) throw notStarted(refused as Error, command, options.on);
   const { stdin } = child;
   const stops = [signal, limit].filter((stop) => stop !== undefined);
   if (stops.length > 0) endOnAbort(child, AbortSignal.any(stops), end, killAfterMs);
@@ -202,10 +211,17 @@ function lastOf(stream: Readable): { text(): string; ended: Promise<void> } {
   return { text: () => Buffer.concat(heard).toString('utf8').slice(-STDERR_KEPT), ended };
 }
 
-function notStarted(error: Error, command: Command, on: string | undefined): Error {
+function notStarted(error: NodeJS.ErrnoException, command: Command, on: string | undefined): Error {
   // Only the kernel names a call: all else was said in words already.
-  if ((error as NodeJS.ErrnoException).syscall === undefined) return error;
-  return new CommandFailure({ command, words: error.message, code: null, on });
+  if (error.syscall === undefined) return error;
+  const { cwd } = command;
+  const words =
+    // The kernel's answer is the same whichever of the two is missing.
+    (error.code === 'ENOENT' && cwd !== undefined && !existsSync(cwd) && absent(cwd)) ||
+    (error.code === 'ENOENT' && `${programOf(command)}: command not found`) ||
+    (error.code === 'EACCES' && `${programOf(command)}: permission denied`) ||
+    error.message;
+  return new CommandFailure({ command, words, code: null, on });
 }
 
 /** Runs what `start` starts to its end, and returns what it wrote. */

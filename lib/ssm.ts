@@ -77,7 +77,9 @@ function ssmHost(instance: string, name: string, client: SSMClient, options: Hos
   };
   const start = (command: Command, act: Act) => {
     onStart?.(command);
-    return launch(command, command.text, () => invocation(act), { ...NO_CHILD, on: name });
+    // Its time counts from when the instance takes it up: the agent and `execute` keep it.
+    const { withinS: _, ...rest } = command;
+    return launch(rest, command.text, () => invocation(act), { ...NO_CHILD, on: name });
   };
   const run: Host['run'] = (command, input) =>
     runToEnd(start(command, async ({ show }) => show(await perform(command, input))));

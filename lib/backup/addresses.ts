@@ -25,8 +25,18 @@ function takeName(raw: string): { item: string } & Pick<Named, 'as'> {
   if (!found) return { item: raw };
   const [, before = '', between = '', as = '', behind = ''] = found;
   const rest = between === '?' ? behind.replace('&', '?') : between.slice(0, -1) + behind;
-  if (/^[A-Za-z0-9][\w.-]*$/.test(as)) return { item: before + rest, as };
+  const name = decoded(as);
+  if (/^[A-Za-z0-9][\w.-]*$/.test(name)) return { item: before + rest, as: name };
   throw new Error('has a wrong ?name=, which may contain only letters, digits, ".", "_" and "-"');
+}
+
+/** What percent signs stand for; the text itself where they stand for nothing. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** A part's name as a segment of a key: a database may be called anything. */

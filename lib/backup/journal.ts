@@ -68,9 +68,14 @@ export class Journals<T extends Entry> {
     removeKept(this.#fileOf(stateDir, part));
   }
 
+  /** The last restore or undo, cut off or done; undefined where there was none. */
+  last(stateDir: string, part: string): T | undefined {
+    return this.#read(stateDir, part);
+  }
+
   /** The last restore or undo, where it was cut off. */
   cutOff(stateDir: string, part: string): T | undefined {
-    const entry = this.#read(stateDir, part);
+    const entry = this.last(stateDir, part);
     return entry?.phase === 'done' ? undefined : entry;
   }
 

@@ -115,11 +115,15 @@ function putOldBack(stateDir: string, { part, live, before, was, created }: Swap
   journal.remove(stateDir, part);
 }
 
-/** Ends a swap or an undo that was cut off: a swap is put back, an undo is finished. */
+/**
+ * Ends a swap or an undo that was cut off: a swap is put back, an undo is finished.
+ * @throws Failure for the journal of another directory, a finished one too: its undo would be lost
+ */
 export function settleSwap(stateDir: string, part: string, directory: string): void {
-  const swap = journal.cutOff(stateDir, part);
+  const swap = journal.last(stateDir, part);
   if (!swap) return;
   refuseForeign(stateDir, swap, directory);
+  if (swap.phase === 'done') return;
   if (swap.phase.startsWith('undo')) finishUndo(stateDir, swap);
   else putBack(stateDir, swap);
 }

@@ -40,8 +40,8 @@ export async function repositoryOf(
       exit: EXIT.usage,
       next: 'set it to a token that may write contents; in a workflow it is github.token, with permissions: contents: write',
     });
-  const remote = (await answer($`${git} config remote.origin.url`)) ?? '';
-  const name = named ?? pageOf(remote)?.replace(/^https:\/\/[^/]+\//, '');
+  const origin = async () => (await answer($`${git} config remote.origin.url`)) ?? '';
+  const name = named ?? pageOf(await origin())?.replace(/^https:\/\/[^/]+\//, '');
   if (!name)
     throw new Failure('the remote origin is not on GitHub', {
       exit: EXIT.usage,

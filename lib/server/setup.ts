@@ -186,7 +186,7 @@ async function refuseUnfit(host: Host, facts: Facts, settings: SetupSettings): P
       'use x86_64 or aarch64',
     ),
     refuse(
-      freeMb < FREE_MB,
+      !(freeMb >= FREE_MB),
       `${name}: ${free} are free on /, ${needed} are needed`,
       'make room, or take a larger disk',
     ),

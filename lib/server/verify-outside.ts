@@ -143,12 +143,13 @@ async function ownScript(
   const command = cmd`${process.execPath} ${process.execArgv} ${join(SCRIPTS, `${name}.ts`)} ${args} ${files}`;
   const running = localHost({ signal }).start({ ...command, env: QUIET });
   running.stdin.end();
-  const [printed, ended] = await Promise.allSettled([text(running.stdout), running.done]);
-  const stdout = printed.status === 'fulfilled' ? printed.value : '';
+  const written = Promise.all([text(running.stdout), text(running.stderr)]);
+  const [printed, ended] = await Promise.allSettled([written, running.done]);
+  const [stdout, stderr] = printed.status === 'fulfilled' ? printed.value : ['', ''];
   if (ended.status === 'fulfilled') return { code: 0, stdout, error: '', next: '' };
   const failure: unknown = ended.reason;
   if (!(failure instanceof CommandFailure) || failure.code === null) throw failure;
-  const lines = failure.stderr.trimEnd().split('\n');
+  const lines = stderr.trimEnd().split('\n');
   const last = lines.findLast((line) => / error: /.test(line)) ?? lines.at(-1) ?? '';
   const [error = '', next = ''] = last.replace(/^.*? error: /, '').split('. Next: ');
   return { code: failure.code, stdout, error, next };

@@ -38,7 +38,9 @@ await script(import.meta, {
       });
       parts.push({ kind, name, bytes: bytesIn, ms: performance.now() - started, problems });
     }
-    report.data(json ? JSON.stringify({ id, presenceOnly, parts }) : describe(id, presenceOnly, parts));
+    report.data(
+      json ? JSON.stringify({ id, sealed: presenceOnly, parts }) : describe(id, presenceOnly, parts),
+    );
     refuseDamaged(id, parts, passed);
   },
 });

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { type Command, CommandFailure, cmd, wordsOf } from '../../lib/command.ts';
 import { compose, composeCommand, dockerFailure, parseListing } from '../../lib/compose.ts';
 import { Failure } from '../../lib/failure.ts';
+import { localHost } from '../../lib/hosts.ts';
 import type { Host } from '../../lib/shell.ts';
 import { tempDir } from './kit.ts';
 
@@ -43,6 +44,12 @@ test('the container of a service is the one that runs', async () => {
   assert.equal(await compose(host, '/opt/bloaty', settings).container('db'), 'bloaty-db-1');
   const at = { env: { COMPOSE_FILE: 'a.yml' }, cwd: '/opt/bloaty' };
   assert.deepEqual(ran, [{ ...cmd`docker compose ps --all --format json db`, ...at }]);
+});
+
+test('an APP_DIR that is not there is named, and Docker is not blamed for it', async () => {
+  await assert.rejects(compose(localHost(), '/nonexistent/app', {}).container('web'), {
+    message: 'docker compose: /nonexistent/app is not there to run it in',
+  });
 });
 
 test('a service that is stopped has no container', async () => {

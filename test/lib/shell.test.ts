@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
@@ -100,6 +100,31 @@ test('a command that cannot start is told with the reason', async (t) => {
   ];
   for (const [command, message] of cases)
     await assert.rejects(localHost().run(command), { message, exit: 1 });
+});
+
+test('more text than the kernel takes is refused with its reason', async () => {
+  await assert.rejects(
+    localHost().run(cmd`echo ${'x'.repeat(140_000)}`),
+    /^CommandFailure: echo did not start: .*E2BIG/,
+  );
+});
+
+test('a folder that is a link is not called by the name of the link', async (t) => {
+  const folder = tempDir(t);
+  symlinkSync(folder, `${folder}-link`);
+  t.after(() => rmSync(`${folder}-link`));
+  assert.equal(await localHost().run({ ...cmd`sh -c ${'printf %s "$PWD"'}`, cwd: `${folder}-link` }), folder);
+});
+
+test('what a script of a shell cannot find is named, not the shell', async () => {
+  await assert.rejects(
+    localHost().run(cmd`sh -c ${'no-such-tool'} sh`),
+    /^CommandFailure: sh exited with 127: .*no-such-tool/,
+  );
+  await assert.rejects(
+    localHost().run(cmd`sh -c ${'exec /etc/passwd'} sh`),
+    /^CommandFailure: sh exited with 126: .*passwd/,
+  );
 });
 
 test('what a command says of a secret is masked', async () => {

@@ -34,7 +34,7 @@ help_tells_all_and_loads_little() {
 
 # The flags that a script states, and those that follow from what it states.
 flags_of() {
-  grep -oE "'--[a-z-]+" "$1" | tr -d "'"
+  tr -s '\n ' ' ' <"$1" | grep -oE "(flag|option|repeatable)(<[^>]*>)?\( ?'--[a-z-]+" | grep -oE -- '--[a-z-]+$'
   ! grep -q '^  changes: true' "$1" || echo --dry-run
   ! grep -q '^  reports: true' "$1" || echo --json
   ! grep -q '^  asks: true' "$1" || echo --yes

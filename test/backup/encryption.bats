@@ -62,7 +62,7 @@ as_owner() {
   run -0 as_owner opsbook restore "$ID" --yes
   assert_equal "$(live)" "$BEFORE"
   run -0 --separate-stderr as_owner opsbook verify
-  refute_output --partial 'not looked into'
+  refute_output --partial 'files were not read'
   run -0 --separate-stderr as_owner opsbook drill
   assert_output --regexp 'postgres .* equal'
   assert_output --regexp 'directory .* equal'
@@ -83,7 +83,7 @@ as_owner() {
 
 @test "verify without the identity checks what can be checked, and says what it did not" {
   run -0 --separate-stderr as_reader opsbook verify
-  assert_output --partial 'files were not looked into: they are encrypted, and BACKUP_IDENTITY_FILE is not set'
+  assert_output --partial 'the files were not read: they are encrypted, and BACKUP_IDENTITY_FILE is not set'
   DAMAGED=("backups/$ID/$DB.dump.age")
   tamper "${DAMAGED[0]}" flip
   run -3 --separate-stderr as_reader opsbook verify

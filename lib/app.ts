@@ -37,7 +37,7 @@ export const composeSettings = {
     type: (z) => z.string(),
   }),
   COMPOSE_PROJECT_NAME: optionalSetting('COMPOSE_PROJECT_NAME', {
-    about: "Compose's name for the app; the directory's name unless told",
+    about: "Compose's name for the app (default: the directory's name)",
     example: 'bloaty',
     type: (z) => z.string(),
   }),
@@ -90,7 +90,7 @@ export function parseTarget(raw: string): Target {
   const [, cluster, service] = ECS.exec(raw) ?? [];
   if (cluster && service) return { kind: 'ecs', cluster, service };
   throw new Error(
-    `"${raw}" is none of local, ssh://[user@]host[:port], ssm://i-…, ssm://tag:Name=value, ecs://cluster/service`,
+    `"${raw}" is not one of local, ssh://[user@]host[:port], ssm://i-…, ssm://tag:Name=value, ecs://cluster/service`,
   );
 }
 
@@ -107,7 +107,7 @@ export const targetSettings = {
     type: list(parseTarget),
   }),
   SSH_IDENTITY_FILE: optionalSetting('SSH_IDENTITY_FILE', {
-    about: 'the private key for ssh:// targets, where it is none of those that ssh tries by itself',
+    about: 'the private key for ssh:// targets, if it is not one of those that ssh tries by itself',
     example: '~/.ssh/bloaty-prod.pem',
     type: (z) => z.string(),
   }),

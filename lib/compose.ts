@@ -32,7 +32,7 @@ export interface Listed {
   Status: string;
 }
 
-/** Which env file an app has, where it is another than Compose's own choice. */
+/** Which env file an app has, if it differs from Compose's own choice. */
 export function envFileOf(appDir: string, { SECRETS_FILE = '.env' }: ComposeSettings): string | undefined {
   const file = posix.resolve(appDir, SECRETS_FILE);
   return file === posix.resolve(appDir, '.env') ? undefined : file;

@@ -126,7 +126,7 @@ const isPath = (value: string): boolean =>
  * @throws Error when no environment can carry the name or the value
  */
 export function envLine(name: string, value: string): string {
-  if (!ENV_NAME.test(name)) throw new Error(`"${name}" is no name of an environment variable`);
+  if (!ENV_NAME.test(name)) throw new Error(`"${name}" is not the name of an environment variable`);
   if (value.includes('\0')) throw new Error(`${name} has a zero byte, which no environment can carry`);
   return `${name}=${commonForm(value) ?? formForCompose(value)}`;
 }

@@ -104,7 +104,7 @@ function notCollected(error: unknown): string {
   const next =
     error instanceof Unreadable
       ? 'run prune once with the credentials of a reader that may delete'
-      : 'see what that backup is; when it is none of yours, delete it by hand';
+      : 'see what that backup is; if it is not yours, delete it by hand';
   return `files that no backup refers to were not collected (${messageOf(error)}). Next: ${next}`;
 }
 

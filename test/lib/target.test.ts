@@ -26,4 +26,4 @@ for (const raw of [
   'ssm://web',
   'ecs://only',
 ])
-  test(`"${raw}" is no target`, () => assert.throws(() => parseTarget(raw), /is none of local, ssh:/));
+  test(`"${raw}" is no target`, () => assert.throws(() => parseTarget(raw), /is not one of local, ssh:/));

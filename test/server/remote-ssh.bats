@@ -281,6 +281,6 @@ break')"
 
 @test "targets that are none are refused together with what else is wrong" {
   TARGET=ftp://x APP='A B' run -2 remote status
-  assert_output --partial '"ftp://x" is none of local'
+  assert_output --partial '"ftp://x" is not one of local'
   assert_output --partial 'APP=A B'
 }

@@ -35,7 +35,7 @@ test('what no environment can carry is refused by its name', () => {
   assert.throws(() => envLine('A', 'a\0b'), { message: 'A has a zero byte, which no environment can carry' });
   for (const name of ['', '1A', 'A-B', 'A B', 'A=B', 'Ä', 'A\n'])
     assert.throws(() => envLine(name, 'x'), {
-      message: `"${name}" is no name of an environment variable`,
+      message: `"${name}" is not the name of an environment variable`,
     });
 });
 

@@ -32,7 +32,7 @@ POSTGRES_PASSWORD='"'a/b@c d'"'
 DATABASE_URL=postgresql://postgres:a%2Fb%40c%20d@db:5432/bloaty
 
 SESSION_COOKIE_SECURE=true
-ANTHROPIC_API_KEY='"'sk-ant-$1'"'
+ANTHROPIC_API_KEY='"'"'sk-ant-$1'"'"'
 MODEL=sonnet'
   assert_equal "$(stat -c %a "$APP_DIR/.env")" 600
 }

@@ -68,7 +68,7 @@ update_until() {
   update_until '*--scale*'
   touch "$BATS_TEST_TMPDIR/go"
   HEALTHY_FOR=1 run -75 --separate-stderr opsbook rollback --yes
-  [[ $stderr =~ update-deployment\ of\ 2\.0\.0\ runs\ since\ .*process\ $PID\ of ]] || fail "$stderr"
+  [[ $stderr =~ update-deployment\ of\ 2\.0\.0\ has\ been\ running\ for\ .*process\ $PID\ of ]] || fail "$stderr"
   kill "$PID"
   wait_long gone "$PID"
   assert_ends 143

@@ -32,7 +32,7 @@ on_instance() {
   assert_output $'+ A\n+ BIG'
   run -0 on_instance cat "$folder/.env"
   assert_line "A=\"hush-'quoted' \\\$1\""
-  assert_equal "$(wc -c <<<"${lines[2]}")" 9012
+  assert_equal "$(wc -c <<<"${lines[2]}")" 9010
   assert_equal "$(on_instance stat -c '%a %U' "$folder/.env")" '600 root'
   # The file and the containers are read back, encrypted (test/lib/secret-output.test.ts).
   on_instance sh -c 'cat >"$1/docker-compose.yml"' _ "$folder" <<<'services: { web: { image: sandbox/nginx:1.26, init: true, entrypoint: [sleep, infinity], env_file: .env } }'

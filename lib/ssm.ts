@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { performance } from 'node:perf_hooks';
-import { PassThrough, type Readable } from 'node:stream';
+import { PassThrough } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { InstanceInformation, SSMClient } from '@aws-sdk/client-ssm';
 import { selectedBySsm, type Target } from './app.ts';
@@ -88,7 +89,7 @@ function ssmHost(instance: string, name: string, client: SSMClient, options: Hos
     start: (command) =>
       start(command, async ({ stdin, shown, show }) =>
         // Whoever writes to a stream does not say whether it is secret.
-        show(await perform(command, new Secret(await textOf(stdin)), shown)),
+        show(await perform(command, new Secret((await buffer(stdin)).toString('utf8')), shown)),
       ),
     get uninterrupted() {
       return ssmHost(instance, name, client, { onStart });
@@ -134,12 +135,6 @@ function invocation(act: Act): Child {
     },
   );
   return child;
-}
-
-async function textOf(stream: Readable): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 /**
